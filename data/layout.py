@@ -1,0 +1,109 @@
+"""A dataset in VOC layout: images, lists, image-level labels and, where there are any, masks.
+
+    ROOT/JPEGImages/ID.jpg  ROOT/SegmentationClassAug/ID.png (or SegmentationClass/)  ROOT/lists/NAME.txt, an ID a line
+    ROOT/image_labels.txt, `ID class [class ...]` a line  ROOT/classes.txt, a name a line, background first
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision.io import ImageReadMode, decode_image
+
+from errors import UserError
+
+MASK_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
+
+
+class Layout:
+    """Paths and labels of a dataset. Raises UserError with the file and line of what is missing or wrong."""
+
+    def __init__(self, root):
+        self.root = Path(root)
+        self.class_names = [line.strip() for line in self._lines("classes.txt")]
+        if len(self.class_names) < 2 or len(set(self.class_names)) != len(self.class_names):
+            raise UserError(f"{self.root / 'classes.txt'}: needs `background` and at least one class, each once")
+        if len(self.class_names) > 255:
+            raise UserError(f"{self.root / 'classes.txt'}: at most 255 classes fit an index PNG (255 is ignored)")
+        self.mask_folder = next((self.root / name for name in MASK_FOLDERS if (self.root / name).is_dir()), None)
+        self._labels = None
+
+    @property
+    def n_classes(self):
+        """K, with the background."""
+        return len(self.class_names)
+
+    def ids(self, list_name):
+        """The IDs of lists/LIST_NAME.txt in order."""
+        name = f"lists/{list_name}.txt"
+        ids = [line.strip() for line in self._lines(name)]
+        if not ids:
+            raise UserError(f"{self.root / name}: lists no image")
+        for number, image_id in enumerate(ids, 1):
+            if not image_id or Path(image_id).name != image_id or image_id in (".", ".."):
+                raise UserError(f"{self.root / name}, line {number}: {image_id!r} is no image ID")
+        return ids
+
+    def labels(self, image_id):
+        """Image-level labels: float32 [K-1] in {0,1}, classes 1..K-1."""
+        if self._labels is None:
+            self._labels = self._read_labels()
+        if image_id not in self._labels:
+            raise UserError(f"{self.root / 'image_labels.txt'}: has no line for {image_id}")
+        labels = torch.zeros(self.n_classes - 1)
+        labels[self._labels[image_id]] = 1
+        return labels
+
+    def image(self, image_id):
+        """RGB image as uint8 [3,H,W], turned as its EXIF data says."""
+        path = next((path for suffix in IMAGE_SUFFIXES
+                     if (path := self.root / "JPEGImages" / (image_id + suffix)).exists()), None)
+        if path is None:
+            raise UserError(f"{self.root / 'JPEGImages' / image_id}.jpg: no such image")
+        try:
+            return decode_image(str(path), mode=ImageReadMode.RGB, apply_exif_orientation=True)
+        except RuntimeError as error:
+            raise UserError(f"{path}: cannot be decoded as an image: {str(error).splitlines()[0]}") from error
+
+    def mask(self, image_id):
+        """Ground truth as uint8 [H,W], 255 where it is not to be counted."""
+        if self.mask_folder is None:
+            raise UserError(f"{self.root}: has no masks ({' or '.join(MASK_FOLDERS)}), so nothing can be evaluated")
+        return read_label_png(self.mask_folder / f"{image_id}.png")
+
+    def _lines(self, name):
+        path = self.root / name
+        try:
+            return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}): is --dataset_root right, and has "
+                            "prepare_dataset.py been run?") from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: is no UTF-8 text file") from error
+
+    def _read_labels(self):
+        index = {name: number for number, name in enumerate(self.class_names[1:])}
+        labels = {}
+        for number, line in enumerate(self._lines("image_labels.txt"), 1):
+            image_id, *names = line.split()
+            unknown = next((name for name in names if name not in index), None)
+            if unknown is not None:
+                raise UserError(f"{self.root / 'image_labels.txt'}, line {number}: class {unknown!r} is not in "
+                                "classes.txt")
+            labels[image_id] = [index[name] for name in names]
+        return labels
+
+
+def read_label_png(path):
+    """An index PNG (palette or grey) as uint8 [H,W]."""
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("P", "L"):
+                raise UserError(f"{path}: is a {image.mode} image: labels must be an index PNG (mode P or L)")
+            return np.array(image)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such label image") from error
+    except (OSError, SyntaxError) as error:
+        raise UserError(f"{path}: cannot be decoded as a PNG: {error}") from error

@@ -1,0 +1,100 @@
+"""Datasets and loaders. The order of images and every random draw follow from (seed, epoch, index) alone, so a run
+that goes on after a stop, or runs on another number of processes, sees the same batches."""
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from errors import UserError
+
+
+class TrainingSet(Dataset):
+    """Images of a list with image-level labels and, if target is given, a label map.
+
+    layout: `data.layout.Layout`. ids: image IDs. transform: `data.transforms.CropTransform`.
+    target: function from an ID to a label map, uint8 [H,W], or None.
+    """
+
+    def __init__(self, layout, ids, transform, seed, target=None):
+        self.layout = layout
+        self.ids = ids
+        self.transform = transform
+        self.seed = seed
+        self.target = target
+
+    def __len__(self):
+        return len(self.ids)
+
+    def __getitem__(self, key):
+        """key: (epoch, index). Returns the transform's dict with `labels`, float32 [K-1], and `id`."""
+        epoch, index = key
+        image_id = self.ids[index]
+        image = self.layout.image(image_id)
+        target = None
+        if self.target is not None:
+            target = torch.from_numpy(self.target(image_id))
+            if target.shape != image.shape[1:]:
+                raise UserError(f"{image_id}: its label map is {list(target.shape)}, its image {list(image.shape[1:])}")
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) * 1_000_003 + index)
+        sample = self.transform(image, target, generator)
+        sample["id"] = image_id
+        sample["labels"] = self.layout.labels(image_id)
+        return sample
+
+
+class StepSampler:
+    """Batches of (epoch, index) for the steps start..steps-1, this process's share of each global batch.
+
+    Images that do not fill a last batch are left out of their epoch; fewer images than a batch are repeated.
+    """
+
+    def __init__(self, n_images, batch_size, steps, seed, start=0, rank=0, world=1):
+        if batch_size % world:
+            raise UserError(f"batch_size {batch_size} cannot be shared out evenly among {world} processes")
+        self.n_images, self.batch_size, self.steps, self.seed = n_images, batch_size, steps, seed
+        self.start, self.rank, self.world = start, rank, world
+
+    def __len__(self):
+        return self.steps - self.start
+
+    def __iter__(self):
+        per_epoch = steps_per_epoch(self.n_images, self.batch_size)
+        order_of, order = None, None
+        for step in range(self.start, self.steps):
+            epoch, position = divmod(step, per_epoch)
+            if epoch != order_of:
+                generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+                order_of, order = epoch, torch.randperm(self.n_images, generator=generator).tolist()
+            first = position * self.batch_size
+            batch = [order[i % self.n_images] for i in range(first, first + self.batch_size)]
+            yield [(epoch, index) for index in batch[self.rank :: self.world]]
+
+
+def steps_per_epoch(n_images, batch_size):
+    return max(1, n_images // batch_size)
+
+
+def training_loader(dataset, batch_size, steps, start, rank, world, workers):
+    """Loader of this process's batches, workers shared out over the whole run."""
+    sampler = StepSampler(len(dataset), batch_size, steps, dataset.seed, start, rank, world)
+    return DataLoader(dataset, batch_sampler=sampler, num_workers=workers, pin_memory=torch.cuda.is_available(),
+                      prefetch_factor=4 if workers else None)
+
+
+class ImageSet(Dataset):
+    """Whole images for inference: (ID, uint8 [3,H,W])."""
+
+    def __init__(self, layout, ids):
+        self.layout = layout
+        self.ids = ids
+
+    def __len__(self):
+        return len(self.ids)
+
+    def __getitem__(self, index):
+        return self.ids[index], self.layout.image(self.ids[index])
+
+
+def image_loader(layout, ids, workers):
+    """Loader of single whole images."""
+    return DataLoader(ImageSet(layout, ids), batch_size=None, num_workers=workers,
+                      pin_memory=torch.cuda.is_available())

@@ -1,0 +1,43 @@
+"""mIoU of label images (pseudo labels) against the masks -> RUN/eval/seg.json"""
+
+from functools import partial
+
+from data.layout import Layout, read_label_png
+from tool.config import make_parser, parse, run_main, used_settings
+from tool.io import save_json, save_settings
+from tool.metric import label_confusion_matrix, scores
+from tool.parallel import parallel_map
+
+
+def get_parser():
+    parser = make_parser(__doc__)
+    parser.add_argument("--list", default="train_aug", help="lists/NAME.txt of the dataset")
+    parser.add_argument("--folder", default="seg_label", help="folder of label images in the run's folder")
+    return parser
+
+
+def evaluate_image(layout, folder, image_id):
+    truth, labels = layout.mask(image_id), read_label_png(folder / f"{image_id}.png")
+    return label_confusion_matrix(truth, labels, layout.n_classes, image_id)
+
+
+def evaluate_folder(layout, folder, ids, workers, description):
+    """Scores of label images, see `tool.metric.scores`."""
+    matrices = parallel_map(partial(evaluate_image, layout, folder), ids, workers, description)
+    return scores(sum(matrices), layout.class_names)
+
+
+def main():
+    args = parse(get_parser(), "eval_seg")
+    layout = Layout(args.dataset_root)
+    if layout.mask_folder is None:
+        print(f"eval_seg: {layout.root} has no masks, nothing to evaluate")
+        return
+    save_settings(args.run, "eval_seg", used_settings(args))
+    result = evaluate_folder(layout, args.run / args.folder, layout.ids(args.list), args.num_workers, "eval_seg")
+    print(f"{args.folder} on {args.list}: mIoU {100 * result['miou']:.2f}")
+    save_json(args.run / "eval" / "seg.json", {"list": args.list, "folder": args.folder, **result})
+
+
+if __name__ == "__main__":
+    run_main(main)

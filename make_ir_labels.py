@@ -1,0 +1,44 @@
+"""Labels for IRN from CAMs by dense CRF, unsure pixels 255 -> RUN/ir_label/ID.png"""
+
+from functools import partial
+
+from data.layout import Layout
+from module.crf import dense_crf_labels
+from module.labels import ir_labels, weighted_argmax
+from tool.config import make_parser, parse, rate, run_main, settings, used_settings
+from tool.io import claim_folder, load_cam, save_settings
+from tool.parallel import parallel_map, share
+from voc12.palette import save_label_png
+
+
+def get_parser():
+    parser = make_parser(__doc__)
+    parser.add_argument("--list", default="train_aug", help="lists/NAME.txt of the dataset")
+    parser.add_argument("--background_weight", type=rate, default=0.8,
+                        help="factor on the background's score for the labels that make the confident background")
+    return parser
+
+
+def label_image(layout, cam_folder, folder, background_weight, image_id):
+    keys, cam = load_cam(cam_folder / f"{image_id}.npz")
+    image = layout.image(image_id).permute(1, 2, 0).numpy()
+    foreground, background = (keys[dense_crf_labels(image, weighted_argmax(cam, weight), len(keys))]
+                              for weight in (1.0, background_weight))
+    save_label_png(folder / f"{image_id}.png", ir_labels(foreground, background))
+
+
+def main():
+    args = parse(get_parser(), "make_ir_labels")
+    layout = Layout(args.dataset_root)
+    folder = args.run / "ir_label"
+    record = settings(args, leave_out=("list",))
+    save_settings(args.run, "make_ir_labels", used_settings(args))
+    claim_folder(folder, record, source=args.run / "cam")
+    todo = [i for i in share(layout.ids(args.list)) if not (folder / f"{i}.png").exists()]
+    work = partial(label_image, layout, args.run / "cam", folder, args.background_weight)
+    for _ in parallel_map(work, todo, args.num_workers, "make_ir_labels"):
+        pass
+
+
+if __name__ == "__main__":
+    run_main(main)

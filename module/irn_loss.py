@@ -1,0 +1,109 @@
+"""Losses that train IRN's boundary and displacement fields from pairs of pixels (Ahn et al., CVPR 2019, section 4)."""
+
+import torch
+
+from module.paths import path_maxima, shift
+
+IGNORED = 255
+EPSILON = 1e-5
+
+# Kinds of pairs: equal labels, background or not, and unequal labels.
+BACKGROUND, FOREGROUND, UNEQUAL = range(3)
+
+
+def affinity_displacement_loss(boundary, displacement, labels, radius=10):
+    """The four terms of IRN's loss (its sections 4.2 and 4.3) over all pairs of pixels within a radius.
+
+    With the affinity a = 1 - maximum of the boundary on the path between the two pixels,
+    pos: half the mean of -log(a) over equal background pairs plus half that over equal foreground pairs;
+    neg: mean of -log(1 - a) over pairs of unequal labels;
+    dp_fg: mean of abs(d_source - d_destination - offset) over equal foreground pairs and both components;
+    dp_bg: mean of abs(d_source - d_destination) over equal background pairs and both components.
+    1e-5 is added to every logarithm's argument and to every count (of pairs, or of both components of pairs) that a
+    mean divides by, so a term without pairs is 0.
+
+    Gradients reach the boundary and the displacement. No graph over the pairs is kept: memory grows with the map,
+    not with their number.
+
+    Args:
+        boundary: [N,1,h,w] floating point in [0,1].
+        displacement: [N,2,h,w] floating point, (dy, dx) in pixels of the map.
+        labels: [N,h,w] integers ([N,1,h,w], and [h,w] for N = 1, too): 0 background, 255 in no pair.
+        radius: of the open half disc of offsets, in pixels of the map.
+
+    Returns:
+        dict of scalars pos, neg, dp_fg, dp_bg.
+
+    Raises:
+        ValueError: if the map has no pair: fewer than radius rows or than 2 radius - 1 columns.
+    """
+    # Under autocast the fields may be in half precision, in which 1e-5 vanishes beside 1.
+    dtype = torch.promote_types(boundary.dtype, torch.float32)
+    boundary, displacement = boundary.to(dtype), displacement.to(dtype)
+    labels = labels.reshape(boundary[:, 0].shape)
+    foreground = (labels > 0)[:, None]
+    # d_source - d_destination - offset is the difference of the places that the two displacements lead to. In the
+    # background the displacements themselves are compared, so one map of targets serves both kinds of equal pairs.
+    targets = displacement + _positions(displacement) * foreground
+    decided, balance = _weigh_pixels(boundary, targets, labels, radius)
+
+    count = decided.flatten(1).sum(1).to(dtype)
+    cost = decided * -torch.log(torch.stack([1 - boundary, 1 - boundary, boundary]) + EPSILON)
+    mean_cost = cost.flatten(1).sum(1) / (count + EPSILON)
+    difference = balance * targets
+    return {
+        "pos": (mean_cost[BACKGROUND] + mean_cost[FOREGROUND]) / 2,
+        "neg": mean_cost[UNEQUAL],
+        "dp_fg": (difference * foreground).sum() / (2 * count[FOREGROUND] + EPSILON),
+        "dp_bg": (difference * ~foreground).sum() / (2 * count[BACKGROUND] + EPSILON),
+    }
+
+
+def irn_loss(terms):
+    """IRN's whole loss, (pos + neg) / 2 + (dp_fg + dp_bg) / 2 from the dict of its four terms."""
+    return (terms["pos"] + terms["neg"]) / 2 + (terms["dp_fg"] + terms["dp_bg"]) / 2
+
+
+@torch.no_grad()
+def _weigh_pixels(boundary, targets, labels, radius):
+    """What each pixel weighs in the sums over pairs, which given these weights are sums over pixels.
+
+    A pair's affinity is decided by the one pixel of its path where the boundary is highest, so the logarithm at that
+    pixel counts as often as it decides. And abs(u - v) = sign(u - v) (u - v), so a target counts with the sum of the
+    signs that it gets in its pairs.
+
+    Returns:
+        decided: [3,N,1,h,w] int32, how many pairs of each kind the pixel decides.
+        balance: [N,2,h,w], the sum of the signs over the equal pairs that the pixel is in.
+    """
+    # Maxima of ranks instead of values tell the pixel; ties fall to one of their pixels.
+    order = boundary.flatten().argsort()
+    size = len(order)
+    ranks = torch.empty_like(order, dtype=torch.int32)
+    ranks[order] = torch.arange(size, dtype=torch.int32, device=order.device)
+    known = labels != IGNORED
+    # Bins of one histogram: first the kind of pair, then the rank of the pixel that decides it.
+    first_bins = (labels > 0).to(torch.int32) * size
+    decided = ranks.new_zeros(3 * size)
+    balance = torch.zeros_like(targets)
+    source_known, source_labels = shift(known, radius), shift(labels, radius)
+    source_bins, source_targets, source_balance = (shift(maps, radius) for maps in (first_bins, targets, balance))
+
+    for offset, deciding_rank in path_maxima(ranks.view(labels.shape), radius):
+        valid = source_known & shift(known, radius, *offset)
+        equal = source_labels == shift(labels, radius, *offset)
+        bins = torch.where(equal, source_bins, UNEQUAL * size) + deciding_rank
+        decided.scatter_add_(0, bins.flatten().long(), valid.flatten().to(torch.int32))
+
+        sign = (source_targets - shift(targets, radius, *offset)).sign_().mul_((equal & valid)[:, None])
+        source_balance += sign
+        shift(balance, radius, *offset).sub_(sign)
+    return decided.view(3, size)[:, ranks].view(3, *boundary.shape), balance
+
+
+def _positions(maps):
+    """The place (y, x) of every pixel, in pixels: [2,h,w] for maps [...,h,w], with their type and device."""
+    height, width = maps.shape[-2:]
+    rows = torch.arange(height, dtype=maps.dtype, device=maps.device)
+    columns = torch.arange(width, dtype=maps.dtype, device=maps.device)
+    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"))

@@ -1,0 +1,116 @@
+"""AE-SIPE: affinity enhanced image-specific prototypes (Im, An, Lee, JBE 29(1), 2024), on SIPE (Chen et al., CVPR 2022).
+
+Shapes: K classes with background 0; h x w the grid of stride 16; all maps are [N,K,h,w].
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from module.affinity import AE_SEQUENCE, refine_is_cam
+from module.cam import inside_mask, normalize_cam, normalize_map, valid_mask
+from module.pamr import PAMR
+from module.prototype import class_prototypes, image_specific_cam
+from module.structure import structure_seeds
+from net.backbone import build_backbone
+
+PROJECTIONS = (128, 128, 256, 256)  # channels of the hierarchical feature from stages 1-4
+
+
+class AESIPE(nn.Module):
+    """Encoder, classifier and the prototype branch; one network for training, CAM export and inspection.
+
+    encoder: a `net.backbone.Encoder`. n_classes: K, with the background.
+    structure_features: "hierarchical" (the paper's +HF) or "semantic" (stage 4, as SIPE).
+    sequence: modules after the first IS-CAM; empty is SIPE, AE_SEQUENCE is AE-SIPE, others are Table 3's.
+    normalization: of the last map, "minmax", "max" or "none". cam_background: see `module.cam.normalize_cam`.
+    """
+
+    def __init__(self, encoder, n_classes, structure_features="hierarchical", sequence=AE_SEQUENCE,
+                 normalization="minmax", cam_background="all"):
+        super().__init__()
+        self.encoder = encoder
+        self.projections = nn.ModuleList(
+            nn.Conv2d(channels, width, 1, bias=False) for channels, width in zip(encoder.channels[1:], PROJECTIONS))
+        self.classifier = nn.Conv2d(encoder.channels[-1], n_classes - 1, 1, bias=False)
+        self.pamr = PAMR()
+        self.structure_features = structure_features
+        self.sequence = tuple(sequence)
+        self.normalization = normalization
+        self.cam_background = cam_background
+
+    def forward(self, image, labels, box=None):
+        """One pass from the image to the last map.
+
+        image: [N,3,H,W] RGB in [0,1]. labels: [N,K-1] in {0,1}.
+        box: [N,4] int (top, left, bottom, right), where the crop shows the image; None if it has no padding.
+        Returns the dict of `localize` and `score` [N,K-1], the class logits.
+        """
+        logits, semantic, hierarchical = self.encode(image)
+        grid = hierarchical.shape[2:]
+        inside = image.new_ones(len(image), *grid) if box is None else inside_mask(box, image.shape[2:], grid)
+        maps = self.localize(logits, semantic, hierarchical, image, valid_mask(labels, inside))
+        return {"score": logits.mean(dim=(2, 3)), **maps}
+
+    def encode(self, image):
+        """image [N,3,H,W] -> class logits [N,K-1,h,w], stage-4 feature, hierarchical feature [N,768,h,w]."""
+        _, *stages = self.encoder(image)
+        logits = self.classifier(stages[-1])
+        grid = stages[2].shape[2:]
+        # Detached: the projections train only themselves, never the encoder.
+        levels = [F.normalize(projection(stage.detach()), dim=1)
+                  for projection, stage in zip(self.projections, stages)]
+        hierarchical = torch.cat([_resize(level, grid) for level in levels], dim=1)
+        return logits.float(), stages[-1].detach(), hierarchical.float()
+
+    def localize(self, logits, semantic, hierarchical, image, valid):
+        """From features to maps, in the order of the paper's method section and its figure 1. In float32.
+
+        logits, semantic, hierarchical: of `encode`; summed over image and flipped image at export.
+        image: [N,3,H,W] in [0,1], guides PAMR. valid: [N,K,h,w], see `module.cam.valid_mask`.
+        Returns a dict: cam, is_cam [N,K,h,w] in [0,1]; seeds [N,K,h,w] one-hot; prototypes [N,K,768];
+        ae_is_cam, the map after `sequence`, normalised (IS-CAM itself, normalised, if the sequence is empty);
+        ae_seeds, the last seeds (those of the structure analysis if the sequence takes none).
+        """
+        with torch.autocast(logits.device.type, enabled=False):
+            cam = normalize_cam(logits, valid, self.cam_background)
+            structure = hierarchical if self.structure_features == "hierarchical" else semantic.float()
+            seeds = structure_seeds(structure.detach(), cam.detach(), valid)
+            prototypes = class_prototypes(hierarchical, seeds)
+            is_cam = image_specific_cam(hierarchical, prototypes) * valid
+            last, ae_seeds = refine_is_cam(hierarchical, is_cam, image.float(), valid, self.pamr, self.sequence)
+            ae_is_cam = normalize_map(last, valid, self.normalization)
+        return {"cam": cam, "seeds": seeds, "prototypes": prototypes, "is_cam": is_cam,
+                "ae_seeds": seeds if ae_seeds is None else ae_seeds, "ae_is_cam": ae_is_cam}
+
+    def parameter_groups(self, lr, lr_new):
+        """Groups for the optimiser: pre-trained layers at lr, new layers at lr_new (rates per step)."""
+        new = [*self.projections.parameters(), *self.classifier.parameters()]
+        pretrained = [parameter for parameter in self.encoder.parameters() if parameter.requires_grad]
+        return [{"params": pretrained, "lr": lr}, {"params": new, "lr": lr_new}]
+
+
+def aesipe_loss(output, labels):
+    """Classification loss and general-specific consistency (GSC), weights 1 and 1.
+
+    output: of AESIPE.forward. labels: [N,K-1] in {0,1}. Returns the scalars loss, cls and gsc.
+    GSC is the mean absolute difference of CAM and the last map over all N*K*h*w entries; absent classes count as
+    zeros. Gradients reach both maps.
+    """
+    cls = F.multilabel_soft_margin_loss(output["score"].float(), labels)
+    gsc = (output["cam"] - output["ae_is_cam"]).abs().mean()
+    return {"loss": cls + gsc, "cls": cls, "gsc": gsc}
+
+
+def build(args, n_classes):
+    """args: the settings of train_aesipe.py. Returns (AESIPE, aesipe_loss)."""
+    encoder = build_backbone(args.backbone, args.weights, args.frozen_stages, args.batch_norm)
+    model = AESIPE(encoder, n_classes, args.structure_features, args.sequence if args.ae else (),
+                   args.normalization, args.cam_background)
+    return model, aesipe_loss
+
+
+def _resize(maps, size):
+    if maps.shape[2:] == size:
+        return maps
+    return F.interpolate(maps, size, mode="bilinear", align_corners=False)

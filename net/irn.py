@@ -1,0 +1,119 @@
+"""IRN: class boundaries and displacements to object centres from a frozen encoder (Ahn et al., CVPR 2019)."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class IRN(nn.Module):
+    """Inter-pixel relation network: two heads on the five maps of an encoder that stays as it is.
+
+    Args:
+        encoder: module from an image to a list of five maps, the stem (stride 4) and stages 1-4 (strides 4, 8, 16,
+            16), with their numbers of channels as its attribute `channels`. It is frozen: in eval mode and without
+            gradient from here on.
+        widths: numbers of channels of the five maps; the encoder's `channels` by default.
+    """
+
+    def __init__(self, encoder, widths=None):
+        super().__init__()
+        self.encoder = encoder.eval().requires_grad_(False)
+        widths = encoder.channels if widths is None else widths
+        self.boundary = BoundaryHead(widths)
+        self.displacement = DisplacementHead(widths)
+        self.register_buffer("mean_displacement", torch.zeros(2))
+
+    def train(self, mode=True):
+        """As nn.Module.train, but the encoder stays in eval mode."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
+    def forward(self, image):
+        """Boundary and displacement fields at stride 4.
+
+        Args:
+            image: [N,3,H,W] of any size, in the encoder's range.
+
+        Returns:
+            dict, with h x w the size of the encoder's stem, H/4 x W/4 rounded up:
+            boundary: [N,1,h,w] in [0,1], 1 on a class boundary.
+            displacement: [N,2,h,w], (dy, dx) in pixels at stride 4; in eval mode less `mean_displacement`.
+        """
+        with torch.no_grad():
+            maps = self.encoder(image)
+        displacement = self.displacement(maps)
+        if not self.training:
+            displacement = displacement - self.mean_displacement[:, None, None]
+        return {"boundary": self.boundary(maps), "displacement": displacement}
+
+    def set_mean_displacement(self, mean):
+        """Sets what eval mode subtracts: the mean [2] of the displacement (dy, dx) in train mode over the train set.
+
+        The loss only compares displacements, so training leaves their mean free.
+        """
+        self.mean_displacement.copy_(mean)
+
+    def parameter_groups(self, lr):
+        """Parameter groups for SGD: the boundary head at learning rate `lr`, the displacement head at 10 lr."""
+        return [
+            {"params": list(self.boundary.parameters()), "lr": lr},
+            {"params": list(self.displacement.parameters()), "lr": 10 * lr},
+        ]
+
+
+class BoundaryHead(nn.Module):
+    """Five maps, each projected to 32 channels and upsampled to stride 4, to one boundary map."""
+
+    def __init__(self, widths):
+        super().__init__()
+        self.projections = nn.ModuleList(_projection(width, 32, groups=4) for width in widths)
+        self.classifier = nn.Conv2d(32 * len(widths), 1, 1)
+
+    def forward(self, maps):
+        """maps: the encoder's five. Returns [N,1,h,w] in [0,1] at the size of the first."""
+        size = maps[0].shape[2:]
+        factors = (1, 1, 2, 4, 4)
+        projected = [
+            _upsample(projection(x), factor, size).relu()
+            for projection, x, factor in zip(self.projections, maps, factors)
+        ]
+        return self.classifier(torch.cat(projected, dim=1)).sigmoid()
+
+
+class DisplacementHead(nn.Module):
+    """Five maps to two displacement components: stages 2-4 are joined at stride 8, then all at stride 4."""
+
+    def __init__(self, widths):
+        super().__init__()
+        self.projections = nn.ModuleList(
+            _projection(width, channels, groups)
+            for width, channels, groups in zip(widths, (64, 128, 256, 256, 256), (8, 16, 16, 16, 16))
+        )
+        self.join_deep = _projection(3 * 256, 256, groups=16)
+        self.join_all = _projection(64 + 128 + 256, 256, groups=16)
+        self.regressor = nn.Conv2d(256, 2, 1, bias=False)
+
+    def forward(self, maps):
+        """maps: the encoder's five. Returns [N,2,h,w] in pixels, not centred, at the size of the first."""
+        stem, stage1, stage2, stage3, stage4 = (projection(x) for projection, x in zip(self.projections, maps))
+        deep = [stage2, *(_upsample(x, 2, stage2.shape[2:]) for x in (stage3, stage4))]
+        deep = self.join_deep(torch.cat(deep, dim=1).relu())
+        joined = torch.cat([stem, stage1, _upsample(deep, 2, stem.shape[2:])], dim=1).relu()
+        return self.regressor(self.join_all(joined).relu())
+
+
+def _projection(in_channels, out_channels, groups):
+    """A 1x1 convolution, without the bias that the normalisation would remove, and group normalisation."""
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.GroupNorm(groups, out_channels))
+
+
+def _upsample(maps, factor, size):
+    """Bilinear upsampling by the ratio of the strides, cut to `size`.
+
+    Strided stages round sizes up, so the result may exceed the size; resizing to it would move the pixels off the
+    places that they were computed at.
+    """
+    if factor > 1:
+        maps = F.interpolate(maps, scale_factor=factor, mode="bilinear", align_corners=False)
+    return maps[..., : size[0], : size[1]]

@@ -1,0 +1,37 @@
+"""Put the dataset in place: the toy set is made, VOC 2012 is converted, a folder in VOC layout is checked."""
+
+from data.layout import Layout
+from data.toy import make_toy
+from tool.config import make_parser, natural, parse, positive, run_main
+from voc12.prepare import prepare_voc12
+
+
+def get_parser():
+    parser = make_parser(__doc__)
+    parser.add_argument("--kind", default="folder", choices=("toy", "voc12", "folder"),
+                        help="toy: made from --seed; voc12: from the official trees; folder: already in VOC layout")
+    parser.add_argument("--voc_root", help="voc12: the official VOCdevkit/VOC2012 (default: dataset_root itself)")
+    parser.add_argument("--aug_dir", help="voc12: folder of augmented masks, SegmentationClassAug")
+    parser.add_argument("--train", type=positive, default=200, help="toy: images with masks for evaluation")
+    parser.add_argument("--train_aug", type=positive, default=400, help="toy: training images")
+    parser.add_argument("--val", type=positive, default=100, help="toy: validation images")
+    parser.add_argument("--size", type=positive, default=160, help="toy: long side in pixels")
+    parser.add_argument("--seed", type=natural, default=0, help="toy")
+    return parser
+
+
+def main():
+    args = parse(get_parser(), "dataset")
+    if args.kind == "toy":
+        make_toy(args.dataset_root, args.train, args.train_aug, args.val, args.size, args.seed)
+    elif args.kind == "voc12":
+        prepare_voc12(args.dataset_root, args.voc_root, args.aug_dir)
+    layout = Layout(args.dataset_root)
+    lists = {path.stem: layout.ids(path.stem) for path in sorted((layout.root / "lists").glob("*.txt"))}
+    for image_id in lists.get("train_aug", []):
+        layout.labels(image_id)  # every training image needs its line
+    print(f"{layout.root}: {layout.n_classes} classes, " + ", ".join(f"{k} {len(v)}" for k, v in lists.items()))
+
+
+if __name__ == "__main__":
+    run_main(main)

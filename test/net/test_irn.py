@@ -1,0 +1,113 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from net.irn import IRN
+
+
+class TinyEncoder(nn.Module):
+    """Five maps at strides 4, 4, 8, 16, 16 from strided convolutions that round sizes up, with batch norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.channels = [4, 6, 8, 10, 12]
+        widths = [3, *self.channels]
+        self.stages = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(width, out, 2 * stride - 1, stride, stride - 1), nn.BatchNorm2d(out), nn.ReLU())
+            for width, out, stride in zip(widths, self.channels, (4, 1, 2, 2, 1))
+        )
+
+    def forward(self, image):
+        maps = [image]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return maps[1:]
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return IRN(TinyEncoder())
+
+
+@pytest.mark.parametrize("height, width", [(64, 96), (65, 97), (37, 50), (33, 16)])
+def test_fields_at_stride_4(network, height, width):
+    fields = network(torch.rand(2, 3, height, width))
+    size = (-(-height // 4), -(-width // 4))
+    assert set(fields) == {"boundary", "displacement"}
+    assert fields["boundary"].shape == (2, 1, *size) and fields["displacement"].shape == (2, 2, *size)
+    assert fields["boundary"].min() >= 0 and fields["boundary"].max() <= 1
+
+
+def test_encoder_stays_frozen(network):
+    network.train()
+    before = {name: value.clone() for name, value in network.encoder.state_dict().items()}
+    fields = network(torch.rand(2, 3, 48, 48))
+    (fields["boundary"].sum() + fields["displacement"].square().sum()).backward()
+    assert network.training and not any(module.training for module in network.encoder.modules())
+    assert all(not p.requires_grad and p.grad is None for p in network.encoder.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in network.encoder.state_dict().items())
+
+
+def test_parameter_groups_hold_every_trained_parameter_once(network):
+    boundary, displacement = network.parameter_groups(0.1)
+    assert boundary["lr"] == 0.1 and displacement["lr"] == 1.0
+    grouped = [*boundary["params"], *displacement["params"]]
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    assert {id(p) for p in grouped} == {id(p) for p in trained} and len(grouped) == len(trained)
+    fields = network(torch.rand(2, 3, 40, 40))
+    fields["boundary"].sum().backward()
+    assert all(p.grad is not None for p in boundary["params"])
+    assert all(p.grad is None for p in displacement["params"])
+    fields["displacement"].square().sum().backward()
+    assert all(p.grad is not None for p in displacement["params"])
+
+
+def test_mean_displacement_is_subtracted_in_eval_mode_only(network):
+    image = torch.rand(1, 3, 40, 56)
+    raw = network.train()(image)["displacement"]
+    torch.testing.assert_close(network.eval()(image)["displacement"], raw)
+    network.set_mean_displacement(torch.tensor([1.5, -2.0]))
+    centred = network(image)["displacement"]
+    torch.testing.assert_close(raw - centred, torch.tensor([1.5, -2.0])[:, None, None].expand(1, 2, 10, 14))
+    torch.testing.assert_close(network.train()(image)["displacement"], raw)
+    assert torch.equal(network.state_dict()["mean_displacement"], torch.tensor([1.5, -2.0]))
+
+
+def test_heads_written_out(network):
+    """The published layers one by one, at a size where every stride divides the image."""
+    maps = network.encoder(torch.rand(1, 3, 64, 80))
+
+    def convolved(block, x):
+        return F.conv2d(x, block[0].weight)
+
+    def upsampled(x, factor):
+        return F.interpolate(x, scale_factor=factor, mode="bilinear")
+
+    projected = []
+    for block, x, factor in zip(network.boundary.projections, maps, (1, 1, 2, 4, 4)):
+        normalised = F.group_norm(convolved(block, x), 4, block[1].weight, block[1].bias)
+        projected.append(F.relu(upsampled(normalised, factor)))
+    classifier = network.boundary.classifier
+    expected = torch.sigmoid(F.conv2d(torch.cat(projected, 1), classifier.weight, classifier.bias))
+    torch.testing.assert_close(network.boundary(maps), expected)
+
+    head, projected = network.displacement, []
+    for block, x, groups, factor in zip(head.projections, maps, (8, 16, 16, 16, 16), (1, 1, 1, 2, 2)):
+        normalised = F.group_norm(convolved(block, x), groups, block[1].weight, block[1].bias)
+        projected.append(F.relu(upsampled(normalised, factor)))
+    assert [x.shape[1] for x in projected] == [64, 128, 256, 256, 256]
+    deep = F.group_norm(convolved(head.join_deep, torch.cat(projected[2:], 1)), 16)
+    joined = torch.cat([*projected[:2], F.relu(upsampled(deep, 2))], 1)
+    joined = F.relu(F.group_norm(convolved(head.join_all, joined), 16))
+    torch.testing.assert_close(head(maps), F.conv2d(joined, head.regressor.weight))
+
+
+def test_widths_replace_the_encoder_channels():
+    class Padded(TinyEncoder):
+        def forward(self, image):
+            return [torch.cat([x, x], 1) for x in super().forward(image)]
+
+    network = IRN(Padded(), widths=[8, 12, 16, 20, 24])
+    assert network(torch.rand(1, 3, 32, 32))["boundary"].shape == (1, 1, 8, 8)

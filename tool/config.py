@@ -1,0 +1,203 @@
+"""Settings of a stage: flags of its script over its section of a YAML file over the defaults of its parser.
+
+A config file has one section a stage, whose keys are the flags of the stage's script, and a section `common` for the
+flags that several scripts share.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import yaml
+
+from errors import UserError
+
+SECTIONS = ("common", "dataset", "train_aesipe", "make_cam", "eval_cam", "make_ir_labels", "train_irn",
+            "make_seg_labels", "eval_seg", "deeplab_train", "deeplab_test", "report")
+COMMON = ("dataset_root", "run_root", "session_name", "backbone", "weights", "num_workers", "seed", "precision",
+          "batch_norm")
+
+
+def make_parser(description):
+    """A parser with the flags that every script has."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+                                     allow_abbrev=False)
+    parser.add_argument("--config", help="YAML file; this script's section and `common` are read")
+    parser.add_argument("--dataset_root", default="data/VOC2012", help="dataset in VOC layout (docs/own_data.md)")
+    parser.add_argument("--run_root", default="runs", help="folder of all runs")
+    parser.add_argument("--session_name", default="aesipe", help="the run's folder below run_root")
+    parser.add_argument("--num_workers", type=natural, default=default_workers(), help="worker processes")
+    return parser
+
+
+def add_network_flags(parser, trainable=True):
+    """Flags of scripts that build a network; of a trainable encoder or one that stays as it is."""
+    parser.add_argument("--backbone", default="resnet101", choices=("resnet101", "resnet50", "resnet18",
+                                                                    "mobilenet_v2"))
+    parser.add_argument("--weights", default="imagenet",
+                        help="imagenet (downloaded), none, or a file; {run} stands for the run's folder")
+    if trainable:
+        parser.add_argument("--frozen_stages", type=natural, default=2, choices=range(5),
+                            help="the stem and as many stages get no gradient; 0 trains all")
+        parser.add_argument("--batch_norm", default="frozen", choices=("frozen", "train"),
+                            help="running statistics fixed, or usual batch norm (synchronised over GPUs)")
+
+
+def add_training_flags(parser, batch_size, crop_size, lr, max_epochs=None):
+    """Flags of scripts that train; without max_epochs, a script that counts steps."""
+    parser.add_argument("--batch_size", type=positive, default=batch_size, help="over all processes together")
+    if max_epochs is not None:
+        parser.add_argument("--max_epochs", type=positive, default=max_epochs)
+    parser.add_argument("--crop_size", type=positive, default=crop_size, help="pixels")
+    parser.add_argument("--lr", type=rate, default=lr, help="learning rate of pre-trained layers, per step")
+    parser.add_argument("--momentum", type=rate, default=0.9)
+    parser.add_argument("--weight_decay", type=rate, default=1e-4)
+    parser.add_argument("--seed", type=natural, default=0)
+    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"),
+                        help="auto: bfloat16 where the GPU has it, else float16; float32 on the CPU")
+    parser.add_argument("--save_every", type=positive, default=500, help="steps between saved states")
+    parser.add_argument("--resume", action=argparse.BooleanOptionalAction, default=True,
+                        help="go on from this run's saved state")
+
+
+def parse(parser, section, argv=None):
+    """Read the settings: argv over the YAML section over `common` over the parser's defaults.
+
+    Values of the file pass through the parser's own types and choices. Raises UserError for an unknown key.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--config")
+    path = finder.parse_known_args(argv)[0].config
+    flags = {action.dest: action for action in parser._actions if action.dest not in ("help", "config")}
+    file_argv = []
+    if path:
+        config = read_config(path)
+        shared = {key: value for key, value in (config.get("common") or {}).items() if key in flags}
+        for key, value in {**shared, **(config.get(section) or {})}.items():
+            if key not in flags:
+                raise UserError(f"{path}: {section}.{key} is unknown: keys are {', '.join(sorted(flags))}")
+            file_argv += _as_flags(path, section, flags[key], value)
+    args = parser.parse_args(file_argv + argv)
+    args.run = Path(args.run_root) / args.session_name
+    if hasattr(args, "weights"):
+        args.weights = args.weights.replace("{run}", str(args.run))
+    return args
+
+
+def read_config(path):
+    """The YAML file as a dict of sections. Raises UserError if it is no such thing or has an unknown section."""
+    try:
+        config = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: must hold sections of keys and values, one section a stage")
+    for section, values in config.items():
+        if section not in SECTIONS:
+            raise UserError(f"{path}: section {section!r} is unknown: sections are {', '.join(SECTIONS)}")
+        if not isinstance(values, (dict, type(None))):
+            raise UserError(f"{path}: section {section} must hold keys and values")
+        if section == "common":
+            unknown = next((key for key in values or {} if key not in COMMON), None)
+            if unknown is not None:
+                raise UserError(f"{path}: common.{unknown} is unknown: keys are {', '.join(COMMON)}")
+    return config
+
+
+def used_settings(args):
+    """Every flag's value as plain values: as section of a config file they give this call again."""
+    return {key: list(value) if isinstance(value, tuple) else value
+            for key, value in sorted(vars(args).items()) if key not in ("config", "run")}
+
+
+def settings(args, leave_out=()):
+    """The settings that decide what a stage computes, as plain values: not where it runs or how it is watched."""
+    bookkeeping = {"run_root", "session_name", "dataset_root", "num_workers", "save_every", "resume", *leave_out}
+    return {key: value for key, value in used_settings(args).items() if key not in bookkeeping}
+
+
+def run_main(main):
+    """Run a script's main: bad input ends with one line and status 2, Ctrl-C with status 130."""
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        # torchrun's other processes may wait in a collective: leaving without clean-up lets it end them at once.
+        sys.stderr.flush()
+        sys.stdout.flush()
+        os._exit(2) if "RANK" in os.environ else sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; what is finished stays, run it again to go on", file=sys.stderr)
+        sys.exit(130)
+
+
+def default_workers():
+    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def natural(text):
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must not be negative: {text}")
+    return value
+
+
+def positive(text):
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1: {text}")
+    return value
+
+
+def rate(text):
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number from 0 up: {text}")
+    return value
+
+
+def _as_flags(path, section, action, value):
+    name = f"--{action.dest}"
+    if value is None:
+        return []
+    if isinstance(action, argparse.BooleanOptionalAction):
+        if not isinstance(value, bool):
+            raise UserError(f"{path}: {section}.{action.dest} must be true or false, not {value!r}")
+        return [name if value else f"--no-{action.dest}"]
+    if isinstance(value, list):
+        if action.nargs is None:
+            raise UserError(f"{path}: {section}.{action.dest} takes one value, not a list")
+        return [name, *map(str, value)]
+    if isinstance(value, dict):
+        raise UserError(f"{path}: {section}.{action.dest} takes a value, not a section")
+    return [name, str(value)] if action.nargs else [f"{name}={value}"]
+
+
+def _override(config, assignments):
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        section, dot, name = key.partition(".")
+        if not (equals and dot and name):
+            raise UserError(f"{assignment}: overrides are written section.key=value")
+        if section not in SECTIONS:
+            raise UserError(f"{assignment}: section {section!r} is unknown: sections are {', '.join(SECTIONS)}")
+        try:
+            config[section] = {**(config.get(section) or {}), name: yaml.safe_load(value)}
+        except yaml.YAMLError as error:
+            raise UserError(f"{assignment}: {value!r} is not a YAML value") from error
+    return config
+
+
+def main():
+    """python -m tool.config FILE OUT [section.key=value ...]: check the file and write it with the overrides to OUT."""
+    source, out, *assignments = sys.argv[1:]
+    Path(out).write_text(yaml.safe_dump(_override(read_config(source), assignments), sort_keys=False))
+    read_config(out)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,125 @@
+"""The training loop of every stage: steps, schedule, mixed precision, several processes, saving and going on."""
+
+import math
+import signal
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.lr_scheduler import PolynomialLR
+
+from errors import UserError
+from tool.checkpoint import load_state, result_settings, save_result, save_state
+from tool.dist import autocast_dtype
+from tool.logging import StepLog
+
+REPORT_EVERY = 10  # steps
+POWER = 0.9  # of the polynomial decay
+
+
+def finished(path, record, resume):
+    """Whether the result at path was trained with just these settings. Raises UserError if with others."""
+    known = result_settings(path) if resume else None
+    if known is None:
+        return False
+    refuse_other_settings(path, known, record)
+    return True
+
+
+def refuse_other_settings(path, known, record):
+    differing = [key for key in {**known, **record} if known.get(key) != record.get(key)]
+    if differing:
+        values = ", ".join(f"{key}: {known.get(key)} there, {record.get(key)} now" for key in differing)
+        raise UserError(f"{path} was trained with other settings ({values}): choose another session_name, or give "
+                        "--no-resume to train it anew")
+
+
+def fit(model, losses, groups, make_loader, steps, args, dist, path, record, clip=math.inf, after=None):
+    """Train a network and write the result to path.
+
+    losses: function (network, batch) -> dict of scalars with `loss`. groups: of the optimiser.
+    make_loader: function from the first step to an iterable of batches. steps: of the whole training.
+    args: settings of `tool.config.add_training_flags`. record: settings that must agree for going on.
+    clip: bound on the gradient norm. after: function called with the network once it is trained.
+    The schedule is lr * (1 - step / steps)^0.9. The full state is saved every `save_every` steps and when the process
+    is told to stop (SIGINT, SIGTERM); a later call goes on from it.
+    """
+    model = _synchronised(model, args, dist).to(dist.device, memory_format=torch.channels_last)
+    model.train()
+    optimizer = torch.optim.SGD(groups, momentum=args.momentum, weight_decay=args.weight_decay)
+    schedule = PolynomialLR(optimizer, total_iters=steps, power=POWER)
+    dtype = autocast_dtype(args.precision, dist.device)
+    scaler = torch.amp.GradScaler(dist.device.type, enabled=dtype == torch.float16)
+    state = {"model": model, "optimizer": optimizer, "schedule": schedule, "scaler": scaler}
+    state_path = path.with_name(f"{path.stem}_state.pt")
+    start = _restore(state, state_path, record, dist) if args.resume else 0
+    network = DistributedDataParallel(model) if dist.world > 1 else model
+    log = StepLog(args.run / "log.jsonl", path.stem, start, steps, args.batch_size, dist.main)
+    with _stop_signal() as stopped:
+        for step, batch in enumerate(make_loader(start), start + 1):
+            # Seeded by the step, dropout draws the same numbers in a run that was stopped and in one that was not.
+            torch.manual_seed((args.seed * 1_000_003 + step) * 1_000_003 + dist.rank)
+            with torch.autocast(dist.device.type, dtype, enabled=dtype is not None):
+                terms = losses(network, to_device(batch, dist.device))
+            optimizer.zero_grad(set_to_none=True)
+            scaler.scale(terms["loss"]).backward()
+            scaler.unscale_(optimizer)
+            torch.nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], clip)
+            scaler.step(optimizer)
+            scaler.update()
+            schedule.step()
+            log.add(terms)
+            if step % REPORT_EVERY == 0 or step == steps:
+                means = log.report(step, lr=schedule.get_last_lr()[0])
+                if not math.isfinite(means["loss"]):
+                    raise UserError(f"step {step}: the loss is {means['loss']} at learning rate "
+                                    f"{schedule.get_last_lr()[0]:.3g}, images {', '.join(batch['id'])}: lower --lr")
+            if dist.main and step < steps and (stopped() or step % args.save_every == 0):
+                save_state(state_path, {key: part.state_dict() for key, part in state.items()}
+                           | {"step": step, "settings": record})
+            if stopped():
+                raise KeyboardInterrupt
+    log.close()
+    if after is not None:
+        after(model.eval())
+    if dist.main:
+        save_result(path, model, record)
+        state_path.unlink(missing_ok=True)
+
+
+def to_device(batch, device):
+    """Move a batch; images become float in [0,1] there, four times the bytes that travelled."""
+    moved = {key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+             for key, value in batch.items()}
+    moved["image"] = (moved["image"].float() / 255).contiguous(memory_format=torch.channels_last)
+    return moved
+
+
+def _synchronised(model, args, dist):
+    if dist.world > 1 and dist.device.type == "cuda" and getattr(args, "batch_norm", None) == "train":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    return model
+
+
+def _restore(state, path, record, dist):
+    if not path.exists():
+        return 0
+    saved = load_state(path, dist.device)
+    refuse_other_settings(path, saved["settings"], record)
+    for key, part in state.items():
+        part.load_state_dict(saved[key])
+    return saved["step"]
+
+
+@contextmanager
+def _stop_signal():
+    """Yields a function that tells whether SIGINT or SIGTERM came: the step in hand is finished first."""
+    received = []
+    previous = {number: signal.signal(number, lambda number, frame: received.append(number))
+                for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,113 @@
+"""Files of a run: written to a temporary name and renamed, so that a file that exists is whole."""
+
+import json
+import os
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from errors import UserError
+
+# Map of AESIPE.forward -> folder of the run. The method's last map is the one that the later stages read.
+CAM_FOLDERS = {"ae_is_cam": "cam", "is_cam": "is_cam", "cam": "classifier_cam"}
+
+
+@contextmanager
+def atomic(path):
+    """Yields a temporary path beside `path`, renamed to it at the end; removed if anything fails."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_cam(path, keys, cam):
+    """keys: uint8 [k], classes with background 0 first. cam: [k,H,W] in [0,1], stored as float16."""
+    with atomic(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, keys=np.asarray(keys, np.uint8), cam=np.asarray(cam, np.float16))
+
+
+def load_cam(path):
+    """Returns (keys [k] int64, cam [k,H,W] float32). Raises UserError if the file is missing or broken."""
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            keys, cam = data["keys"].astype(np.int64), data["cam"].astype(np.float32)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such CAM: run make_cam.py for this list first") from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: is no whole CAM file: delete it and run make_cam.py again") from error
+    if cam.ndim != 3 or keys.shape != cam.shape[:1]:
+        raise UserError(f"{path}: holds {keys.shape[0]} classes but maps of shape {list(cam.shape)}")
+    return keys, cam
+
+
+def save_json(path, value):
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n")
+
+
+def load_json(path):
+    """Returns the value, or None if there is no such file."""
+    try:
+        return json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UserError(f"{path}: is not valid JSON: delete it and run its stage again") from error
+
+
+def claim_folder(folder, settings, source=None):
+    """Tie an output folder to the settings that made it, so that outputs of two configurations never mix.
+
+    settings: plain values (`tool.config.settings`). source: the folder or file that the stage reads, whose own record
+    becomes part of this one. Raises UserError naming the first setting that differs from the folder's record.
+    """
+    record = {**settings, "source": source_record(source)}
+    path = Path(folder) / "settings.yaml"
+    if path.exists():
+        known = yaml.safe_load(path.read_text())
+        differing = [key for key in record if known.get(key) != record[key]]
+        if differing:
+            key = differing[0]
+            raise UserError(f"{folder} was made with other settings ({key}: {_brief(known.get(key))} there, "
+                            f"{_brief(record[key])} now): delete it or choose another session_name")
+        return
+    with atomic(path) as temporary:
+        temporary.write_text(yaml.safe_dump(record, sort_keys=False))
+
+
+def source_record(source):
+    """The settings that made a folder or a checkpoint, so that what is made from it can name them.
+
+    Raises UserError if its stage has not made it. None for None.
+    """
+    if source is None:
+        return None
+    source = Path(source)
+    path = source / "settings.yaml" if source.is_dir() else source.with_suffix(".yaml")
+    if not path.exists():
+        raise UserError(f"{source} is missing or unfinished: run the stage that makes it first")
+    return yaml.safe_load(path.read_text())
+
+
+def save_settings(run, section, settings):
+    """Keep the settings as used, one section a stage, in the run's config.yaml."""
+    path = Path(run) / "config.yaml"
+    config = (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
+    config[section] = settings
+    with atomic(path) as temporary:
+        temporary.write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+def _brief(value):
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."

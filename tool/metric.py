@@ -1,0 +1,45 @@
+"""Confusion matrices and mIoU."""
+
+import numpy as np
+
+from errors import UserError
+
+IGNORE = 255
+
+
+def label_confusion_matrix(truth, labels, n_classes, name="labels"):
+    """Confusion matrix of one image; the matrix of a data set is the sum over its images.
+
+    truth, labels: integer [H,W] in 0..K-1 or 255: truth 255 is not counted, label 255 is unsure. name: for messages.
+    Returns int64 [K,K+1], rows truth, columns labels, the last column unsure. Raises UserError on sizes that differ
+    and on values out of range.
+    """
+    if truth.shape != labels.shape:
+        raise UserError(f"{name}: labels are {list(labels.shape)}, the mask is {list(truth.shape)}")
+    known = truth != IGNORE
+    rows, columns = truth[known].astype(np.int64), labels[known].astype(np.int64)
+    columns[columns == IGNORE] = n_classes
+    for what, values, bound in (("mask", rows, n_classes - 1), ("labels", columns, n_classes)):
+        if values.size and values.max() > bound:
+            raise UserError(f"{name}: {what} holds {values.max()}, but there are {n_classes} classes")
+    pairs = rows * (n_classes + 1) + columns
+    return np.bincount(pairs, minlength=n_classes * (n_classes + 1)).reshape(n_classes, n_classes + 1)
+
+
+def scores(matrix, class_names):
+    """Scores of a confusion matrix [K,K+1]; unsure pixels count as missed.
+
+    Returns a dict of plain values in [0,1]: miou, the mean over the classes that occur in the truth; accuracy over
+    pixels; iou, by class name, None for a class that does not occur in the truth.
+    """
+    matrix = np.asarray(matrix, np.int64)
+    correct = np.diag(matrix).astype(np.float64)
+    truth = matrix.sum(axis=1)
+    union = truth + matrix[:, : len(matrix)].sum(axis=0) - correct
+    iou = correct / np.maximum(union, 1)
+    occurs = truth > 0
+    return {
+        "miou": float(iou[occurs].mean()) if occurs.any() else 0.0,
+        "accuracy": float(correct.sum() / max(matrix.sum(), 1)),
+        "iou": {name: float(value) if there else None for name, value, there in zip(class_names, iou, occurs)},
+    }

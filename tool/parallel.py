@@ -1,0 +1,38 @@
+"""One function over many images on all cores, for the stages that no GPU helps with."""
+
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+
+def share(items):
+    """This process's items among those that torchrun started, by index; all of them when it stands alone."""
+    return items[int(os.environ.get("RANK", 0)) :: int(os.environ.get("WORLD_SIZE", 1))]
+
+
+@contextmanager
+def process_pool(workers):
+    """A pool of forked processes. Open it before any torch computation: forked after, torch's threads hang."""
+    pool = ProcessPoolExecutor(max(1, workers), mp_context=multiprocessing.get_context("fork"))
+    pool.submit(int).result()  # the first task forks all the workers
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def parallel_map(function, items, workers, description):
+    """Yields function(item) for every item, in the order in which they finish, under a progress bar."""
+    with process_pool(workers) as pool:
+        futures = [pool.submit(function, item) for item in items]
+        for future in tqdm(as_completed(futures), total=len(futures), desc=description, dynamic_ncols=True):
+            yield future.result()
+
+
+def drain(futures, limit=0):
+    """Wait until at most `limit` of the futures are left in the list, raising what any of them raised."""
+    while len(futures) > limit:
+        futures.pop(0).result()

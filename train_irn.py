@@ -1,0 +1,81 @@
+"""Train IRN, class boundaries and displacements, on the IR labels -> RUN/ckpt/irn.pt"""
+
+from functools import partial
+
+import torch
+from tqdm import tqdm
+
+from data.layout import Layout, read_label_png
+from data.loader import TrainingSet, image_loader, steps_per_epoch, training_loader
+from data.transforms import CropTransform
+from module.irn_loss import affinity_displacement_loss, irn_loss
+from net.backbone import build_backbone
+from net.irn import IRN
+from tool.config import (add_network_flags, add_training_flags, make_parser, parse, positive, rate, run_main, settings, used_settings)
+from tool.dist import autocast_dtype, close_dist, init_dist
+from tool.engine import finished, fit
+from tool.io import save_settings, source_record
+
+STRIDE = 4  # of IRN's maps
+
+
+def get_parser():
+    parser = make_parser(__doc__)
+    add_network_flags(parser, trainable=False)
+    parser.set_defaults(backbone="resnet50")
+    add_training_flags(parser, batch_size=32, max_epochs=3, crop_size=512, lr=0.1)
+    parser.add_argument("--list", default="train_aug", help="lists/NAME.txt of the dataset")
+    parser.add_argument("--scale", type=rate, nargs=2, default=(0.5, 1.5), metavar=("LOW", "HIGH"),
+                        help="range of the resizing in training")
+    parser.add_argument("--radius", type=positive, default=10, help="of the pairs, pixels at stride 4")
+    return parser
+
+
+def step_losses(radius, network, batch):
+    output = network(batch["image"])
+    labels = batch["target"][:, ::STRIDE, ::STRIDE]
+    with torch.autocast(labels.device.type, enabled=False):
+        terms = affinity_displacement_loss(output["boundary"].float(), output["displacement"].float(), labels, radius)
+        return {"loss": irn_loss(terms), **terms}
+
+
+@torch.inference_mode()
+def measure_mean_displacement(images, dtype, dist, network):
+    """Set the mean displacement over the training images: the loss leaves it free."""
+    total, count = torch.zeros(2, device=dist.device), 0
+    network.set_mean_displacement(torch.zeros(2))
+    for _, image in tqdm(images, desc="mean displacement", disable=not dist.main, dynamic_ncols=True):
+        with torch.autocast(dist.device.type, dtype, enabled=dtype is not None):
+            displacement = network(image[None].to(dist.device).float() / 255)["displacement"]
+        total += displacement.float().mean(dim=(0, 2, 3))
+        count += 1
+    total = dist.sum(torch.cat([total, total.new_tensor([count])]))
+    network.set_mean_displacement(total[:2] / total[2])
+
+
+def main():
+    args = parse(get_parser(), "train_irn")
+    layout = Layout(args.dataset_root)
+    record, path = {**settings(args), "source": source_record(args.run / "ir_label")}, args.run / "ckpt" / "irn.pt"
+    if finished(path, record, args.resume):
+        print(f"{path}: already trained with these settings")
+        return
+    dist = init_dist()
+    if dist.main:
+        save_settings(args.run, "train_irn", used_settings(args))
+    model = IRN(build_backbone(args.backbone, args.weights))
+    ids = layout.ids(args.list)
+    images = TrainingSet(layout, ids, CropTransform(args.crop_size, scale=args.scale), args.seed,
+                         target=lambda image_id: read_label_png(args.run / "ir_label" / f"{image_id}.png"))
+    steps = args.max_epochs * steps_per_epoch(len(images), args.batch_size)
+    loader = partial(training_loader, images, args.batch_size, steps, rank=dist.rank, world=dist.world,
+                     workers=args.num_workers)
+    whole = image_loader(layout, ids[dist.rank :: dist.world], args.num_workers)
+    dtype = autocast_dtype(args.precision, dist.device)
+    fit(model, partial(step_losses, args.radius), model.parameter_groups(args.lr), loader, steps, args, dist, path,
+        record, after=partial(measure_mean_displacement, whole, dtype, dist))
+    close_dist()
+
+
+if __name__ == "__main__":
+    run_main(main)
