@@ -111,13 +111,13 @@ def draw_panels(layout, run, ids, scales, path):
     model = load_trained(run, layout.n_classes, torch.device("cpu")) if deeplab.exists() else None
     rows = [panels(layout, run, image_id, model, scales) for image_id in ids]
     figure, axes = plt.subplots(len(rows), len(COLUMNS), figsize=(2 * len(COLUMNS), 1.8 * len(rows)), squeeze=False)
+    for title, axis in zip(COLUMNS, axes[0]):
+        axis.set_title(title, fontsize=10)
     for image_id, pictures, line in zip(ids, rows, axes):
-        for title, picture, axis in zip(COLUMNS, pictures, line):
+        for picture, axis in zip(pictures, line):
             axis.axis("off")
             if picture is not None:
                 axis.imshow(picture)
-            if line is axes[0]:
-                axis.set_title(title, fontsize=10)
         names = [layout.class_names[k + 1] for k in layout.labels(image_id).nonzero()[:, 0]]
         line[0].text(0, -0.02, f"{image_id}: {', '.join(names)}", transform=line[0].transAxes, fontsize=7, va="top")
     figure.tight_layout(pad=0.3)

@@ -8,7 +8,8 @@ from data.loader import TrainingSet, steps_per_epoch, training_loader
 from data.transforms import CropTransform
 from module.affinity import AE_SEQUENCE
 from net.aesipe import build
-from tool.config import (add_network_flags, add_training_flags, make_parser, parse, positive, rate, run_main, settings, used_settings)
+from tool.config import (add_network_flags, add_training_flags, make_parser, parse, positive, rate, run_main, settings,
+                         used_settings)
 from tool.dist import close_dist, init_dist
 from tool.engine import finished, fit
 from tool.io import save_settings

@@ -11,7 +11,8 @@ from data.transforms import CropTransform
 from module.irn_loss import affinity_displacement_loss, irn_loss
 from net.backbone import build_backbone
 from net.irn import IRN
-from tool.config import (add_network_flags, add_training_flags, make_parser, parse, positive, rate, run_main, settings, used_settings)
+from tool.config import (add_network_flags, add_training_flags, make_parser, parse, positive, rate, run_main, settings,
+                         used_settings)
 from tool.dist import autocast_dtype, close_dist, init_dist
 from tool.engine import finished, fit
 from tool.io import save_settings, source_record

@@ -1,6 +1,8 @@
 """Datasets and loaders. The order of images and every random draw follow from (seed, epoch, index) alone, so a run
 that goes on after a stop, or runs on another number of processes, sees the same batches."""
 
+import signal
+
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -77,7 +79,13 @@ def training_loader(dataset, batch_size, steps, start, rank, world, workers):
     """Loader of this process's batches, workers shared out over the whole run."""
     sampler = StepSampler(len(dataset), batch_size, steps, dataset.seed, start, rank, world)
     return DataLoader(dataset, batch_sampler=sampler, num_workers=workers, pin_memory=torch.cuda.is_available(),
-                      prefetch_factor=4 if workers else None)
+                      prefetch_factor=4 if workers else None, worker_init_fn=_leave_signals_to_the_parent)
+
+
+def _leave_signals_to_the_parent(_):
+    """Ctrl-C and SIGTERM reach the whole process group: the parent finishes its step and saves, then the workers end."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class ImageSet(Dataset):

@@ -10,7 +10,8 @@ from data.layout import Layout, read_label_png
 from data.loader import TrainingSet, training_loader
 from data.transforms import CropTransform
 from deeplab.model import build
-from tool.config import (add_network_flags, add_training_flags, make_parser, parse, positive, rate, run_main, settings, used_settings)
+from tool.config import (add_network_flags, add_training_flags, make_parser, parse, positive, rate, run_main, settings,
+                         used_settings)
 from tool.dist import close_dist, init_dist
 from tool.engine import finished, fit
 from tool.io import save_settings, source_record

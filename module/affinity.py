@@ -7,7 +7,6 @@ from module.cam import map_seeds, normalize_map, present_classes
 from module.prototype import class_prototypes, image_specific_cam
 
 AE_SEQUENCE = ("pamr", "prototype", "is_cam")
-STEPS = frozenset(AE_SEQUENCE)
 
 
 @torch.no_grad()
@@ -18,10 +17,10 @@ def pamr_refine(cam, image, valid, pamr, image_stride=4):
     """
     size = [max(1, side // image_stride) for side in image.shape[2:]]
     guide = F.interpolate(image, size, mode="bilinear", align_corners=True)
-    index, _ = present_classes(valid)
+    index, present = present_classes(valid)
     index = index[:, :, None, None].expand(-1, -1, *cam.shape[2:])
     refined = pamr(guide, cam.gather(1, index))
-    refined = F.interpolate(refined, cam.shape[2:], mode="bilinear", align_corners=True)
+    refined = F.interpolate(refined, cam.shape[2:], mode="bilinear", align_corners=True) * present[:, :, None, None]
     return torch.zeros_like(refined[:, :1]).expand_as(cam).scatter(1, index, refined)
 
 
@@ -30,6 +29,7 @@ def refine_is_cam(features, is_cam, image, valid, pamr, sequence=AE_SEQUENCE, im
 
     "pamr" refines the map, "prototype" takes seeds from it and new prototypes from them, "is_cam" draws the map of the
     newest prototypes. Returns (cam [N,K,h,w], seeds [N,K,h,w] or None): the last map and the last seeds taken.
+    Raises ValueError for an unknown step and for "is_cam" before any "prototype".
     """
     cam, seeds, prototypes = is_cam, None, None
     for step in sequence:
@@ -39,6 +39,8 @@ def refine_is_cam(features, is_cam, image, valid, pamr, sequence=AE_SEQUENCE, im
             seeds = map_seeds(cam.detach(), valid)
             prototypes = class_prototypes(features, seeds)
         elif step == "is_cam":
+            if prototypes is None:
+                raise ValueError("sequence: is_cam needs a prototype step before it")
             cam = image_specific_cam(features, prototypes) * valid
         else:
             raise ValueError(f"sequence holds {step!r}: choose from {', '.join(AE_SEQUENCE)}")

@@ -89,6 +89,6 @@ def present_classes(valid):
     first and in order; present [N,P] bool, False where an image has fewer than P.
     """
     has = valid.amax(dim=(2, 3)) > 0
-    count = int(has.sum(dim=1).max())
+    count = max(1, int(has.sum(dim=1).max()))
     index = has.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :count]
     return index, has.gather(1, index)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from errors import UserError
 from module.affinity import AE_SEQUENCE, refine_is_cam
 from module.cam import inside_mask, normalize_cam, normalize_map, valid_mask
 from module.pamr import PAMR
@@ -104,6 +105,8 @@ def aesipe_loss(output, labels):
 
 def build(args, n_classes):
     """args: the settings of train_aesipe.py. Returns (AESIPE, aesipe_loss)."""
+    if args.ae and "is_cam" in args.sequence and "prototype" not in args.sequence[: args.sequence.index("is_cam")]:
+        raise UserError(f"sequence {' '.join(args.sequence)}: is_cam needs a prototype step before it")
     encoder = build_backbone(args.backbone, args.weights, args.frozen_stages, args.batch_norm)
     model = AESIPE(encoder, n_classes, args.structure_features, args.sequence if args.ae else (),
                    args.normalization, args.cam_background)

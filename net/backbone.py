@@ -82,7 +82,7 @@ def build_backbone(name, weights="imagenet", frozen_stages=2, batch_norm="frozen
 def _torchvision_network(name, weights):
     try:
         return torchvision.models.get_model(name, weights="IMAGENET1K_V1" if weights == "imagenet" else None)
-    except OSError as error:  # URLError and a checksum that fails are OSErrors or RuntimeErrors
+    except (OSError, RuntimeError) as error:  # no connection; a checksum that fails
         url = torchvision.models.get_model_weights(name).IMAGENET1K_V1.url
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise UserError(f"ImageNet weights of {name} cannot be downloaded ({error}): "
@@ -98,7 +98,8 @@ def _read_state(path):
         raise UserError(f"weights {path}: not a readable PyTorch state file ({type(error).__name__})") from error
     if isinstance(state, dict) and isinstance(state.get("model"), dict):
         state = state["model"]
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+            isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()):
         raise UserError(f"weights {path}: holds no state dict of tensors")
     return state
 

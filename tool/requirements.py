@@ -1,4 +1,7 @@
-"""Does this Python have what a requirements file asks for? Exit status 0 if so. Standard library and pip only."""
+"""Does this Python have what a requirements file asks for? Exit status 0 if so. Standard library and pip only.
+
+Run as `python -m tool.requirements FILE`: run by its path, this folder's modules would hide the library's own.
+"""
 
 import sys
 from importlib.metadata import PackageNotFoundError, version

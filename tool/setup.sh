@@ -3,7 +3,7 @@
 setup_python() {
     local requirements=$1 found
     for found in "${PYTHON:-}" python3 python .venv/bin/python; do
-        if [ -n "$found" ] && command -v "$found" >/dev/null && "$found" tool/requirements.py "$requirements" 2>/dev/null; then
+        if [ -n "$found" ] && command -v "$found" >/dev/null && "$found" -m tool.requirements "$requirements" 2>/dev/null; then
             PYTHON=$found
             return
         fi

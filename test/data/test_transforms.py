@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+import torch
+
+from data.transforms import FILL, IGNORE, CropTransform, scaled
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def coordinates(height, width):
+    """An image whose red is the row and whose green the column, 1 added so that no pixel looks like filling."""
+    rows = torch.arange(1, height + 1).view(-1, 1).expand(height, width)
+    columns = torch.arange(1, width + 1).expand(height, width)
+    return torch.stack([rows, columns, torch.zeros_like(rows)]).to(torch.uint8)
+
+
+def outside(box, size):
+    top, left, bottom, right = box.tolist()
+    mask = torch.ones(size, size, dtype=torch.bool)
+    mask[top:bottom, left:right] = False
+    return mask
+
+
+@pytest.mark.parametrize("height, width", [(20, 30), (90, 70), (20, 90), (90, 20), (48, 48), (1, 1), (1, 60), (60, 1)])
+def test_crop_shows_the_image_inside_the_box_and_filling_outside(height, width):
+    """At scale 1 nothing is resampled, so every pixel tells where it is from."""
+    size, flips, places = 48, set(), set()
+    image = coordinates(height, width)
+    transform = CropTransform(size, scale=(1, 1))
+    for seed in range(40):
+        sample = transform(image, image[1], seeded(seed))
+        shown, target, (top, left, bottom, right) = sample["image"], sample["target"], sample["box"].tolist()
+        assert shown.shape == (3, size, size) and shown.dtype == torch.uint8 and sample["box"].dtype == torch.int64
+        assert (bottom - top, right - left) == (min(height, size), min(width, size))
+        padding = outside(sample["box"], size)
+        assert (shown[:, padding] == torch.tensor(FILL, dtype=torch.uint8)[:, None]).all()
+        assert (target[padding] == IGNORE).all()
+        inside = shown[:, top:bottom, left:right]
+        y, x = inside[0, 0, 0].item() - 1, inside[1].min().item() - 1
+        expected = image[:, y : y + bottom - top, x : x + right - left]
+        flipped = width > 1 and inside[1, 0, 0] > inside[1, 0, -1]
+        assert torch.equal(inside, expected.flip(2) if flipped else expected)
+        assert torch.equal(target[top:bottom, left:right], inside[1])
+        flips.add(bool(flipped))
+        places.add((top, left, y, x))
+    assert flips == ({False, True} if width > 1 else {False})
+    assert len(places) == 1 if (height, width) == (size, size) else len(places) > 10
+
+
+def test_crops_reach_both_ends_of_the_image_and_of_the_padding():
+    large = {CropTransform(4, scale=(1, 1))(coordinates(6, 4), None, seeded(s))["image"][0, 0, 0].item()
+             for s in range(60)}
+    small = {CropTransform(6, scale=(1, 1))(coordinates(4, 6), None, seeded(s))["box"][0].item() for s in range(60)}
+    assert large == {1, 2, 3} and small == {0, 1, 2}
+
+
+@pytest.mark.parametrize("height, width", [(50, 80), (80, 50)])
+@pytest.mark.parametrize("ranges", [{"long_side": (30, 60)}, {"long_side": (90, 160)}, {"scale": (0.4, 2.5)}])
+def test_target_follows_the_resized_image(height, width, ranges):
+    """A horizontal and a vertical ramp as image and as target: they agree but for the interpolation."""
+    rows = torch.linspace(0, 250, height).view(-1, 1).expand(height, width).round()
+    columns = torch.linspace(0, 250, width).expand(height, width).round()
+    transform = CropTransform(64, **ranges)
+    for seed in range(15):
+        for number, ramp in enumerate((rows, columns)):
+            target = ramp.to(torch.uint8)
+            sample = transform(target.expand(3, -1, -1), target, seeded(seed))
+            top, left, bottom, right = sample["box"].tolist()
+            inside = (slice(top, bottom), slice(left, right))
+            step = 250 / ((height, width)[number] - 1)
+            difference = sample["image"][0][inside].int() - sample["target"][inside].int()
+            assert difference.abs().max() <= 1.5 * step + 2
+            assert set(sample["target"].unique().tolist()) <= {*target.unique().tolist(), IGNORE}
+
+
+def test_long_side_and_scale_are_drawn_over_their_whole_ranges():
+    def sizes(transform, image):
+        boxes = torch.stack([transform(image, None, seeded(s))["box"] for s in range(200)])
+        return (boxes[:, 2:] - boxes[:, :2]).float()
+
+    image = torch.zeros(3, 30, 60, dtype=torch.uint8)
+    drawn = sizes(CropTransform(200, long_side=(40, 100)), image)
+    assert drawn[:, 1].min() in range(40, 43) and drawn[:, 1].max() in range(98, 101)
+    assert (drawn[:, 0] - drawn[:, 1] / 2).abs().max() <= 0.5
+    drawn = sizes(CropTransform(200, scale=(0.5, 2.0)), image)
+    assert drawn[:, 1].min() in range(30, 33) and drawn[:, 1].max() in range(118, 121)
+
+
+def test_half_of_the_crops_are_flipped():
+    image = coordinates(8, 8)
+    transform = CropTransform(8, scale=(1, 1))
+    flips = [transform(image, None, seeded(seed))["image"][1, 0, 0].item() == 8 for seed in range(400)]
+    assert 150 < np.sum(flips) < 250
+
+
+def test_crop_follows_from_the_generator_alone():
+    image = torch.randint(0, 256, (3, 40, 56), dtype=torch.uint8, generator=seeded(0))
+    transform = CropTransform(32, long_side=(20, 60))
+    first = transform(image, image[0], seeded(1))
+    torch.manual_seed(123)  # the global generator plays no part
+    again = transform(image, image[0], seeded(1))
+    assert all(torch.equal(first[key], again[key]) for key in ("image", "box", "target"))
+    alone = transform(image, None, seeded(1))
+    assert set(alone) == {"image", "box"} and torch.equal(alone["image"], first["image"])
+    assert not torch.equal(transform(image, None, seeded(2))["image"], first["image"])
+
+
+def test_the_image_given_stays_as_it_is():
+    image = coordinates(40, 50)
+    before = image.clone()
+    CropTransform(32, scale=(1, 1))(image, image[0], seeded(0))
+    assert torch.equal(image, before)
+
+
+@pytest.mark.parametrize("height, width, factor, size", [(40, 30, 1, (40, 30)), (40, 31, 0.5, (20, 16)),
+                                                         (1, 1, 0.5, (1, 1)), (1, 90, 0.25, (1, 22)),
+                                                         (7, 5, 1.5, (10, 8))])
+def test_scaled_sizes(height, width, factor, size):
+    image = torch.full((3, height, width), 77, dtype=torch.uint8)
+    result = scaled(image, factor)
+    assert result.shape == (3, *size) and result.dtype == torch.uint8 and (result == 77).all()

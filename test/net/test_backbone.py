@@ -1,0 +1,228 @@
+import pickle
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from errors import UserError
+from net.backbone import BACKBONES, HEADS, build_backbone
+
+CHANNELS = {
+    "resnet101": [64, 256, 512, 1024, 2048],
+    "resnet50": [64, 256, 512, 1024, 2048],
+    "resnet18": [64, 64, 128, 256, 512],
+    "mobilenet_v2": [24, 24, 32, 96, 1280],
+}
+DILATED = {"resnet101": 2, "resnet50": 2, "resnet18": 3, "mobilenet_v2": 3}  # 3x3 convs after the one with the stride
+
+
+@pytest.fixture(scope="module", params=BACKBONES)
+def encoder(request):
+    torch.manual_seed(0)
+    return request.param, build_backbone(request.param, "none").eval()
+
+
+@pytest.fixture(scope="module")
+def network():
+    """torchvision's resnet18 with running statistics unlike those of a new one."""
+    torch.manual_seed(1)
+    network = torchvision.models.resnet18()
+    for name, value in network.named_buffers():
+        if value.is_floating_point():
+            value.uniform_(0.5, 1.5)
+    return network.eval()
+
+
+def saved(path, content):
+    torch.save(content, path)
+    return str(path)
+
+
+def refusal(name, path):
+    """The message of the error that reading the file raises."""
+    with pytest.raises(UserError) as error:
+        build_backbone(name, str(path))
+    message = str(error.value)
+    assert "\n" not in message and str(path) in message
+    return message
+
+
+@pytest.mark.parametrize("size", [(64, 64), (97, 130)])
+def test_strides_and_channels(encoder, size):
+    name, encoder = encoder
+    with torch.no_grad():
+        maps = encoder(torch.rand(1, 3, *size))
+    expected = [(1, width, -(-size[0] // stride), -(-size[1] // stride))
+                for width, stride in zip(CHANNELS[name], (4, 4, 8, 16, 16))]
+    assert [tuple(x.shape) for x in maps] == expected and encoder.channels == CHANNELS[name]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet_v2"])
+def test_dilating_the_last_stage_keeps_sizes_and_weights(name):
+    plain, dilated = (build_backbone(name, "none", dilate_last=dilate).eval() for dilate in (False, True))
+    dilated.load_state_dict(plain.state_dict())
+    image = torch.rand(1, 3, 97, 130)
+    with torch.no_grad():
+        plain_maps, dilated_maps = plain(image), dilated(image)
+    assert dilated_maps[4].shape == plain_maps[4].shape and not torch.allclose(dilated_maps[4], plain_maps[4])
+    assert all(torch.equal(x, y) for x, y in zip(plain_maps[:4], dilated_maps[:4]))
+    convolutions = [layer for layer in dilated.stages[4].modules() if isinstance(layer, nn.Conv2d)]
+    assert [c.dilation for c in convolutions if c.kernel_size == (3, 3)] == [(1, 1)] + [(2, 2)] * DILATED[name]
+    others = [*plain.modules(), *dilated.stages[:4].modules(), *(c for c in convolutions if c.kernel_size == (1, 1))]
+    assert all(layer.dilation == (1, 1) for layer in others if isinstance(layer, nn.Conv2d))
+
+
+def test_dilated_resnet_is_that_of_torchvision():
+    """torchvision has the same dilated network: it must give the same maps with the same weights."""
+    torch.manual_seed(0)
+    network = torchvision.models.resnet50(replace_stride_with_dilation=[False, False, True]).eval()
+    encoder = build_backbone("resnet50", "none", dilate_last=True).eval()
+    for number, part in enumerate((network.layer1, network.layer2, network.layer3, network.layer4), start=1):
+        encoder.stages[number].load_state_dict(part.state_dict())
+    encoder.stages[0][0].load_state_dict(network.conv1.state_dict())
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        x = network.maxpool(network.relu(network.bn1(network.conv1((image - encoder.mean) / encoder.std))))
+        expected = network.layer4(network.layer3(network.layer2(network.layer1(x))))
+        torch.testing.assert_close(encoder(image)[4], expected)
+
+
+def test_stages_are_the_layers_of_torchvision_on_a_normalised_image(network, tmp_path):
+    encoder = build_backbone("resnet18", saved(tmp_path / "w.pth", network.state_dict())).eval()
+    image = torch.rand(2, 3, 64, 80)
+    x = torch.stack([(image[:, c] - mean) / std for c, (mean, std) in
+                     enumerate([(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)])], dim=1)
+    network.layer4[0].conv1.stride = network.layer4[0].downsample[0].stride = (1, 1)
+    try:
+        expected = [network.maxpool(network.relu(network.bn1(network.conv1(x))))]
+        for layer in (network.layer1, network.layer2, network.layer3, network.layer4):
+            expected.append(layer(expected[-1]))
+    finally:
+        network.layer4[0].conv1.stride = network.layer4[0].downsample[0].stride = (2, 2)
+    for got, want in zip(encoder(image), expected):
+        torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize("frozen", [0, 2, 4])
+def test_frozen_stages_get_no_gradient_and_the_others_do(frozen):
+    encoder = build_backbone("resnet18", "none", frozen_stages=frozen).train()
+    last = encoder(torch.rand(2, 3, 32, 32))[4]
+    assert last.requires_grad == (frozen < 4)
+    if last.requires_grad:
+        last.sum().backward()
+    for number, stage in enumerate(encoder.stages):
+        trains = frozen == 0 or number > frozen
+        for parameter in stage.parameters():
+            assert parameter.requires_grad == trains
+            assert (parameter.grad is not None) == trains
+
+
+@pytest.mark.parametrize("batch_norm, frozen, changed", [
+    ("frozen", 2, []), ("frozen", 0, []), ("train", 2, [3, 4]), ("train", 0, [0, 1, 2, 3, 4])])
+def test_batch_norm_statistics_change_only_where_they_train(batch_norm, frozen, changed):
+    encoder = build_backbone("resnet18", "none", frozen, batch_norm).train()
+    before = {name: value.clone() for name, value in encoder.named_buffers()}
+    affine = encoder.stages[4][0].bn1.weight.clone()
+    optimizer = torch.optim.SGD([p for p in encoder.parameters() if p.requires_grad], lr=0.1)
+    encoder(torch.rand(2, 3, 32, 32))[4].square().mean().backward()
+    optimizer.step()
+    moved = {int(name.split(".")[1]) for name, value in encoder.named_buffers() if not torch.equal(value, before[name])}
+    assert sorted(moved) == changed
+    assert not torch.equal(encoder.stages[4][0].bn1.weight, affine)  # the affine part trains either way
+
+
+def test_eval_after_train_leaves_no_layer_in_train_mode():
+    encoder = build_backbone("resnet18", "none", batch_norm="train").train().eval()
+    assert not any(module.training for module in encoder.modules())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
+@pytest.mark.parametrize("head", [True, False])
+def test_torchvision_file_round_trip(tmp_path, name, head):
+    torch.manual_seed(2)
+    state = torchvision.models.get_model(name).state_dict()
+    state = {key: value for key, value in state.items() if head or not key.startswith(HEADS)}
+    encoder = build_backbone(name, saved(tmp_path / "w.pth", state))
+    loaded = list(encoder.state_dict().values())
+    expected = [value for key, value in state.items() if not key.startswith(HEADS)]
+    assert len(loaded) == len(expected) and all(torch.equal(x, y) for x, y in zip(loaded, expected))
+
+
+def test_checkpoint_of_this_project_round_trip(tmp_path):
+    encoder = build_backbone("resnet18", "none")
+    model = {f"encoder.{key}": value for key, value in encoder.state_dict().items()}
+    model["classifier.weight"] = torch.zeros(4, 512, 1, 1)
+    path = saved(tmp_path / "last.pth", {"model": model, "step": 3})
+    loaded = build_backbone("resnet18", path).state_dict()
+    assert loaded.keys() == encoder.state_dict().keys()
+    assert all(torch.equal(value, loaded[key]) for key, value in encoder.state_dict().items())
+
+
+def test_file_without_batch_counters_is_read(network, tmp_path):
+    state = {key: value for key, value in network.state_dict().items() if "num_batches_tracked" not in key}
+    encoder = build_backbone("resnet18", saved(tmp_path / "old.pth", state))
+    assert torch.equal(encoder.stages[4][1].bn2.running_var, state["layer4.1.bn2.running_var"])
+
+
+def test_unknown_backbone_is_refused():
+    with pytest.raises(UserError, match="'vgg'.*resnet101"):
+        build_backbone("vgg", "none")
+
+
+def test_missing_file_is_refused(tmp_path):
+    assert "no such file" in refusal("resnet18", tmp_path / "none.pth")
+
+
+@pytest.mark.parametrize("name, key", [("resnet50", "layer1.0.conv1.weight"), ("mobilenet_v2", "features.0.0.weight")])
+def test_weights_of_another_backbone_are_refused_by_the_first_key(network, tmp_path, name, key):
+    message = refusal(name, saved(tmp_path / "w.pth", network.state_dict()))
+    assert f": {key} " in message and "another backbone" in message
+
+
+def test_checkpoint_of_another_backbone_is_refused_by_the_first_key(tmp_path):
+    state = build_backbone("mobilenet_v2", "none").state_dict()
+    path = saved(tmp_path / "w.pth", {"model": {f"encoder.{key}": value for key, value in state.items()}})
+    assert ": stages.0.0.weight " in refusal("resnet18", path)
+
+
+def test_wrong_shape_is_refused(network, tmp_path):
+    state = dict(network.state_dict())
+    state["layer3.1.bn1.bias"] = torch.zeros(7)
+    message = refusal("resnet18", saved(tmp_path / "w.pth", state))
+    assert "layer3.1.bn1.bias has shape [7], not [256]" in message
+
+
+def test_extra_key_is_refused(network, tmp_path):
+    state = {**network.state_dict(), "layer5.weight": torch.zeros(1)}
+    assert ": layer5.weight " in refusal("resnet18", saved(tmp_path / "w.pth", state))
+
+
+class Payload:
+    """Runs code when it is unpickled: it creates a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content, 2))])
+def test_file_with_code_is_refused_and_its_code_not_run(tmp_path, save):
+    path, trace = tmp_path / "w.pth", tmp_path / "trace"
+    save({"conv1.weight": Payload(str(trace))}, path)
+    assert "not a readable" in refusal("resnet18", path)
+    assert not trace.exists()
+
+
+def test_file_that_is_no_state_is_refused(tmp_path):
+    (tmp_path / "text.pth").write_text("not weights\n" * 3)
+    refusal("resnet18", tmp_path / "text.pth")
+
+
+@pytest.mark.parametrize("content", [
+    [torch.zeros(1)], torch.zeros(2), {"conv1.weight": 1.0}, {"model": {"conv1.weight": [1.0]}}, {},
+    {0: torch.zeros(1)}])
+def test_content_that_is_no_state_dict_is_refused(tmp_path, content):
+    refusal("resnet18", saved(tmp_path / "w.pth", content))

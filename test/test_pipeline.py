@@ -1,0 +1,345 @@
+"""The command lines as a user runs them, on a toy set so small that every stage takes seconds."""
+
+import importlib
+import json
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from data.layout import Layout
+from tool.config import parse, used_settings
+from voc12.palette import voc_palette
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SCRIPTS = ("prepare_dataset.py", "train_aesipe.py", "make_cam.py", "eval_cam.py", "make_ir_labels.py", "train_irn.py",
+           "make_seg_labels.py", "eval_seg.py", "deeplab/train.py", "deeplab/test.py", "report.py")
+SMALL = ("dataset.train=6", "dataset.train_aug=12", "dataset.val=4", "dataset.size=80", "common.num_workers=1",
+         "train_aesipe.crop_size=64", "train_aesipe.long_side=[56, 80]", "train_aesipe.batch_size=4",
+         "train_aesipe.max_epochs=1", "train_aesipe.batch_norm=frozen", "train_aesipe.precision=float32",
+         "make_cam.scales=[1.0]", "train_irn.crop_size=64", "train_irn.radius=5", "train_irn.batch_size=4",
+         "train_irn.max_epochs=1", "make_seg_labels.steps=16", "deeplab_train.crop_size=64",
+         "deeplab_train.batch_size=4", "deeplab_train.max_iters=2", "deeplab_test.scales=[1.0]", "report.images=2")
+MAPS = {"cam": "classifier_cam", "is_cam": "is_cam", "ae_is_cam": "cam"}
+
+
+def run(*command, **variables):
+    """A command in the repository, on the CPU; this test's Python is the driver's."""
+    distributed = ("RANK", "WORLD_SIZE", "GPUS", "NNODES")
+    environment = {key: value for key, value in os.environ.items() if key not in distributed}
+    environment |= {"PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", **variables}
+    return subprocess.run([str(part) for part in command], cwd=REPOSITORY, capture_output=True, text=True,
+                          env=environment, timeout=600)
+
+
+def error_lines(text):
+    return [line for line in text.splitlines() if line.startswith("error: ")]
+
+
+def stamps(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")
+            if path.is_file() and path.parent.name not in ("eval", "report")
+            and path.name not in ("config.yaml", "log.jsonl")}
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """All stages, once. Holds the command without its stages, its output, the run's folder and the data set."""
+    root = tmp_path_factory.mktemp("pipeline")
+    command = ["bash", "run_pipeline.sh", "configs/demo.yaml", *SMALL, f"common.dataset_root={root / 'toy'}",
+               f"common.run_root={root / 'runs'}"]
+    done = run(*command)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return SimpleNamespace(command=command, output=done.stdout, run=root / "runs" / "demo", root=root,
+                           layout=Layout(root / "toy"))
+
+
+@pytest.fixture
+def script(monkeypatch, capsys):
+    """script(NAME, arguments): status, out and err of a script, run within this process to save time."""
+
+    def call(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        status = 0
+        try:
+            runpy.run_path(str(REPOSITORY / name), run_name="__main__")
+        except SystemExit as stop:
+            status = stop.code
+        said = capsys.readouterr()
+        return SimpleNamespace(status=status, out=said.out, err=said.err)
+
+    return call
+
+
+def where(demo, session):
+    return ("--run_root", demo.run.parent, "--dataset_root", demo.layout.root, "--session_name", session,
+            "--num_workers", "0")
+
+
+def read_png(path):
+    with Image.open(path) as image:
+        assert image.mode == "P" and image.getpalette()[: 3 * 256] == voc_palette().ravel().tolist()
+        return np.array(image)
+
+
+def present(layout, image_id):
+    return {0, *(layout.labels(image_id).nonzero()[:, 0] + 1).tolist()}
+
+
+def test_the_python_that_is_given_is_used(tmp_path):
+    """Else every run installs the requirements anew, or fails where there is no network."""
+    def check(path):
+        done = run(sys.executable, "-m", "tool.requirements", path)
+        assert done.stderr == ""
+        return done.returncode
+
+    assert check("requirements.txt") == 0 and check("requirements-test.txt") == 0
+    (tmp_path / "a.txt").write_text("no-such-package-at-all>=1\n")
+    (tmp_path / "b.txt").write_text("torch>=1  # or newer\n-r a.txt\n")
+    (tmp_path / "c.txt").write_text("torch<1\n")
+    assert [check(tmp_path / name) for name in ("a.txt", "b.txt", "c.txt")] == [1, 1, 1]
+
+
+def test_the_driver_says_where_it_is(demo):
+    stages = [line for line in demo.output.splitlines() if line.startswith("== ")]
+    assert len(stages) == 11 and stages[0].startswith("== dataset (1 of 11") and "report (11 of 11" in stages[-1]
+    assert "setup:" not in demo.output
+
+
+@pytest.mark.parametrize("folder", MAPS.values())
+def test_cams_fit_their_images(demo, folder):
+    ids = demo.layout.ids("train_aug")
+    assert {path.name for path in (demo.run / folder).iterdir()} == {*(f"{i}.npz" for i in ids), "settings.yaml"}
+    for image_id in ids:
+        with np.load(demo.run / folder / f"{image_id}.npz", allow_pickle=False) as data:
+            assert sorted(data) == ["cam", "keys"]
+            keys, cam = data["keys"], data["cam"]
+        assert keys.dtype == np.uint8 and cam.dtype == np.float16
+        assert keys.tolist() == sorted(present(demo.layout, image_id))
+        assert cam.shape == (len(keys), *demo.layout.image(image_id).shape[1:])
+        assert np.isfinite(cam).all() and cam.min() >= 0 and cam.max() <= 1
+
+
+@pytest.mark.parametrize("folder, list_name, extra", [
+    ("ir_label", "train_aug", {255}), ("seg_label", "train_aug", set()),
+    ("deeplab/val", "val", None), ("deeplab/val_crf", "val", None)])
+def test_labels_are_palette_pngs_of_the_images_classes(demo, folder, list_name, extra):
+    ids = demo.layout.ids(list_name)
+    assert {path.name for path in (demo.run / folder).iterdir()} == {*(f"{i}.png" for i in ids), "settings.yaml"}
+    for image_id in ids:
+        labels = read_png(demo.run / folder / f"{image_id}.png")
+        assert labels.shape == demo.layout.image(image_id).shape[1:]
+        allowed = set(range(6)) if extra is None else present(demo.layout, image_id) | extra
+        assert set(np.unique(labels).tolist()) <= allowed
+
+
+def test_checkpoints_are_whole_and_know_their_settings(demo):
+    assert sorted(path.name for path in (demo.run / "ckpt").iterdir()) == [
+        f"{name}.{suffix}" for name in ("aesipe", "deeplab", "irn") for suffix in ("pt", "yaml")]
+    for name in ("aesipe", "deeplab", "irn"):
+        state = torch.load(demo.run / "ckpt" / f"{name}.pt", weights_only=True)
+        assert set(state) == {"model"} and all(value.isfinite().all() for value in state["model"].values())
+        assert yaml.safe_load((demo.run / "ckpt" / f"{name}.yaml").read_text())["batch_size"] == 4
+    logged = [json.loads(line) for line in (demo.run / "log.jsonl").read_text().splitlines()]
+    assert [(line["stage"], line["step"]) for line in logged] == [("aesipe", 3), ("irn", 3), ("deeplab", 2)]
+
+
+def test_no_temporary_files_are_left(demo):
+    assert not [path for path in demo.root.rglob("*") if path.name.endswith(".tmp")]
+
+
+def miou(pairs):
+    """Mean IoU and accuracy over pairs of truth and labels, counted class by class."""
+    truth, labels = (np.concatenate([part.ravel() for part in parts]) for parts in zip(*pairs))
+    ious = [((truth == k) & (labels == k)).sum() / ((truth == k) | (labels == k)).sum() for k in np.unique(truth)]
+    return pytest.approx((np.mean(ious), (truth == labels).mean()))
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_scores_of_the_cams_counted_anew(demo, name):
+    result = json.loads((demo.run / "eval/cam.json").read_text())
+    assert result["list"] == "train" and set(result["maps"]) == set(MAPS)
+    rows = {(row["background_weight"], row["crf"]): row for row in result["maps"][name]}
+    weights = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    assert list(rows) == [*((weight, False) for weight in weights), (0.8, True), (1.0, True)]
+    for weight in weights:
+        pairs = []
+        for image_id in demo.layout.ids("train"):
+            with np.load(demo.run / MAPS[name] / f"{image_id}.npz") as data:
+                keys, cam = data["keys"], data["cam"].astype(np.float32)
+            cam[0] *= np.float32(weight)
+            pairs.append((demo.layout.mask(image_id), keys[cam.argmax(axis=0)]))
+        assert (rows[weight, False]["miou"], rows[weight, False]["accuracy"]) == miou(pairs)
+
+
+@pytest.mark.parametrize("path, key, list_name, folder", [
+    ("eval/seg.json", None, "train_aug", "seg_label"), ("eval/deeplab_val.json", "plain", "val", "deeplab/val"),
+    ("eval/deeplab_val.json", "crf", "val", "deeplab/val_crf")])
+def test_scores_of_labels_counted_anew(demo, path, key, list_name, folder):
+    result = json.loads((demo.run / path).read_text())
+    assert result["list"] == list_name
+    result = result[key] if key else result
+    pairs = [(demo.layout.mask(i), read_png(demo.run / folder / f"{i}.png")) for i in demo.layout.ids(list_name)]
+    assert (result["miou"], result["accuracy"]) == miou(pairs)
+
+
+def test_report_shows_every_stage(demo):
+    text = (demo.run / "report/report.md").read_text()
+    for start in ("| CAM | train | x 0.8 |", "| IS-CAM | train | x 1 |", "| AE-IS-CAM | train | x 0.8 |",
+                  "| pseudo label | train_aug |", "| DeepLabV3 | val |", "| striped |"):
+        assert any(line.startswith(start) for line in text.splitlines()), start
+    with Image.open(demo.run / "report/panels.png") as image:
+        assert np.array(image.convert("L")).std() > 10  # something is drawn
+
+
+def test_the_runs_config_gives_the_same_settings(demo):
+    path = demo.run / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    assert set(config) == {"train_aesipe", "make_cam", "eval_cam", "make_ir_labels", "train_irn", "make_seg_labels",
+                           "eval_seg", "deeplab_train", "deeplab_test", "report"}
+    modules = {"deeplab_train": "deeplab.train", "deeplab_test": "deeplab.test"}
+    for section, values in config.items():
+        parser = importlib.import_module(modules.get(section, section)).get_parser()
+        assert used_settings(parse(parser, section, ["--config", str(path)])) == values
+
+
+def test_a_second_call_makes_only_what_is_missing(demo, script):
+    before = stamps(demo.run)
+    lost = [demo.run / "is_cam/train_000003.npz", demo.run / "seg_label/train_000004.png"]
+    contents = [path.read_bytes() for path in lost]
+    for path in lost:
+        path.unlink()
+    done = run(*demo.command, "--from", "make_cam", "--to", "make_seg_labels")
+    assert done.returncode == 0 and done.stdout.count("already trained with these settings") == 1
+    for name in ("train_aesipe.py", "deeplab/train.py", "deeplab/test.py"):
+        assert script(name, "--config", demo.run / "config.yaml").status == 0
+    after = stamps(demo.run)
+    again = [demo.run / "cam/train_000003.npz", demo.run / "classifier_cam/train_000003.npz"]  # of the same pass
+    assert after.keys() == before.keys()
+    assert {path for path in after if after[path] != before[path]} == {*lost, *again}
+    assert [path.read_bytes() for path in lost] == contents
+
+
+def test_other_settings_end_a_process_with_status_2(demo):
+    done = run(sys.executable, "make_cam.py", "--config", demo.run / "config.yaml", "--scales", "0.5")
+    assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: ") and "(scales: [1.0] there, [0.5] now)" in done.stderr
+
+
+@pytest.mark.parametrize("name, flags, key", [
+    ("train_aesipe.py", ("--lr", "0.5"), "lr: 0.01 there, 0.5 now"),
+    ("make_cam.py", ("--no-ae",), "ae: None there, False now"),
+    ("make_ir_labels.py", ("--background_weight", "0.5"), "background_weight: 0.8 there, 0.5 now"),
+    ("train_irn.py", ("--radius", "4"), "radius: 5 there, 4 now"),
+    ("make_seg_labels.py", ("--beta", "8"), "beta: 10.0 there, 8.0 now"),
+    ("deeplab/train.py", ("--max_iters", "3"), "max_iters: 2 there, 3 now"),
+])
+def test_every_stage_refuses_outputs_of_other_settings(demo, script, name, flags, key):
+    before = stamps(demo.run)
+    done = script(name, "--config", demo.run / "config.yaml", *flags)
+    assert done.status == 2 and len(done.err.splitlines()) == 1 and key in done.err
+    assert stamps(demo.run) == before
+
+
+@pytest.mark.parametrize("name, missing", [("make_cam.py", "ckpt/aesipe.pt"), ("make_ir_labels.py", "cam"),
+                                           ("train_irn.py", "ir_label"), ("make_seg_labels.py", "ckpt/irn.pt"),
+                                           ("deeplab/train.py", "seg_label")])
+def test_a_stage_before_its_turn_names_what_is_missing(demo, script, name, missing):
+    done = script(name, *where(demo, "empty"))
+    assert done.status == 2 and len(done.err.splitlines()) == 1
+    assert f"{demo.run.parent / 'empty' / missing}" in done.err and "first" in done.err
+
+
+def test_a_missing_image_ends_a_stage_with_one_line(demo):
+    """With a worker process, as is the default: its error must not come with its traceback."""
+    root = demo.root / "broken"
+    shutil.copytree(demo.layout.root, root)
+    (root / "JPEGImages/train_000000.jpg").unlink()
+    done = run(sys.executable, "train_aesipe.py", "--dataset_root", root, "--run_root", demo.root, "--session_name",
+               "broken_run", "--backbone", "resnet18", "--weights", "none", "--batch_size", "12", "--crop_size", "32",
+               "--num_workers", "1")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert error_lines(done.stderr) == [f"error: {root / 'JPEGImages/train_000000'}.jpg: no such image"]
+
+
+def test_data_without_masks_cannot_be_evaluated_but_is_no_error(demo, script, tmp_path):
+    for part in ("JPEGImages", "lists", "classes.txt", "image_labels.txt"):
+        (tmp_path / part).symlink_to(demo.layout.root / part)
+    for name in ("eval_cam.py", "eval_seg.py"):
+        done = script(name, "--dataset_root", tmp_path, "--run_root", tmp_path, "--session_name", "none")
+        assert done.status == 0 and "no masks" in done.out and not (tmp_path / "none").exists()
+
+
+def test_a_crop_too_small_for_irns_radius_is_refused(demo, script):
+    """At stride 4 a crop of 64 is 16 pixels wide, less than 2 * 10 - 1: there would be no pair."""
+    for part in ("ir_label", "cam"):
+        shutil.copytree(demo.run / part, demo.run.parent / "radius" / part)
+    done = script("train_irn.py", *where(demo, "radius"), "--backbone", "resnet18", "--weights", "none",
+                  "--crop_size", "64", "--radius", "10", "--batch_size", "4", "--max_epochs", "1")
+    assert done.status == 2 and len(error_lines(done.err)) == 1
+
+
+def test_a_batch_of_one_image_trains_or_is_refused(demo, script):
+    """DeepLab's head normalises a single position of the image over the batch, which takes two images."""
+    done = script("deeplab/train.py", *where(demo, "one"), "--backbone", "resnet18", "--weights", "none",
+                  "--labels", "truth", "--crop_size", "32", "--batch_size", "1", "--max_iters", "1")
+    assert (done.status, len(error_lines(done.err))) in ((0, 0), (2, 1))
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help(name, script):
+    done = script(name, "--help")
+    assert done.status == 0 and done.err == "" and "--config" in done.out and "--session_name" in done.out
+
+
+def test_help_of_the_driver():
+    done = run("bash", "run_pipeline.sh", "--help")
+    assert done.returncode == 0 and "--from STAGE" in done.stdout and "train_aesipe make_cam" in done.stdout
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--from", "nonsense"], "'nonsense' is unknown: stages are dataset train_aesipe"),
+    (["--to", "cam"], "'cam' is unknown"),
+    (["--form", "make_cam"], "--form is unknown"),
+    (["--from"], "--from needs a stage"),
+    (["configs/none.yaml", "--to", "dataset"], "configs/none.yaml: cannot be read"),
+    (["configs/demo.yaml", "--to", "dataset", "commen.seed=1"], "section 'commen' is unknown"),
+])
+def test_the_driver_refuses_bad_arguments_with_one_line(arguments, message):
+    done = run("bash", "run_pipeline.sh", *arguments)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and message in done.stderr
+    assert "==" not in done.stdout
+
+
+def test_a_stage_that_fails_ends_the_driver_and_says_how_to_go_on(demo):
+    done = run(*demo.command, "--from", "make_ir_labels", "--to", "train_irn", "common.session_name=nothing")
+    assert done.returncode == 2 and "Traceback" not in done.stderr and "== train_irn" not in done.stdout
+    hint = done.stderr.splitlines()[-1]
+    assert "stage make_ir_labels failed" in hint and "--from make_ir_labels" in hint
+    assert "common.session_name=nothing" in hint  # without it the hint would go on with another run
+
+
+def test_two_processes_train_the_same_network_and_share_the_images(demo):
+    """With the global batch the same and batch norm frozen, only the order of summation differs."""
+    done = run(*demo.command, "--from", "train_aesipe", "--to", "make_cam", "common.session_name=two", GPUS="2")
+    assert done.returncode == 0, done.stderr[-3000:]
+    two = demo.run.parent / "two"
+    stages = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("== ")]
+    assert stages == ["train_aesipe", "make_cam"]
+    one, other = (torch.load(run / "ckpt/aesipe.pt", weights_only=True)["model"] for run in (demo.run, two))
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(other[name], value, atol=1e-5, rtol=1e-4, msg=lambda text: f"{name}: {text}")
+    assert (two / "ckpt/aesipe.yaml").read_text() == (demo.run / "ckpt/aesipe.yaml").read_text()
+    for folder in MAPS.values():
+        assert {path.name for path in (two / folder).iterdir()} == {path.name for path in (demo.run / folder).iterdir()}
+    assert len((two / "log.jsonl").read_text().splitlines()) == 1  # only the first process writes

@@ -1,0 +1,242 @@
+import json
+import math
+import signal
+from argparse import Namespace
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from errors import UserError
+from tool.checkpoint import load_model, load_state, result_settings, save_result, trained_settings
+from tool.dist import Dist
+from tool.engine import finished, fit, to_device
+
+ALONE = Dist(0, 1, torch.device("cpu"))
+STEPS = 12
+
+
+class Stopped(Exception):
+    """As if the machine had gone down."""
+
+
+def tiny_network(dropout=0.5):
+    """Batch norm and dropout, so that running statistics and random draws have to be carried over a stop."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(dropout), nn.Conv2d(4, 1, 3))
+
+
+def batches(start, steps=STEPS):
+    for step in range(start, steps):
+        generator = torch.Generator().manual_seed(step)
+        image = torch.randint(0, 256, (2, 3, 9, 8), dtype=torch.uint8, generator=generator)
+        yield {"image": image, "id": [f"a{step}", f"b{step}"]}
+
+
+def squares(network, batch):
+    loss = (network(batch["image"]) - 1).square().mean()
+    return {"loss": loss, "half": loss / 2}
+
+
+def settings_of(run, **changes):
+    return Namespace(**{**dict(run=run, resume=True, momentum=0.9, weight_decay=1e-4, precision="float32",
+                               save_every=4, seed=3, batch_size=2), **changes})
+
+
+def train(run, losses=squares, record=None, steps=STEPS, after=None, loader=batches, clip=math.inf, dropout=0.5,
+          **changes):
+    model = tiny_network(dropout)
+    groups = [{"params": model[0].parameters(), "lr": 0.05},
+              {"params": [*model[1].parameters(), *model[4].parameters()], "lr": 0.2}]
+    fit(model, losses, groups, loader, steps, settings_of(run, **changes), ALONE, run / "ckpt" / "tiny.pt",
+        record or {"lr": 0.05}, clip=clip, after=after)
+    return model
+
+
+def weights(run):
+    return load_state(run / "ckpt" / "tiny.pt")["model"]
+
+
+def assert_equal(one, other):
+    assert one.keys() == other.keys()
+    assert all(torch.equal(value, other[key]) for key, value in one.items())
+
+
+def counted(seen, at=None, do=None):
+    """Losses that note their batch's image IDs and at one batch do something first."""
+    def losses(network, batch):
+        seen.append(batch["id"][0])
+        if batch["id"][0] == at:
+            do()
+        return squares(network, batch)
+    return losses
+
+
+def stop():
+    raise Stopped
+
+
+@pytest.mark.parametrize("last", [2, 6, 8, 11])
+def test_a_stopped_run_ends_as_one_that_was_not(tmp_path, last):
+    """Bitwise: weights, batch norm's statistics, momentum, schedule and dropout all go on where they were."""
+    train(tmp_path / "whole")
+    with pytest.raises(Stopped):
+        train(tmp_path / "parts", counted([], at=f"a{last}", do=stop))
+    assert result_settings(tmp_path / "parts/ckpt/tiny.pt") is None
+    seen = []
+    train(tmp_path / "parts", counted(seen))
+    assert seen == [f"a{step}" for step in range(last // 4 * 4, STEPS)]
+    assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    assert [path.name for path in sorted((tmp_path / "parts/ckpt").iterdir())] == ["tiny.pt", "tiny.yaml"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_finishes_the_step_and_saves(tmp_path, number):
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "parts", counted([], at="a5", do=partial(signal.raise_signal, number)), save_every=1000)
+    assert signal.getsignal(number) is before
+    assert load_state(tmp_path / "parts/ckpt/tiny_state.pt")["step"] == 6
+    seen = []
+    train(tmp_path / "parts", counted(seen))
+    assert seen[0] == "a6"
+    train(tmp_path / "whole")
+    assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+
+
+def test_a_signal_in_the_last_step_loses_nothing(tmp_path):
+    last = f"a{STEPS - 1}"
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, counted([], at=last, do=partial(signal.raise_signal, signal.SIGTERM)), save_every=1000)
+    seen = []
+    train(tmp_path, counted(seen))
+    assert seen == []
+
+
+def test_no_resume_starts_anew(tmp_path):
+    with pytest.raises(Stopped):
+        train(tmp_path, counted([], at="a6", do=stop))
+    seen = []
+    train(tmp_path, counted(seen), record={"lr": 0.1}, resume=False)
+    assert seen[0] == "a0" and len(seen) == STEPS
+
+
+def test_going_on_with_other_settings_is_refused_by_name(tmp_path):
+    with pytest.raises(Stopped):
+        train(tmp_path, counted([], at="a6", do=stop), record={"lr": 0.05, "crop": 8})
+    with pytest.raises(UserError, match=r"other settings \(crop: 8 there, 16 now\)"):
+        train(tmp_path, record={"lr": 0.05, "crop": 16})
+    with pytest.raises(UserError, match="crop: 8 there, None now"):
+        train(tmp_path, record={"lr": 0.05})
+
+
+def test_finished_training_is_skipped_or_refused(tmp_path):
+    path = tmp_path / "ckpt/tiny.pt"
+    record = {"lr": 0.05, "scale": [0.5, 1.5], "source": None}
+    assert not finished(path, record, resume=True)
+    train(tmp_path, record=record)
+    assert finished(path, record, resume=True)
+    assert not finished(path, {**record, "lr": 1}, resume=False)
+    for key, value in {"lr": 0.1, "scale": [0.5, 2.0], "source": {"lr": 1}, "seed": 0}.items():
+        with pytest.raises(UserError, match=rf"tiny\.pt was trained with other settings \({key}: "):
+            finished(path, {**record, key: value}, resume=True)
+
+
+def test_a_result_without_its_settings_is_unfinished(tmp_path):
+    train(tmp_path)
+    path = tmp_path / "ckpt/tiny.pt"
+    assert trained_settings(path) == {"lr": 0.05}
+    path.with_suffix(".yaml").unlink()
+    assert not finished(path, {"lr": 0.05}, resume=True)
+    with pytest.raises(UserError, match="tiny.pt: is missing or unfinished"):
+        trained_settings(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_ends_training_with_the_step(tmp_path, value):
+    def losses(network, batch):
+        terms = squares(network, batch)
+        return {**terms, "loss": terms["loss"] * (value if batch["id"][0] == "a7" else 1)}
+
+    with pytest.raises(UserError, match=r"^step 10: the loss is (nan|inf) at learning rate .*a9, b9: lower --lr$"):
+        train(tmp_path, losses, save_every=1000)
+    assert result_settings(tmp_path / "ckpt/tiny.pt") is None
+
+
+def test_steps_written_out(tmp_path):
+    """SGD with momentum, weight decay, a clipped gradient and the polynomial schedule, by hand."""
+    trained = train(tmp_path, clip=0.1, dropout=0).state_dict()
+    model = tiny_network(dropout=0).train()
+    rates = {name: 0.05 if name.startswith("0.") else 0.2 for name, _ in model.named_parameters()}
+    velocity = {}
+    for step, batch in enumerate(batches(0), 1):
+        (model(batch["image"].float() / 255) - 1).square().mean().backward()
+        norm = torch.sqrt(sum(p.grad.square().sum() for p in model.parameters()))
+        with torch.no_grad():
+            for name, p in model.named_parameters():
+                gradient = p.grad * min(1, 0.1 / norm) + 1e-4 * p
+                velocity[name] = 0.9 * velocity[name] + gradient if name in velocity else gradient
+                p -= rates[name] * (1 - (step - 1) / STEPS) ** 0.9 * velocity[name]
+                p.grad = None
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(trained[name], value, atol=1e-5, rtol=1e-4)
+
+
+def test_the_log_holds_means_and_the_rate(tmp_path):
+    losses = []
+
+    def noted(network, batch):
+        losses.append(squares(network, batch))
+        return losses[-1]
+
+    train(tmp_path, noted)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [(line["stage"], line["step"]) for line in lines] == [("tiny", 10), ("tiny", 12)]
+    first, last = (sum(terms["loss"].item() for terms in part) / len(part) for part in (losses[:10], losses[10:]))
+    assert lines[0]["loss"] == pytest.approx(first) and lines[1]["loss"] == pytest.approx(last)
+    assert lines[0]["half"] == pytest.approx(first / 2)
+    assert lines[0]["lr"] == pytest.approx(0.05 * (1 - 10 / 12) ** 0.9) and lines[1]["lr"] == 0
+
+
+def test_after_sees_the_trained_network_in_eval_mode_and_its_changes_are_saved(tmp_path):
+    def after(network):
+        assert not network.training
+        network[4].bias.data.fill_(5)
+
+    train(tmp_path, after=after)
+    assert weights(tmp_path)["4.bias"].item() == 5
+
+
+def test_half_precision_trains(tmp_path):
+    train(tmp_path, precision="bfloat16")
+    assert all(value.dtype == torch.float32 for key, value in weights(tmp_path).items() if "tracked" not in key)
+    assert all(value.isfinite().all() for value in weights(tmp_path).values())
+
+
+@pytest.mark.parametrize("seed", [20240101, 2**31])
+def test_a_date_can_be_the_seed(tmp_path, seed):
+    train(tmp_path, steps=2, loader=partial(batches, steps=2), seed=seed)
+
+
+def test_images_become_floats_in_0_to_1():
+    moved = to_device({"image": torch.tensor([[[[0, 51, 255]]]], dtype=torch.uint8), "id": ["a"],
+                       "target": torch.tensor([255], dtype=torch.uint8)}, torch.device("cpu"))
+    torch.testing.assert_close(moved["image"], torch.tensor([[[[0, 0.2, 1]]]]))
+    assert moved["target"].dtype == torch.uint8 and moved["id"] == ["a"]
+
+
+def test_checkpoints_that_are_broken_or_do_not_fit_are_named(tmp_path):
+    path = tmp_path / "a.pt"
+    with pytest.raises(UserError, match="a.pt: no such checkpoint"):
+        load_state(path)
+    save_result(path, tiny_network(), {"lr": 1})
+    model = load_model(tiny_network(), path, torch.device("cpu"))
+    assert_equal(model.state_dict(), tiny_network().state_dict())
+    assert not model.training
+    with pytest.raises(UserError, match="a.pt: does not fit the network") as error:
+        load_model(nn.Conv2d(3, 4, 3), path, torch.device("cpu"))
+    assert "\n" not in str(error.value)
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(UserError, match="a.pt: is no whole checkpoint"):
+        load_state(path)

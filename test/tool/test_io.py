@@ -1,0 +1,189 @@
+import json
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+
+from errors import UserError
+from tool.io import (atomic, claim_folder, load_cam, load_json, save_cam, save_json, save_settings, source_record)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_whole_and_alone(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    with atomic(path) as temporary:
+        temporary.write_text("half")
+        assert not path.exists() and temporary.parent == path.parent
+        temporary.write_text("whole")
+    assert path.read_text() == "whole" and names(path.parent) == ["a.txt"]
+
+
+@pytest.mark.parametrize("error, raised", [(ZeroDivisionError(), ZeroDivisionError),
+                                           (KeyboardInterrupt(), KeyboardInterrupt),
+                                           (OSError(28, "No space left on device"), UserError)])
+def test_a_failure_leaves_neither_the_file_nor_a_temporary_one(tmp_path, error, raised):
+    with pytest.raises(raised) as caught:
+        with atomic(tmp_path / "a.txt") as temporary:
+            temporary.write_text("half")
+            raise error
+    assert names(tmp_path) == []
+    if raised is UserError:
+        assert "a.txt: cannot be written: No space left on device" in str(caught.value)
+
+
+def test_a_failure_keeps_the_old_file(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    with pytest.raises(ZeroDivisionError):
+        with atomic(tmp_path / "a.txt") as temporary:
+            temporary.write_text("half")
+            1 / 0
+    assert names(tmp_path) == ["a.txt"] and (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="file"):
+        save_json(tmp_path / "file" / "a.json", {})
+
+
+def test_cams_come_back_as_float32_within_half_precision(tmp_path):
+    cam = np.random.default_rng(0).random((3, 11, 7))
+    save_cam(tmp_path / "cam" / "a.npz", [0, 4, 254], cam)
+    keys, read = load_cam(tmp_path / "cam" / "a.npz")
+    assert keys.dtype == np.int64 and keys.tolist() == [0, 4, 254]
+    assert read.dtype == np.float32 and read.shape == cam.shape
+    assert np.abs(read - cam).max() <= 2**-11
+    with np.load(tmp_path / "cam" / "a.npz", allow_pickle=False) as stored:
+        assert sorted(stored) == ["cam", "keys"]
+        assert stored["keys"].dtype == np.uint8 and stored["cam"].dtype == np.float16
+
+
+def test_missing_cams_name_the_stage(tmp_path):
+    with pytest.raises(UserError, match="a.npz: no such CAM: run make_cam.py"):
+        load_cam(tmp_path / "a.npz")
+
+
+def test_truncated_cams_are_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    save_cam(path, [0, 1], np.random.default_rng(0).random((2, 20, 30)))
+    whole = path.read_bytes()
+    for keep in range(0, len(whole), 101):
+        path.write_bytes(whole[:keep])
+        with pytest.raises(UserError, match="a.npz: is no whole CAM"):
+            load_cam(path)
+
+
+def test_damaged_cams_are_refused_or_read_unharmed(tmp_path):
+    path = tmp_path / "a.npz"
+    save_cam(path, [0, 1], np.random.default_rng(0).random((2, 20, 30)))
+    whole, (keys, cam) = path.read_bytes(), load_cam(path)
+    refused = 0
+    for place in range(0, len(whole), 17):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+        try:
+            read = load_cam(path)
+        except UserError:
+            refused += 1
+        else:  # dates and the like in the zip's headers do not matter
+            assert np.array_equal(read[0], keys) and np.array_equal(read[1], cam)
+    assert refused > len(whole) / 34
+
+
+def write_object_arrays(path):
+    np.savez(path, keys=np.array([0], np.uint8), cam=np.array([{"a": 1}], dtype=object))
+
+
+def write_pickle(path):
+    path.write_bytes(pickle.dumps({"keys": [0], "cam": [[[0.5]]]}))
+
+
+def write_single_array(path):
+    with open(path, "wb") as file:
+        np.save(file, np.zeros(3))
+
+
+def write_other_zip(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.txt", "hello")
+
+
+@pytest.mark.parametrize("write", [write_object_arrays, write_pickle, write_single_array, write_other_zip])
+def test_files_that_are_no_cams_are_refused(tmp_path, write):
+    write(tmp_path / "a.npz")
+    with pytest.raises(UserError, match="a.npz: is no whole CAM"):
+        load_cam(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("keys, shape", [([0, 1], (3, 4, 4)), ([0], (4, 4)), ([[0]], (1, 4, 4))])
+def test_cams_whose_parts_disagree_are_refused(tmp_path, keys, shape):
+    save_cam(tmp_path / "a.npz", keys, np.zeros(shape))
+    with pytest.raises(UserError, match="a.npz: holds"):
+        load_cam(tmp_path / "a.npz")
+
+
+def test_json(tmp_path):
+    assert load_json(tmp_path / "a.json") is None
+    save_json(tmp_path / "a.json", {"a": [1, 0.5, None]})
+    assert load_json(tmp_path / "a.json") == {"a": [1, 0.5, None]} == json.loads((tmp_path / "a.json").read_text())
+    (tmp_path / "a.json").write_text('{"a": ')
+    with pytest.raises(UserError, match="a.json: is not valid JSON"):
+        load_json(tmp_path / "a.json")
+
+
+SETTINGS = {"lr": 0.1, "scales": [1.0, 0.5], "ae": True, "weights": None}
+
+
+def test_a_folder_can_be_claimed_again_with_the_same_settings(tmp_path):
+    claim_folder(tmp_path / "cam", SETTINGS)
+    before = (tmp_path / "cam/settings.yaml").stat().st_mtime_ns
+    claim_folder(tmp_path / "cam", dict(reversed(SETTINGS.items())))
+    assert (tmp_path / "cam/settings.yaml").stat().st_mtime_ns == before
+    assert names(tmp_path / "cam") == ["settings.yaml"]
+
+
+@pytest.mark.parametrize("key, value", [("lr", 0.2), ("scales", [0.5, 1.0]), ("ae", False), ("weights", "x")])
+def test_other_settings_are_refused_by_name(tmp_path, key, value):
+    claim_folder(tmp_path / "cam", SETTINGS)
+    with pytest.raises(UserError, match=rf"cam was made with other settings \({key}: .* there, ") as error:
+        claim_folder(tmp_path / "cam", {**SETTINGS, key: value})
+    assert str(SETTINGS[key]) in str(error.value) and str(value) in str(error.value)
+    claim_folder(tmp_path / "cam", SETTINGS)  # the refusal changed nothing
+
+
+def test_settings_added_or_gone_are_other_settings(tmp_path):
+    claim_folder(tmp_path / "cam", SETTINGS)
+    with pytest.raises(UserError, match="power"):
+        claim_folder(tmp_path / "cam", {**SETTINGS, "power": 2})
+    with pytest.raises(UserError, match="lr"):
+        claim_folder(tmp_path / "cam", {key: value for key, value in SETTINGS.items() if key != "lr"})
+
+
+def test_a_folder_belongs_to_what_it_was_made_from(tmp_path):
+    """The record of the source is part of the record, so a new source two stages above is noticed too."""
+    claim_folder(tmp_path / "cam", {"lr": 0.1})
+    claim_folder(tmp_path / "labels", {"power": 1}, source=tmp_path / "cam")
+    claim_folder(tmp_path / "labels", {"power": 1}, source=tmp_path / "cam")
+    assert source_record(tmp_path / "labels") == {"power": 1, "source": {"lr": 0.1, "source": None}}
+    (tmp_path / "cam/settings.yaml").unlink()
+    claim_folder(tmp_path / "cam", {"lr": 0.2})
+    with pytest.raises(UserError, match="labels was made with other settings .source: "):
+        claim_folder(tmp_path / "labels", {"power": 1}, source=tmp_path / "cam")
+
+
+def test_a_source_that_is_not_made_is_named(tmp_path):
+    (tmp_path / "cam").mkdir()
+    for source in (tmp_path / "cam", tmp_path / "ckpt" / "aesipe.pt"):
+        with pytest.raises(UserError, match=f"{source} is missing or unfinished"):
+            claim_folder(tmp_path / "labels", {}, source=source)
+    assert names(tmp_path) == ["cam"]
+
+
+def test_settings_of_all_stages_are_kept(tmp_path):
+    save_settings(tmp_path, "make_cam", {"scales": [1.0]})
+    save_settings(tmp_path, "report", {"images": 2})
+    save_settings(tmp_path, "make_cam", {"scales": [2.0]})
+    assert (tmp_path / "config.yaml").read_text() == "make_cam:\n  scales:\n  - 2.0\nreport:\n  images: 2\n"

@@ -1,0 +1,72 @@
+import os
+import time
+from concurrent.futures import Future
+
+import pytest
+
+from errors import UserError
+from tool.parallel import drain, parallel_map, process_pool, share
+
+
+def square(number):
+    if number == 13:
+        raise UserError("13: cannot be squared")
+    return number * number
+
+
+def process_of(_):
+    time.sleep(0.02)
+    return os.getpid()
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_every_item_is_mapped_once(workers):
+    assert sorted(parallel_map(square, range(10), workers, "test")) == [n * n for n in range(10)]
+
+
+def test_nothing_to_do():
+    assert list(parallel_map(square, [], 2, "test")) == []
+
+
+def test_work_is_done_beside_this_process():
+    processes = set(parallel_map(process_of, range(12), 2, "test"))
+    assert len(processes) == 2 and os.getpid() not in processes
+
+
+def test_errors_reach_the_caller():
+    with pytest.raises(UserError, match="^13: cannot be squared$"):
+        list(parallel_map(square, range(20), 2, "test"))
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_shares_of_all_processes_hold_every_item_once(monkeypatch, world):
+    items, shares = list(range(11)), []
+    monkeypatch.setenv("WORLD_SIZE", str(world))
+    for rank in range(world):
+        monkeypatch.setenv("RANK", str(rank))
+        shares += share(items)
+    assert sorted(shares) == items
+
+
+def test_a_process_that_stands_alone_has_everything(monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert share([3, 1, 2]) == [3, 1, 2]
+
+
+def test_drain_waits_for_the_oldest_and_raises_what_failed():
+    with process_pool(2) as pool:
+        futures = [pool.submit(process_of, None) for _ in range(6)]
+        first, last = futures[:4], futures[4:]
+        drain(futures, limit=2)
+        assert futures == last and all(future.done() for future in first)
+        drain(futures)
+        assert futures == []
+        with pytest.raises(UserError):
+            drain([pool.submit(square, 13)])
+
+
+def test_drain_below_the_limit_waits_for_nothing():
+    waiting = [Future(), Future()]  # never done
+    drain(waiting, limit=2)
+    assert len(waiting) == 2
