@@ -24,7 +24,7 @@ def make_parser(description):
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter,
                                      allow_abbrev=False)
     parser.add_argument("--config", help="YAML file; this script's section and `common` are read")
-    parser.add_argument("--dataset_root", default="data/VOC2012", help="dataset in VOC layout (docs/own_data.md)")
+    parser.add_argument("--dataset_root", default="data/VOC2012", help="dataset in VOC layout (README)")
     parser.add_argument("--run_root", default="runs", help="folder of all runs")
     parser.add_argument("--session_name", default="aesipe", help="the run's folder below run_root")
     parser.add_argument("--num_workers", type=natural, default=default_workers(), help="worker processes")
