@@ -3,3 +3,7 @@
 
 class UserError(Exception):
     """Bad input. Scripts print the message as one line and exit with status 2 (`tool.config.run_main`)."""
+
+    def __str__(self):
+        # Raised in a DataLoader's worker, it arrives wrapped in that process's traceback, whose last line it is.
+        return super().__str__().strip().rsplit("\n", 1)[-1].removeprefix("errors.UserError: ")

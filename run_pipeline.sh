@@ -37,8 +37,10 @@ overrides=()
 while [ $# -gt 0 ]; do
     case $1 in
         -h | --help) usage; exit 0 ;;
-        --from) from=${2:?--from needs a stage}; shift 2 ;;
-        --to) to=${2:?--to needs a stage}; shift 2 ;;
+        --from | --to)
+            [ $# -ge 2 ] || fail "$1 needs a stage: stages are ${STAGES[*]}"
+            [ "$1" = --from ] && from=$2 || to=$2
+            shift 2 ;;
         -*) fail "$1 is unknown: see --help" ;;
         *=*) overrides+=("$1"); shift ;;
         *) config=$1; shift ;;
@@ -86,7 +88,7 @@ for ((i = first; i <= last; i++)); do
     status=0
     run_stage "${STAGES[i]}" || status=$?
     if [ "$status" != 0 ]; then
-        echo "stage ${STAGES[i]} failed: mend it and go on with: bash run_pipeline.sh $config --from ${STAGES[i]}" >&2
+        echo "stage ${STAGES[i]} failed: mend it and go on with: bash run_pipeline.sh $config --from ${STAGES[i]} ${overrides[*]-}" >&2
         exit "$status"
     fi
 done

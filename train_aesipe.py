@@ -8,11 +8,9 @@ from data.loader import TrainingSet, steps_per_epoch, training_loader
 from data.transforms import CropTransform
 from module.affinity import AE_SEQUENCE
 from net.aesipe import build
-from tool.config import (add_network_flags, add_training_flags, make_parser, parse, positive, rate, run_main, settings,
-                         used_settings)
-from tool.dist import close_dist, init_dist
-from tool.engine import finished, fit
-from tool.io import save_settings
+from tool.config import (add_network_flags, add_training_flags, make_parser, parse, positive, rate, run_main, settings)
+from tool.dist import close_dist
+from tool.engine import fit, start_training
 
 CLIP = 1.0  # bound on the gradient norm
 
@@ -51,12 +49,9 @@ def main():
     args = parse(get_parser(), "train_aesipe")
     layout = Layout(args.dataset_root)
     record, path = settings(args), args.run / "ckpt" / "aesipe.pt"
-    if finished(path, record, args.resume):
-        print(f"{path}: already trained with these settings")
+    dist = start_training(args, "train_aesipe", path, record)
+    if dist is None:
         return
-    dist = init_dist()
-    if dist.main:
-        save_settings(args.run, "train_aesipe", used_settings(args))
     model, criterion = build(args, layout.n_classes)
     transform = CropTransform(args.crop_size, long_side=args.long_side)
     images = TrainingSet(layout, layout.ids(args.train_list), transform, args.seed)

@@ -8,14 +8,14 @@ from tqdm import tqdm
 from data.layout import Layout, read_label_png
 from data.loader import TrainingSet, image_loader, steps_per_epoch, training_loader
 from data.transforms import CropTransform
+from errors import UserError
 from module.irn_loss import affinity_displacement_loss, irn_loss
 from net.backbone import build_backbone
 from net.irn import IRN
-from tool.config import (add_network_flags, add_training_flags, make_parser, parse, positive, rate, run_main, settings,
-                         used_settings)
-from tool.dist import autocast_dtype, close_dist, init_dist
-from tool.engine import finished, fit
-from tool.io import save_settings, source_record
+from tool.config import (add_network_flags, add_training_flags, make_parser, parse, positive, rate, run_main, settings)
+from tool.dist import autocast_dtype, close_dist
+from tool.engine import fit, start_training
+from tool.io import source_record
 
 STRIDE = 4  # of IRN's maps
 
@@ -57,13 +57,13 @@ def measure_mean_displacement(images, dtype, dist, network):
 def main():
     args = parse(get_parser(), "train_irn")
     layout = Layout(args.dataset_root)
+    if args.crop_size // STRIDE < 2 * args.radius - 1:
+        raise UserError(f"crop_size {args.crop_size} is too small for pairs within radius {args.radius} at stride "
+                        f"{STRIDE}: at least {STRIDE * (2 * args.radius - 1)} is needed")
     record, path = {**settings(args), "source": source_record(args.run / "ir_label")}, args.run / "ckpt" / "irn.pt"
-    if finished(path, record, args.resume):
-        print(f"{path}: already trained with these settings")
+    dist = start_training(args, "train_irn", path, record)
+    if dist is None:
         return
-    dist = init_dist()
-    if dist.main:
-        save_settings(args.run, "train_irn", used_settings(args))
     model = IRN(build_backbone(args.backbone, args.weights))
     ids = layout.ids(args.list)
     images = TrainingSet(layout, ids, CropTransform(args.crop_size, scale=args.scale), args.seed,

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torchvision.io import ImageReadMode, decode_image
+from torchvision.transforms.v2.functional import to_dtype
 
 from errors import UserError
 
@@ -22,7 +23,7 @@ class Layout:
 
     def __init__(self, root):
         self.root = Path(root)
-        self.class_names = [line.strip() for line in self._lines("classes.txt")]
+        self.class_names = [name for _, name in self._lines("classes.txt")]
         if len(self.class_names) < 2 or len(set(self.class_names)) != len(self.class_names):
             raise UserError(f"{self.root / 'classes.txt'}: needs `background` and at least one class, each once")
         if len(self.class_names) > 255:
@@ -38,13 +39,13 @@ class Layout:
     def ids(self, list_name):
         """The IDs of lists/LIST_NAME.txt in order."""
         name = f"lists/{list_name}.txt"
-        ids = [line.strip() for line in self._lines(name)]
-        if not ids:
+        lines = self._lines(name)
+        if not lines:
             raise UserError(f"{self.root / name}: lists no image")
-        for number, image_id in enumerate(ids, 1):
-            if not image_id or Path(image_id).name != image_id or image_id in (".", ".."):
+        for number, image_id in lines:
+            if Path(image_id).name != image_id or image_id in (".", ".."):
                 raise UserError(f"{self.root / name}, line {number}: {image_id!r} is no image ID")
-        return ids
+        return [image_id for _, image_id in lines]
 
     def labels(self, image_id):
         """Image-level labels: float32 [K-1] in {0,1}, classes 1..K-1."""
@@ -63,9 +64,10 @@ class Layout:
         if path is None:
             raise UserError(f"{self.root / 'JPEGImages' / image_id}.jpg: no such image")
         try:
-            return decode_image(str(path), mode=ImageReadMode.RGB, apply_exif_orientation=True)
+            image = decode_image(str(path), mode=ImageReadMode.RGB, apply_exif_orientation=True)
         except RuntimeError as error:
             raise UserError(f"{path}: cannot be decoded as an image: {str(error).splitlines()[0]}") from error
+        return to_dtype(image, torch.uint8, scale=True)  # 16-bit PNGs come as uint16
 
     def mask(self, image_id):
         """Ground truth as uint8 [H,W], 255 where it is not to be counted."""
@@ -74,9 +76,11 @@ class Layout:
         return read_label_png(self.mask_folder / f"{image_id}.png")
 
     def _lines(self, name):
+        """(number, text) of the lines that are not blank."""
         path = self.root / name
         try:
-            return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            lines = path.read_text(encoding="utf-8").splitlines()
+            return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}): is --dataset_root right, and has "
                             "prepare_dataset.py been run?") from error
@@ -86,7 +90,7 @@ class Layout:
     def _read_labels(self):
         index = {name: number for number, name in enumerate(self.class_names[1:])}
         labels = {}
-        for number, line in enumerate(self._lines("image_labels.txt"), 1):
+        for number, line in self._lines("image_labels.txt"):
             image_id, *names = line.split()
             unknown = next((name for name in names if name not in index), None)
             if unknown is not None:

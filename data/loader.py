@@ -1,7 +1,7 @@
 """Datasets and loaders. The order of images and every random draw follow from (seed, epoch, index) alone, so a run
 that goes on after a stop, or runs on another number of processes, sees the same batches."""
 
-import signal
+import os
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -36,7 +36,7 @@ class TrainingSet(Dataset):
             target = torch.from_numpy(self.target(image_id))
             if target.shape != image.shape[1:]:
                 raise UserError(f"{image_id}: its label map is {list(target.shape)}, its image {list(image.shape[1:])}")
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) * 1_000_003 + index)
+        generator = _generator(self.seed, epoch, index)
         sample = self.transform(image, target, generator)
         sample["id"] = image_id
         sample["labels"] = self.layout.labels(image_id)
@@ -64,11 +64,19 @@ class StepSampler:
         for step in range(self.start, self.steps):
             epoch, position = divmod(step, per_epoch)
             if epoch != order_of:
-                generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+                generator = _generator(self.seed, epoch)
                 order_of, order = epoch, torch.randperm(self.n_images, generator=generator).tolist()
             first = position * self.batch_size
             batch = [order[i % self.n_images] for i in range(first, first + self.batch_size)]
             yield [(epoch, index) for index in batch[self.rank :: self.world]]
+
+
+def _generator(*numbers):
+    """A generator that follows from the numbers."""
+    seed = 0
+    for number in numbers:
+        seed = (seed * 1_000_003 + number) % 2**63
+    return torch.Generator().manual_seed(seed)
 
 
 def steps_per_epoch(n_images, batch_size):
@@ -79,13 +87,12 @@ def training_loader(dataset, batch_size, steps, start, rank, world, workers):
     """Loader of this process's batches, workers shared out over the whole run."""
     sampler = StepSampler(len(dataset), batch_size, steps, dataset.seed, start, rank, world)
     return DataLoader(dataset, batch_sampler=sampler, num_workers=workers, pin_memory=torch.cuda.is_available(),
-                      prefetch_factor=4 if workers else None, worker_init_fn=_leave_signals_to_the_parent)
+                      prefetch_factor=4 if workers else None, worker_init_fn=_leave_the_process_group)
 
 
-def _leave_signals_to_the_parent(_):
-    """Ctrl-C and SIGTERM reach the whole process group: the parent finishes its step and saves, then the workers end."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+def _leave_the_process_group(_):
+    """Ctrl-C and a group's SIGTERM reach the parent alone: it finishes its step, saves and ends its workers."""
+    os.setsid()
 
 
 class ImageSet(Dataset):

@@ -10,11 +10,11 @@ from data.layout import Layout, read_label_png
 from data.loader import TrainingSet, training_loader
 from data.transforms import CropTransform
 from deeplab.model import build
-from tool.config import (add_network_flags, add_training_flags, make_parser, parse, positive, rate, run_main, settings,
-                         used_settings)
-from tool.dist import close_dist, init_dist
-from tool.engine import finished, fit
-from tool.io import save_settings, source_record
+from errors import UserError
+from tool.config import (add_network_flags, add_training_flags, make_parser, parse, positive, rate, run_main, settings)
+from tool.dist import close_dist
+from tool.engine import fit, start_training
+from tool.io import source_record
 
 
 def get_parser():
@@ -41,12 +41,12 @@ def main():
     truth = args.labels == "truth"
     record = {**settings(args), "source": None if truth else source_record(args.run / args.labels)}
     path = args.run / "ckpt" / "deeplab.pt"
-    if finished(path, record, args.resume):
-        print(f"{path}: already trained with these settings")
+    dist = start_training(args, "deeplab_train", path, record)
+    if dist is None:
         return
-    dist = init_dist()
-    if dist.main:
-        save_settings(args.run, "deeplab_train", used_settings(args))
+    if args.batch_size < 2 * dist.world:
+        raise UserError(f"batch_size {args.batch_size} on {dist.world} process(es): batch norm of DeepLab's image "
+                        "pooling needs two images or more on each")
     model, criterion = build(args, layout.n_classes)
     target = layout.mask if truth else lambda image_id: read_label_png(args.run / args.labels / f"{image_id}.png")
     images = TrainingSet(layout, layout.ids(args.list), CropTransform(args.crop_size, scale=args.scale), args.seed,

@@ -1,4 +1,4 @@
-"""AE-SIPE: affinity enhanced image-specific prototypes (Im, An, Lee, JBE 29(1), 2024), on SIPE (Chen et al., CVPR 2022).
+"""AE-SIPE: affinity enhanced image-specific prototypes (Im, An, Lee, JBE 29(1), 2024), on SIPE (Chen et al., 2022).
 
 Shapes: K classes with background 0; h x w the grid of stride 16; all maps are [N,K,h,w].
 """

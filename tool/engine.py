@@ -2,7 +2,7 @@
 
 import math
 import signal
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import torch
 from torch import nn
@@ -11,7 +11,9 @@ from torch.optim.lr_scheduler import PolynomialLR
 
 from errors import UserError
 from tool.checkpoint import load_state, result_settings, save_result, save_state
-from tool.dist import autocast_dtype
+from tool.config import used_settings
+from tool.dist import autocast_dtype, init_dist
+from tool.io import save_settings
 from tool.logging import StepLog
 
 REPORT_EVERY = 10  # steps
@@ -25,6 +27,18 @@ def finished(path, record, resume):
         return False
     refuse_other_settings(path, known, record)
     return True
+
+
+def start_training(args, section, path, record):
+    """Join the processes and seed the weights that are to be drawn; None if the result is already there."""
+    if finished(path, record, args.resume):
+        print(f"{path}: already trained with these settings")
+        return None
+    dist = init_dist()
+    if dist.main:
+        save_settings(args.run, section, used_settings(args))
+    torch.manual_seed(args.seed)
+    return dist
 
 
 def refuse_other_settings(path, known, record):
@@ -56,10 +70,10 @@ def fit(model, losses, groups, make_loader, steps, args, dist, path, record, cli
     start = _restore(state, state_path, record, dist) if args.resume else 0
     network = DistributedDataParallel(model) if dist.world > 1 else model
     log = StepLog(args.run / "log.jsonl", path.stem, start, steps, args.batch_size, dist.main)
-    with _stop_signal() as stopped:
+    with closing(log), _stop_signal(dist) as told_to_stop:
         for step, batch in enumerate(make_loader(start), start + 1):
             # Seeded by the step, dropout draws the same numbers in a run that was stopped and in one that was not.
-            torch.manual_seed((args.seed * 1_000_003 + step) * 1_000_003 + dist.rank)
+            torch.manual_seed(((args.seed * 1_000_003 + step) * 1_000_003 + dist.rank) % 2**63)
             with torch.autocast(dist.device.type, dtype, enabled=dtype is not None):
                 terms = losses(network, to_device(batch, dist.device))
             optimizer.zero_grad(set_to_none=True)
@@ -75,12 +89,12 @@ def fit(model, losses, groups, make_loader, steps, args, dist, path, record, cli
                 if not math.isfinite(means["loss"]):
                     raise UserError(f"step {step}: the loss is {means['loss']} at learning rate "
                                     f"{schedule.get_last_lr()[0]:.3g}, images {', '.join(batch['id'])}: lower --lr")
-            if dist.main and step < steps and (stopped() or step % args.save_every == 0):
+            stop = told_to_stop(step)
+            if dist.main and (stop or step % args.save_every == 0 and step < steps):
                 save_state(state_path, {key: part.state_dict() for key, part in state.items()}
                            | {"step": step, "settings": record})
-            if stopped():
+            if stop:
                 raise KeyboardInterrupt
-    log.close()
     if after is not None:
         after(model.eval())
     if dist.main:
@@ -113,13 +127,24 @@ def _restore(state, path, record, dist):
 
 
 @contextmanager
-def _stop_signal():
-    """Yields a function that tells whether SIGINT or SIGTERM came: the step in hand is finished first."""
+def _stop_signal(dist):
+    """Yields a function of the step that tells whether SIGINT or SIGTERM came: the step in hand is finished first.
+
+    Several processes must stop at the same step, or those that go on wait for the others; they agree every so often.
+    """
     received = []
     previous = {number: signal.signal(number, lambda number, frame: received.append(number))
                 for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def told_to_stop(step):
+        if dist.world == 1:
+            return bool(received)
+        if step % REPORT_EVERY:
+            return False
+        return bool(dist.sum(torch.tensor(len(received), device=dist.device)))
+
     try:
-        yield lambda: bool(received)
+        yield told_to_stop
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

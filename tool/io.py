@@ -3,6 +3,7 @@
 import json
 import os
 import zipfile
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,15 +20,16 @@ CAM_FOLDERS = {"ae_is_cam": "cam", "is_cam": "is_cam", "cam": "classifier_cam"}
 def atomic(path):
     """Yields a temporary path beside `path`, renamed to it at the end; removed if anything fails."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save_cam(path, keys, cam):
@@ -43,7 +45,8 @@ def load_cam(path):
             keys, cam = data["keys"].astype(np.int64), data["cam"].astype(np.float32)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such CAM: run make_cam.py for this list first") from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, TypeError, NotImplementedError, zlib.error,
+            zipfile.BadZipFile) as error:
         raise UserError(f"{path}: is no whole CAM file: delete it and run make_cam.py again") from error
     if cam.ndim != 3 or keys.shape != cam.shape[:1]:
         raise UserError(f"{path}: holds {keys.shape[0]} classes but maps of shape {list(cam.shape)}")
@@ -75,11 +78,11 @@ def claim_folder(folder, settings, source=None):
     path = Path(folder) / "settings.yaml"
     if path.exists():
         known = yaml.safe_load(path.read_text())
-        differing = [key for key in record if known.get(key) != record[key]]
+        differing = [key for key in {**known, **record} if known.get(key) != record.get(key)]
         if differing:
             key = differing[0]
             raise UserError(f"{folder} was made with other settings ({key}: {_brief(known.get(key))} there, "
-                            f"{_brief(record[key])} now): delete it or choose another session_name")
+                            f"{_brief(record.get(key))} now): delete it or choose another session_name")
         return
     with atomic(path) as temporary:
         temporary.write_text(yaml.safe_dump(record, sort_keys=False))

@@ -18,10 +18,11 @@ def label_confusion_matrix(truth, labels, n_classes, name="labels"):
         raise UserError(f"{name}: labels are {list(labels.shape)}, the mask is {list(truth.shape)}")
     known = truth != IGNORE
     rows, columns = truth[known].astype(np.int64), labels[known].astype(np.int64)
+    for what, values in (("mask", rows), ("labels", columns)):
+        wrong = values[(values < 0) | (values >= n_classes) & (values != IGNORE)]
+        if wrong.size:
+            raise UserError(f"{name}: {what} holds {wrong[0]}, but there are {n_classes} classes")
     columns[columns == IGNORE] = n_classes
-    for what, values, bound in (("mask", rows, n_classes - 1), ("labels", columns, n_classes)):
-        if values.size and values.max() > bound:
-            raise UserError(f"{name}: {what} holds {values.max()}, but there are {n_classes} classes")
     pairs = rows * (n_classes + 1) + columns
     return np.bincount(pairs, minlength=n_classes * (n_classes + 1)).reshape(n_classes, n_classes + 1)
 

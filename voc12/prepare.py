@@ -4,6 +4,7 @@ The lists are derived from the official files: train and val from ImageSets/Segm
 augmented mask that is not in val. Nothing is downloaded.
 """
 
+import os
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -70,6 +71,8 @@ def _image_labels(voc, image_id):
 def _link(link, folder):
     if link.exists():
         return
+    if link.is_symlink():
+        raise UserError(f"{link}: points to {os.readlink(link)}, which is gone: delete the link")
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(folder.resolve(), target_is_directory=True)
 
