@@ -12,6 +12,7 @@ import torch
 
 from data.layout import Layout, read_label_png
 from deeplab.test import load_trained, multi_scale_probabilities
+from module.labels import weighted_argmax
 from tool.config import make_parser, parse, positive, rate, run_main, used_settings
 from tool.io import CAM_FOLDERS, atomic, load_cam, load_json, save_settings
 from voc12.palette import voc_palette
@@ -25,6 +26,8 @@ def get_parser():
     parser.add_argument("--list", default="train", help="list whose images are shown")
     parser.add_argument("--images", type=positive, default=8, help="number of images shown, spread over the list")
     parser.add_argument("--scales", type=rate, nargs="+", default=(1.0,), help="of the shown predictions")
+    parser.add_argument("--background_weight", type=rate, default=1.0,
+                        help="factor on the background's score for the outlines in the maps")
     parser.add_argument("--per_class", action=argparse.BooleanOptionalAction, default=True,
                         help="a second table, IoU per class")
     return parser
@@ -73,20 +76,27 @@ def class_table(rows):
     return "\n".join(lines)
 
 
-def colour_scores(image, keys, cam, palette):
-    """Foreground scores over the greyed image: uint8 [H,W,3], each class in its colour, the stronger the denser."""
+def colour_scores(image, keys, cam, palette, background_weight):
+    """Foreground scores over the greyed image, each class in its colour, and the outline of their labels in white.
+
+    image: uint8 [H,W,3]. keys: [k]. cam: [k,H,W] in [0,1]. Returns uint8 [H,W,3].
+    """
     grey = image.mean(axis=2, keepdims=True)
     weight = np.clip(cam[1:], 0, 1)[..., None]
     total = np.maximum(weight.sum(axis=0), 1)  # overlapping classes share a pixel
     colour = (weight * palette[keys[1:], None, None]).sum(axis=0) / total
-    return (grey * (1 - (weight.sum(axis=0) / total)) + colour).astype(np.uint8)
+    picture = (grey * (1 - (weight.sum(axis=0) / total)) + colour).astype(np.uint8)
+    labels = weighted_argmax(cam, background_weight)
+    outline = (labels[1:, 1:] != labels[:-1, 1:]) | (labels[1:, 1:] != labels[1:, :-1])
+    picture[1:, 1:][outline] = 255
+    return picture
 
 
 def colour_labels(labels, palette):
     return None if labels is None else palette[labels]
 
 
-def panels(layout, run, image_id, model, scales):
+def panels(layout, run, image_id, model, args):
     """The pictures of one image in the order of COLUMNS, uint8 [H,W,3], None where the run has no such output."""
     palette = voc_palette()
     pixels = layout.image(image_id)
@@ -94,22 +104,23 @@ def panels(layout, run, image_id, model, scales):
     pictures = [image]
     for name in MAP_NAMES:
         path = run / CAM_FOLDERS[name] / f"{image_id}.npz"
-        pictures.append(colour_scores(image, *load_cam(path), palette) if path.exists() else None)
+        pictures.append(colour_scores(image, *load_cam(path), palette, args.background_weight)
+                        if path.exists() else None)
     pseudo = run / "seg_label" / f"{image_id}.png"
     prediction = None
     if model is not None:
-        prediction = multi_scale_probabilities(model, pixels, scales, flip=True).argmax(dim=0).numpy()
+        prediction = multi_scale_probabilities(model, pixels, args.scales, flip=True).argmax(dim=0).numpy()
     pictures.append(colour_labels(read_label_png(pseudo) if pseudo.exists() else None, palette))
     pictures.append(colour_labels(prediction, palette))
     pictures.append(colour_labels(layout.mask(image_id) if layout.mask_folder else None, palette))
     return pictures
 
 
-def draw_panels(layout, run, ids, scales, path):
+def draw_panels(layout, run, ids, args, path):
     """One line of pictures an image, written as a PNG."""
     deeplab = run / "ckpt" / "deeplab.pt"
     model = load_trained(run, layout.n_classes, torch.device("cpu")) if deeplab.exists() else None
-    rows = [panels(layout, run, image_id, model, scales) for image_id in ids]
+    rows = [panels(layout, run, image_id, model, args) for image_id in ids]
     figure, axes = plt.subplots(len(rows), len(COLUMNS), figsize=(2 * len(COLUMNS), 1.8 * len(rows)), squeeze=False)
     for title, axis in zip(COLUMNS, axes[0]):
         axis.set_title(title, fontsize=10)
@@ -140,7 +151,7 @@ def main():
         temporary.write_text(text)
     ids = layout.ids(args.list)
     shown = ids[:: max(1, len(ids) // args.images)][: args.images]
-    draw_panels(layout, args.run, shown, args.scales, folder / "panels.png")
+    draw_panels(layout, args.run, shown, args, folder / "panels.png")
     print(f"{folder / 'report.md'}, {folder / 'panels.png'}")
 
 
