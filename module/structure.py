@@ -11,7 +11,7 @@ def structure_seeds(features, cam, valid, background_weight=0.5, max_elements=MA
     """Seeds from the soft IoU of each position's similarity map with each class's CAM.
 
     features: [N,C,h,w], hierarchical (the paper's +HF) or of stage 4 (SIPE).
-    cam: [N,K,h,w] in [0,1], masked by valid. valid: [N,K,h,w] in {0,1}.
+    cam: [N,K,h,w] in [0,1]. valid: [N,K,h,w] in {0,1}; masks the CAM.
     background_weight: factor on the background's IoU before the argmax (SIPE: 0.5).
     max_elements: bound on the elements of the cosine map held at a time.
     Returns one-hot seeds [N,K,h,w] float; positions outside the valid mask have none.
@@ -21,7 +21,7 @@ def structure_seeds(features, cam, valid, background_weight=0.5, max_elements=MA
     """
     n, k, h, w = cam.shape
     unit = F.normalize(features.flatten(2), dim=1, eps=1e-5)  # [N,C,hw]
-    masks = cam.flatten(2)  # [N,K,hw]
+    masks = (cam * valid).flatten(2)  # [N,K,hw]; an absent class must not win a position
     area = masks.sum(dim=2, keepdim=True)  # [N,K,1]
     # One more mask of ones makes sum(S) a column of the same product.
     columns = torch.cat([masks, torch.ones_like(masks[:, :1])], dim=1).transpose(1, 2)

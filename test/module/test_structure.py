@@ -87,3 +87,12 @@ def test_without_any_cam_or_features_the_inside_is_background():
 def test_no_gradient_is_kept():
     features, cam, valid = example()
     assert not structure_seeds(features.requires_grad_(), cam.requires_grad_(), valid).requires_grad
+
+
+def test_a_cam_that_is_not_masked_gives_the_same_seeds():
+    generator = torch.Generator().manual_seed(3)
+    features, cam = torch.randn(2, 6, 5, 7, generator=generator), torch.rand(2, 4, 5, 7, generator=generator)
+    valid = torch.tensor([[1.0, 0, 1, 0], [1, 1, 0, 1]])[:, :, None, None].expand_as(cam)
+    seeds = structure_seeds(features, cam, valid)
+    assert torch.equal(seeds, structure_seeds(features, cam * valid, valid))
+    assert (seeds.sum(dim=1) == 1).all()  # absent classes won no position, so none lost its seed
