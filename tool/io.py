@@ -81,8 +81,8 @@ def claim_folder(folder, settings, source=None):
         differing = [key for key in {**known, **record} if known.get(key) != record.get(key)]
         if differing:
             key = differing[0]
-            raise UserError(f"{folder} was made with other settings ({key}: {_brief(known.get(key))} there, "
-                            f"{_brief(record.get(key))} now): delete it or choose another session_name")
+            raise UserError(f"{folder} was made with other settings ({key}: {brief(known.get(key))} there, "
+                            f"{brief(record.get(key))} now): delete it or choose another session_name")
         return
     with atomic(path) as temporary:
         temporary.write_text(yaml.safe_dump(record, sort_keys=False))
@@ -111,6 +111,7 @@ def save_settings(run, section, settings):
         temporary.write_text(yaml.safe_dump(config, sort_keys=False))
 
 
-def _brief(value):
+def brief(value):
+    """A value in at most 60 characters, for messages."""
     text = str(value)
     return text if len(text) <= 60 else text[:57] + "..."
