@@ -54,7 +54,7 @@ setup_python requirements.txt
 
 settings=$(mktemp "${TMPDIR:-/tmp}/aesipe.XXXXXX.yaml")
 trap 'rm -f "$settings"' EXIT
-"$PYTHON" -m tool.config "$config" "$settings" ${overrides[@]+"${overrides[@]}"} || exit 2
+"$PYTHON" check_config.py "$config" "$settings" ${overrides[@]+"${overrides[@]}"} || exit 2
 
 single() {  # once, on the first machine
     [ "${NODE_RANK:-0}" = 0 ] || return 0

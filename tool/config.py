@@ -19,10 +19,16 @@ COMMON = ("dataset_root", "run_root", "session_name", "backbone", "weights", "nu
           "batch_norm")
 
 
+class Parser(argparse.ArgumentParser):
+    """Wrong flags and values are bad input like any other: one line, not a page of usage."""
+
+    def error(self, message):
+        raise UserError(f"{message} (see --help)")
+
+
 def make_parser(description):
     """A parser with the flags that every script has."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-                                     allow_abbrev=False)
+    parser = Parser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False)
     parser.add_argument("--config", help="YAML file; this script's section and `common` are read")
     parser.add_argument("--dataset_root", default="data/VOC2012", help="dataset in VOC layout (README)")
     parser.add_argument("--run_root", default="runs", help="folder of all runs")
@@ -79,6 +85,10 @@ def parse(parser, section, argv=None):
             if key not in flags:
                 raise UserError(f"{path}: {section}.{key} is unknown: keys are {', '.join(sorted(flags))}")
             file_argv += _as_flags(path, section, flags[key], value)
+    try:
+        args = parser.parse_args(file_argv)  # alone first, so that a bad value is laid to where it stands
+    except UserError as error:
+        raise UserError(f"{path}: section {section}: {error}") from error
     args = parser.parse_args(file_argv + argv)
     args.run = Path(args.run_root) / args.session_name
     if hasattr(args, "weights"):
@@ -177,7 +187,8 @@ def _as_flags(path, section, action, value):
     return [name, str(value)] if action.nargs else [f"{name}={value}"]
 
 
-def _override(config, assignments):
+def override(config, assignments):
+    """The config with `section.key=value` strings applied, the values in YAML."""
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         section, dot, name = key.partition(".")
@@ -190,14 +201,3 @@ def _override(config, assignments):
         except yaml.YAMLError as error:
             raise UserError(f"{assignment}: {value!r} is not a YAML value") from error
     return config
-
-
-def main():
-    """python -m tool.config FILE OUT [section.key=value ...]: check the file and write it with the overrides to OUT."""
-    source, out, *assignments = sys.argv[1:]
-    Path(out).write_text(yaml.safe_dump(_override(read_config(source), assignments), sort_keys=False))
-    read_config(out)
-
-
-if __name__ == "__main__":
-    run_main(main)
