@@ -1,6 +1,5 @@
 """Image-specific prototypes and the CAMs that they draw (SIPE)."""
 
-import torch
 import torch.nn.functional as F
 
 EPS = 1e-8

@@ -13,7 +13,7 @@ from errors import UserError
 from tool.checkpoint import load_state, result_settings, save_result, save_state
 from tool.config import used_settings
 from tool.dist import autocast_dtype, init_dist
-from tool.io import brief, save_settings
+from tool.io import brief, differing_settings, save_settings
 from tool.logging import StepLog
 
 REPORT_EVERY = 10  # steps
@@ -42,7 +42,7 @@ def start_training(args, section, path, record):
 
 
 def refuse_other_settings(path, known, record):
-    differing = [key for key in {**known, **record} if known.get(key) != record.get(key)]
+    differing = differing_settings(known, record)
     if differing:
         values = ", ".join(f"{key}: {brief(known.get(key))} there, {brief(record.get(key))} now"
                            for key in differing)

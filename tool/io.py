@@ -78,7 +78,7 @@ def claim_folder(folder, settings, source=None):
     path = Path(folder) / "settings.yaml"
     if path.exists():
         known = yaml.safe_load(path.read_text())
-        differing = [key for key in {**known, **record} if known.get(key) != record.get(key)]
+        differing = differing_settings(known, record)
         if differing:
             key = differing[0]
             raise UserError(f"{folder} was made with other settings ({key}: {brief(known.get(key))} there, "
@@ -86,6 +86,11 @@ def claim_folder(folder, settings, source=None):
         return
     with atomic(path) as temporary:
         temporary.write_text(yaml.safe_dump(record, sort_keys=False))
+
+
+def differing_settings(known, record):
+    """The keys whose values differ between two records of settings; a key that one lacks counts as None there."""
+    return [key for key in {**known, **record} if known.get(key) != record.get(key)]
 
 
 def source_record(source):
