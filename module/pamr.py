@@ -29,8 +29,10 @@ class PAMR(nn.Module):
         mask = F.interpolate(mask, image.shape[2:], mode="bilinear", align_corners=True)
         weights = self.affinity(image)
         for _ in range(self.iterations):
-            neighbours = self.shifted(mask)
-            mask = sum(weight * shifted for weight, shifted in zip(weights, neighbours))
+            refined = torch.zeros_like(mask)
+            for weight, neighbour in zip(weights, self.shifted(mask)):
+                refined.addcmul_(weight, neighbour)  # in place: the additions would cost more than the products
+            mask = refined
         return mask
 
     def affinity(self, image):

@@ -1,5 +1,6 @@
 """Image-specific prototypes and the CAMs that they draw (SIPE)."""
 
+import torch
 import torch.nn.functional as F
 
 EPS = 1e-8
@@ -22,6 +23,8 @@ def image_specific_cam(features, prototypes):
     features: [N,C,h,w]. prototypes: [N,K,C]. Returns [N,K,h,w] in [0,1]; a zero prototype gives a zero map.
     """
     n, _, h, w = features.shape
-    unit = F.normalize(features.flatten(2), dim=1, eps=EPS)
-    cosine = F.normalize(prototypes, dim=2, eps=EPS) @ unit
+    features = features.flatten(2)
+    # Dividing the product by the lengths costs K channels, not C, and needs no second copy of the features.
+    length = torch.linalg.vector_norm(features, dim=1, keepdim=True).clamp_min(EPS)
+    cosine = F.normalize(prototypes, dim=2, eps=EPS) @ features / length
     return F.relu(cosine).view(n, -1, h, w)

@@ -3,7 +3,9 @@
 import torch
 import torch.nn.functional as F
 
-MAX_ELEMENTS = 1 << 25  # of one block of the cosine map: 128 MiB in float32
+from module.cam import present_classes
+
+MAX_ELEMENTS = 1 << 22  # of one block of the cosine map: 16 MiB in float32, near the size of a cache
 
 
 @torch.no_grad()
@@ -19,21 +21,20 @@ def structure_seeds(features, cam, valid, background_weight=0.5, max_elements=MA
     S_ij = ReLU(cos(f_ij, F)); IoU = sum(S M) / (sum S + sum M - sum S M). The sums over positions are matrix products,
     so the only square of the image ever held is a block of rows of S.
     """
-    n, k, h, w = cam.shape
+    n, _, h, w = cam.shape
     unit = F.normalize(features.flatten(2), dim=1, eps=1e-5)  # [N,C,hw]
-    masks = (cam * valid).flatten(2)  # [N,K,hw]; an absent class must not win a position
-    area = masks.sum(dim=2, keepdim=True)  # [N,K,1]
+    index, present = present_classes(valid)  # [N,P]
+    masks = (cam * valid).flatten(2).gather(1, index[:, :, None].expand(-1, -1, h * w))  # [N,P,hw]
+    area = masks.sum(dim=2, keepdim=True)  # [N,P,1]
     # One more mask of ones makes sum(S) a column of the same product.
-    columns = torch.cat([masks, torch.ones_like(masks[:, :1])], dim=1).transpose(1, 2)
-    rows = max(1, max_elements // (n * h * w))
+    columns = torch.cat([masks, torch.ones_like(masks[:, :1])], dim=1).transpose(1, 2).to(unit.dtype)
     iou = []
-    for block in unit.split(rows, dim=2):
-        similarity = F.relu(block.transpose(1, 2) @ unit)  # [N,rows,hw]
-        sums = (similarity @ columns.to(similarity.dtype)).transpose(1, 2)  # [N,K+1,rows]
-        inter, total = sums[:, :k], sums[:, k:]
+    for block in unit.split(max(1, max_elements // (n * h * w)), dim=2):
+        similarity = (block.transpose(1, 2) @ unit).relu_()  # [N,rows,hw]
+        sums = (similarity @ columns).transpose(1, 2)  # [N,P+1,rows]
+        inter, total = sums[:, :-1], sums[:, -1:]
         iou.append(inter / (total + area - inter).clamp_min(1e-12))
-    iou = torch.cat(iou, dim=2).view(n, k, h, w)
-    weight = torch.ones(k, device=iou.device, dtype=iou.dtype)
-    weight[0] = background_weight
-    winner = (iou * weight[:, None, None]).argmax(dim=1, keepdim=True)
-    return torch.zeros_like(cam).scatter_(1, winner, 1.0) * valid
+    weight = torch.where(index == 0, background_weight, 1.0)[:, :, None]
+    iou = (torch.cat(iou, dim=2) * weight).masked_fill(~present[:, :, None], -1)
+    winner = index.gather(1, iou.argmax(dim=1))
+    return torch.zeros_like(cam).scatter_(1, winner.view(n, 1, h, w), 1.0) * valid
