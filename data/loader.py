@@ -30,14 +30,15 @@ class TrainingSet(Dataset):
         """key: (epoch, index). Returns the transform's dict with `labels`, float32 [K-1], and `id`."""
         epoch, index = key
         image_id = self.ids[index]
-        image = self.layout.image(image_id)
+        size = self.layout.size(image_id)
         target = None
         if self.target is not None:
             target = torch.from_numpy(self.target(image_id))
-            if target.shape != image.shape[1:]:
-                raise UserError(f"{image_id}: its label map is {list(target.shape)}, its image {list(image.shape[1:])}")
-        generator = _generator(self.seed, epoch, index)
-        sample = self.transform(image, target, generator)
+            if target.shape != size:
+                raise UserError(f"{image_id}: its label map is {list(target.shape)}, its image {list(size)}")
+        view = self.transform.draw(size, _generator(self.seed, epoch, index))
+        image = self.layout.image(image_id, at_least=view.size)  # a large photo need not be decoded in full
+        sample = self.transform(image, target, view)
         sample["id"] = image_id
         sample["labels"] = self.layout.labels(image_id)
         return sample
@@ -96,20 +97,23 @@ def _leave_the_process_group(_):
 
 
 class ImageSet(Dataset):
-    """Whole images for inference: (ID, uint8 [3,H,W])."""
+    """Whole images for inference: (ID, uint8 [3,H,W]) and, if given, what `more` reads for the ID."""
 
-    def __init__(self, layout, ids):
+    def __init__(self, layout, ids, more=None):
         self.layout = layout
         self.ids = ids
+        self.more = more
 
     def __len__(self):
         return len(self.ids)
 
     def __getitem__(self, index):
-        return self.ids[index], self.layout.image(self.ids[index])
+        image_id = self.ids[index]
+        item = image_id, self.layout.image(image_id)
+        return item if self.more is None else (*item, self.more(image_id))
 
 
-def image_loader(layout, ids, workers):
-    """Loader of single whole images."""
-    return DataLoader(ImageSet(layout, ids), batch_size=None, num_workers=workers,
-                      pin_memory=torch.cuda.is_available())
+def image_loader(layout, ids, workers, more=None):
+    """Loader of single whole images, see ImageSet."""
+    return DataLoader(ImageSet(layout, ids, more), batch_size=None, num_workers=workers,
+                      pin_memory=torch.cuda.is_available(), worker_init_fn=_leave_the_process_group)

@@ -1,11 +1,25 @@
 """Training transforms: resize, flip and crop with padding, drawn from a generator so that every sample repeats."""
 
+from typing import NamedTuple
+
 import torch
 import torchvision.transforms.v2.functional as F
 from torchvision.transforms import InterpolationMode
 
 FILL = (124, 116, 104)  # ImageNet's mean colour: the encoder's normalisation turns padding into zeros
 IGNORE = 255
+
+
+class View(NamedTuple):
+    """What a crop shows: the image resized to size (h, w), flipped or not, with its edges at top and left of the crop.
+
+    top and left are negative where the image is larger than the crop.
+    """
+
+    size: tuple
+    flip: bool
+    top: int
+    left: int
 
 
 class CropTransform:
@@ -19,25 +33,29 @@ class CropTransform:
         self.long_side = long_side
         self.scale = scale
 
-    def __call__(self, image, target, generator):
-        """image: uint8 [3,H,W]. target: uint8 [H,W] or None. generator: torch.Generator.
+    def draw(self, size, generator):
+        """A View of an image of size (H, W). generator: torch.Generator."""
+        size = self._draw_size(size, generator)
+        flip = _uniform(generator) < 0.5
+        top, left = (self._draw_start(side, generator) for side in size)
+        return View(size, flip, top, left)
+
+    def __call__(self, image, target, view):
+        """image: uint8 [3,H,W] of any size. target: uint8 [H,W] of any size, or None. view: the View drawn.
 
         Returns a dict: image uint8 [3,S,S]; box int64 [4] (top, left, bottom, right), where the crop shows the image;
         target uint8 [S,S], 255 on the padding, if one was given.
         """
-        size = self._draw_size(image.shape[1:], generator)
-        image = F.resize(image, size, antialias=True)
-        flip = _uniform(generator) < 0.5
-        top, left = (self._draw_start(side, generator) for side in size)
-        image = F.horizontal_flip(image) if flip else image
+        image = F.resize(image, view.size, antialias=True)
+        image = F.horizontal_flip(image) if view.flip else image
         canvas = torch.tensor(FILL, dtype=torch.uint8)[:, None, None].repeat(1, self.crop_size, self.crop_size)
-        box = self._paste(canvas, image, top, left)
+        box = self._paste(canvas, image, view.top, view.left)
         sample = {"image": canvas, "box": torch.tensor(box)}
         if target is not None:
-            target = F.resize(target[None], size, interpolation=InterpolationMode.NEAREST_EXACT)
-            target = F.horizontal_flip(target) if flip else target
+            target = F.resize(target[None], view.size, interpolation=InterpolationMode.NEAREST_EXACT)
+            target = F.horizontal_flip(target) if view.flip else target
             sample["target"] = torch.full((self.crop_size, self.crop_size), IGNORE, dtype=torch.uint8)
-            self._paste(sample["target"], target[0], top, left)
+            self._paste(sample["target"], target[0], view.top, view.left)
         return sample
 
     def _draw_size(self, size, generator):
@@ -47,7 +65,7 @@ class CropTransform:
         else:
             low, high = self.scale
             factor = low + _uniform(generator) * (high - low)
-        return [max(1, round(side * factor)) for side in size]
+        return tuple(max(1, round(side * factor)) for side in size)
 
     def _draw_start(self, side, generator):
         """Position of the image's edge relative to the crop's: negative where the image is larger than the crop."""

@@ -122,6 +122,49 @@ def test_label_map_of_another_size_is_refused(layout):
         training_set(layout, target=lambda name: np.zeros((32, 24), np.uint8))[0, 3]
 
 
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    """A layout with one JPEG, 600x900 as stored and 900x600 as shown, and what it shows as a label map."""
+    root = tmp_path_factory.mktemp("photo")
+    (root / "JPEGImages").mkdir()
+    (root / "classes.txt").write_text("background\ncat\n")
+    (root / "image_labels.txt").write_text("photo cat\n")
+    labels = np.zeros((900, 600), np.uint8)
+    labels[100:500, 50:250], labels[650:800, 300:580] = 1, 2
+    shown = np.array([(20, 20, 20), (230, 40, 40), (40, 60, 240)], np.uint8)[labels]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.rot90(shown)).save(root / "JPEGImages/photo.jpg", exif=exif, quality=95)
+    return Layout(root), labels
+
+
+def test_label_maps_of_large_photos_lie_where_their_images_do(photo, monkeypatch):
+    layout, labels = photo
+    decoded, image = [], layout.image
+    monkeypatch.setattr(layout, "image", lambda *given, **options: decoded.append(image(*given, **options))
+                        or decoded[-1])
+    dataset = TrainingSet(layout, ["photo"], CropTransform(128, long_side=(100, 400)), 0, lambda _: labels)
+    for epoch in range(20):
+        sample = dataset[epoch, 0]
+        top, left, bottom, right = sample["box"].tolist()
+        shown, target = (sample[key][..., top:bottom, left:right] for key in ("image", "target"))
+        bright = (shown > 130)[[0, 2]]
+        seen = bright[0] * 1 + bright[1] * 2
+        edge = (target[1:, 1:] != target[:-1, 1:]) | (target[1:, 1:] != target[1:, :-1])
+        assert (seen != target).sum() <= edge.sum()  # a pixel along the outlines at most
+        assert (sample["target"] == 255).sum() == 128 * 128 - target.numel()
+    assert {tuple(each.shape[1:]) for each in decoded} == {(113, 75), (225, 150), (450, 300)}
+
+
+def test_label_map_of_a_large_photo_must_have_its_whole_size(photo):
+    layout, labels = photo
+    for given in (labels[::2, ::2], np.rot90(labels).copy()):
+        dataset = TrainingSet(layout, ["photo"], CropTransform(64, long_side=(60, 60)), 0, lambda _: given)
+        height, width = given.shape
+        with pytest.raises(UserError, match=rf"photo: its label map is \[{height}, {width}\], its image \[900, 600\]"):
+            dataset[0, 0]
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_bad_images_end_the_loading_with_one_line(layout, workers):
     """A worker's exception is raised again with its traceback as message, which is not for users.

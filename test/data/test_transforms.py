@@ -2,11 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from data.transforms import FILL, IGNORE, CropTransform, scaled
+from data.transforms import FILL, IGNORE, CropTransform, View, scaled
 
 
 def seeded(seed):
     return torch.Generator().manual_seed(seed)
+
+
+def crop(transform, image, target, seed):
+    return transform(image, target, transform.draw(image.shape[1:], seeded(seed)))
 
 
 def coordinates(height, width):
@@ -30,7 +34,7 @@ def test_crop_shows_the_image_inside_the_box_and_filling_outside(height, width):
     image = coordinates(height, width)
     transform = CropTransform(size, scale=(1, 1))
     for seed in range(40):
-        sample = transform(image, image[1], seeded(seed))
+        sample = crop(transform, image, image[1], seed)
         shown, target, (top, left, bottom, right) = sample["image"], sample["target"], sample["box"].tolist()
         assert shown.shape == (3, size, size) and shown.dtype == torch.uint8 and sample["box"].dtype == torch.int64
         assert (bottom - top, right - left) == (min(height, size), min(width, size))
@@ -50,9 +54,9 @@ def test_crop_shows_the_image_inside_the_box_and_filling_outside(height, width):
 
 
 def test_crops_reach_both_ends_of_the_image_and_of_the_padding():
-    large = {CropTransform(4, scale=(1, 1))(coordinates(6, 4), None, seeded(s))["image"][0, 0, 0].item()
+    large = {crop(CropTransform(4, scale=(1, 1)), coordinates(6, 4), None, s)["image"][0, 0, 0].item()
              for s in range(60)}
-    small = {CropTransform(6, scale=(1, 1))(coordinates(4, 6), None, seeded(s))["box"][0].item() for s in range(60)}
+    small = {crop(CropTransform(6, scale=(1, 1)), coordinates(4, 6), None, s)["box"][0].item() for s in range(60)}
     assert large == {1, 2, 3} and small == {0, 1, 2}
 
 
@@ -66,7 +70,7 @@ def test_target_follows_the_resized_image(height, width, ranges):
     for seed in range(15):
         for number, ramp in enumerate((rows, columns)):
             target = ramp.to(torch.uint8)
-            sample = transform(target.expand(3, -1, -1), target, seeded(seed))
+            sample = crop(transform, target.expand(3, -1, -1), target, seed)
             top, left, bottom, right = sample["box"].tolist()
             inside = (slice(top, bottom), slice(left, right))
             step = 250 / ((height, width)[number] - 1)
@@ -77,7 +81,7 @@ def test_target_follows_the_resized_image(height, width, ranges):
 
 def test_long_side_and_scale_are_drawn_over_their_whole_ranges():
     def sizes(transform, image):
-        boxes = torch.stack([transform(image, None, seeded(s))["box"] for s in range(200)])
+        boxes = torch.stack([crop(transform, image, None, s)["box"] for s in range(200)])
         return (boxes[:, 2:] - boxes[:, :2]).float()
 
     image = torch.zeros(3, 30, 60, dtype=torch.uint8)
@@ -91,26 +95,49 @@ def test_long_side_and_scale_are_drawn_over_their_whole_ranges():
 def test_half_of_the_crops_are_flipped():
     image = coordinates(8, 8)
     transform = CropTransform(8, scale=(1, 1))
-    flips = [transform(image, None, seeded(seed))["image"][1, 0, 0].item() == 8 for seed in range(400)]
+    flips = [crop(transform, image, None, seed)["image"][1, 0, 0].item() == 8 for seed in range(400)]
     assert 150 < np.sum(flips) < 250
 
 
 def test_crop_follows_from_the_generator_alone():
     image = torch.randint(0, 256, (3, 40, 56), dtype=torch.uint8, generator=seeded(0))
     transform = CropTransform(32, long_side=(20, 60))
-    first = transform(image, image[0], seeded(1))
+    first = crop(transform, image, image[0], 1)
     torch.manual_seed(123)  # the global generator plays no part
-    again = transform(image, image[0], seeded(1))
+    again = crop(transform, image, image[0], 1)
     assert all(torch.equal(first[key], again[key]) for key in ("image", "box", "target"))
-    alone = transform(image, None, seeded(1))
+    alone = crop(transform, image, None, 1)
     assert set(alone) == {"image", "box"} and torch.equal(alone["image"], first["image"])
-    assert not torch.equal(transform(image, None, seeded(2))["image"], first["image"])
+    assert not torch.equal(crop(transform, image, None, 2)["image"], first["image"])
+
+
+def test_views_are_drawn_as_size_flip_top_and_left_in_this_order():
+    """The order is part of what a seed means: runs of earlier versions go on with the crops they would have drawn."""
+    for seed in range(20):
+        generator = seeded(seed)
+        zoom, flip, top, left = (torch.rand((), generator=generator).item() for _ in range(4))
+        view = CropTransform(40, long_side=(30, 60)).draw((50, 80), seeded(seed))
+        height, width = round(50 * (30 + zoom * 30) / 80), round(30 + zoom * 30)
+        assert view.size == (height, width) and view.flip == (flip < 0.5)
+        for drawn, start, slack in ((top, view.top, 40 - height), (left, view.left, 40 - width)):
+            assert start == int(drawn * (abs(slack) + 1)) * (1 if slack >= 0 else -1)
+
+
+def test_the_image_may_come_smaller_than_its_target():
+    """As a JPEG decoded at a part of its size does: the crop is that of the whole image but for the resampling."""
+    ramp = torch.linspace(0, 250, 240).expand(160, 240).round().to(torch.uint8)
+    image, half = ramp.expand(3, -1, -1), ramp[::2, ::2].expand(3, -1, -1)
+    for view in (View((60, 90), False, 2, -13), View((60, 90), True, 2, -13)):
+        whole, reduced = (CropTransform(64)(given, ramp, view) for given in (image, half))
+        assert all(torch.equal(whole[key], reduced[key]) for key in ("box", "target"))
+        assert whole["box"].tolist() == [2, 0, 62, 64]
+        assert (whole["image"].int() - reduced["image"].int()).abs().max() <= 2
 
 
 def test_the_image_given_stays_as_it_is():
     image = coordinates(40, 50)
     before = image.clone()
-    CropTransform(32, scale=(1, 1))(image, image[0], seeded(0))
+    crop(CropTransform(32, scale=(1, 1)), image, image[0], 0)
     assert torch.equal(image, before)
 
 
