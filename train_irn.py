@@ -13,7 +13,7 @@ from module.irn_loss import affinity_displacement_loss, irn_loss
 from net.backbone import build_backbone
 from net.irn import IRN
 from tool.config import (add_network_flags, add_training_flags, make_parser, parse, positive, rate, run_main, settings)
-from tool.dist import autocast_dtype, close_dist
+from tool.dist import close_dist, set_precision
 from tool.engine import fit, start_training
 from tool.io import source_record
 
@@ -72,7 +72,7 @@ def main():
     loader = partial(training_loader, images, args.batch_size, steps, rank=dist.rank, world=dist.world,
                      workers=args.num_workers)
     whole = image_loader(layout, ids[dist.rank :: dist.world], args.num_workers)
-    dtype = autocast_dtype(args.precision, dist.device)
+    dtype = set_precision(args.precision, dist.device)
     fit(model, partial(step_losses, args.radius), model.parameter_groups(args.lr), loader, steps, args, dist, path,
         record, after=partial(measure_mean_displacement, whole, dtype, dist))
     close_dist()

@@ -28,7 +28,16 @@ class DeepLabV3(nn.Module):
         return [{"params": encoder, "lr": lr}, {"params": list(self.head.parameters()), "lr": head_factor * lr}]
 
 
+def segmentation_loss(logits, target):
+    """Mean cross entropy over the pixels that are not 255.
+
+    logits: [N,K,H,W]. target: [N,H,W] integers. One row a pixel, since the loss over maps has no deterministic
+    algorithm on a GPU; rows of channels_last logits need no copy.
+    """
+    return F.cross_entropy(logits.permute(0, 2, 3, 1).flatten(0, 2), target.flatten().long(), ignore_index=255)
+
+
 def build(args, n_classes):
-    """args: the settings of deeplab/train.py. Returns (DeepLabV3, criterion of (logits, target [N,H,W] long))."""
+    """args: the settings of deeplab/train.py. Returns (DeepLabV3, segmentation_loss)."""
     encoder = build_backbone(args.backbone, args.weights, args.frozen_stages, args.batch_norm, dilate_last=True)
-    return DeepLabV3(encoder, n_classes), nn.CrossEntropyLoss(ignore_index=255)
+    return DeepLabV3(encoder, n_classes), segmentation_loss

@@ -6,7 +6,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
@@ -18,10 +17,10 @@ from deeplab.model import build
 from eval_seg import evaluate_folder
 from module.crf import dense_crf_probabilities
 from tool.checkpoint import load_model, trained_settings
-from tool.config import make_parser, parse, rate, run_main, settings, used_settings
-from tool.dist import autocast_dtype, close_dist, init_dist
+from tool.config import add_precision_flag, make_parser, parse, rate, run_main, settings, used_settings
+from tool.dist import close_dist, init_dist, set_precision
 from tool.io import claim_folder, save_json, save_settings
-from tool.parallel import drain, process_pool
+from tool.parallel import background, drain, process_pool
 from voc12.palette import save_label_png
 
 
@@ -31,7 +30,7 @@ def get_parser():
     parser.add_argument("--scales", type=rate, nargs="+", default=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75))
     parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--crf", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
+    add_precision_flag(parser)
     return parser
 
 
@@ -57,27 +56,29 @@ def load_trained(run, n_classes, device):
     return load_model(build(trained, n_classes)[0], path, device)
 
 
-def save_refined(path, image, probabilities):
-    """The CRF's labels of one image; in a process of the pool. Only the classes with any probability take part."""
-    classes = np.flatnonzero(probabilities.max(axis=(1, 2)) > 0.01)
-    kept = probabilities[classes] / probabilities[classes].sum(axis=0)
-    save_label_png(path, classes[dense_crf_probabilities(image, kept).argmax(axis=0)])
+def save_refined(path, image, classes, probabilities):
+    """The CRF's labels of one image; in a process of the pool."""
+    save_label_png(path, classes[dense_crf_probabilities(image, probabilities).argmax(axis=0)])
 
 
 def segment(model, layout, ids, folders, args, dist, pool):
     """Write the labels of the images, folders[0] without and folders[1], if there is one, with CRF."""
-    dtype = autocast_dtype(args.precision, dist.device)
+    dtype = set_precision(args.precision, dist.device)
     waiting = []
-    for image_id, image in tqdm(image_loader(layout, ids, min(1, args.num_workers)), desc="deeplab_test",
-                                unit="image", dynamic_ncols=True, disable=not dist.main):
-        probabilities = multi_scale_probabilities(model, image.to(dist.device), args.scales, args.flip, dtype)
-        probabilities = probabilities.cpu().numpy()
-        if args.crf:
-            pixels = image.permute(1, 2, 0).contiguous().numpy()
-            waiting.append(pool.submit(save_refined, folders[1] / f"{image_id}.png", pixels, probabilities))
-            drain(waiting, limit=4 * max(1, args.num_workers))
-        save_label_png(folders[0] / f"{image_id}.png", probabilities.argmax(axis=0))
-    drain(waiting)
+    with background() as submit:
+        for image_id, image in tqdm(image_loader(layout, ids, min(1, args.num_workers)), desc="deeplab_test",
+                                    unit="image", dynamic_ncols=True, disable=not dist.main):
+            probabilities = multi_scale_probabilities(model, image.to(dist.device), args.scales, args.flip, dtype)
+            submit(save_label_png, folders[0] / f"{image_id}.png", probabilities.argmax(dim=0).cpu().numpy())
+            if args.crf:
+                # Only classes with any probability take part: the others cost time and change nothing.
+                classes = (probabilities.amax(dim=(1, 2)) > 0.01).nonzero()[:, 0]
+                kept = probabilities[classes] / probabilities[classes].sum(dim=0)
+                pixels = image.permute(1, 2, 0).contiguous().numpy()
+                waiting.append(pool.submit(save_refined, folders[1] / f"{image_id}.png", pixels,
+                                           classes.cpu().numpy(), kept.cpu().numpy()))
+                drain(waiting, limit=4 * max(1, args.num_workers))
+        drain(waiting)
 
 
 def main():

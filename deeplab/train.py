@@ -32,7 +32,7 @@ def get_parser():
 
 
 def step_losses(criterion, network, batch):
-    return {"loss": criterion(network(batch["image"]), batch["target"].long())}
+    return {"loss": criterion(network(batch["image"]), batch["target"])}
 
 
 def main():

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import torch
 import yaml
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from errors import UserError
 from tool.io import atomic
@@ -49,10 +51,26 @@ def load_state(path, device="cpu"):
 
 
 def load_model(model, path, device):
-    """Load a result into the network that its settings build."""
+    """Load a result into the network that its settings build, made ready for inference: see `fold_batch_norm`."""
     try:
         model.load_state_dict(load_state(path, device)["model"])
     except (RuntimeError, KeyError, TypeError) as error:
         first = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: does not fit the network of these settings: {first}") from error
-    return model.to(device).eval()
+    return fold_batch_norm(model.eval()).to(device, memory_format=torch.channels_last)
+
+
+def fold_batch_norm(model):
+    """Fold each batch norm into the convolution before it: with fixed statistics both are one affine map.
+
+    model: in eval mode, batch norms registered right after the convolutions whose output they take, as in
+    torchvision's networks. Changes the model in place and returns it; its outputs stay, up to rounding.
+    """
+    for parent in list(model.modules()):
+        convolution = None
+        for name, child in parent.named_children():
+            if isinstance(child, nn.BatchNorm2d) and convolution is not None:
+                setattr(parent, convolution, fuse_conv_bn_eval(getattr(parent, convolution), child))
+                setattr(parent, name, nn.Identity())
+            convolution = name if isinstance(child, nn.Conv2d) else None
+    return model

@@ -16,7 +16,7 @@ from errors import UserError
 SECTIONS = ("common", "dataset", "train_aesipe", "make_cam", "eval_cam", "make_ir_labels", "train_irn",
             "make_seg_labels", "eval_seg", "deeplab_train", "deeplab_test", "report")
 COMMON = ("dataset_root", "run_root", "session_name", "backbone", "weights", "num_workers", "seed", "precision",
-          "batch_norm")
+          "batch_norm", "deterministic", "compile")
 
 
 class Parser(argparse.ArgumentParser):
@@ -60,11 +60,20 @@ def add_training_flags(parser, batch_size, crop_size, lr, max_epochs=None):
     parser.add_argument("--momentum", type=rate, default=0.9)
     parser.add_argument("--weight_decay", type=rate, default=1e-4)
     parser.add_argument("--seed", type=natural, default=0)
-    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"),
-                        help="auto: bfloat16 where the GPU has it, else float16; float32 on the CPU")
+    add_precision_flag(parser, default="auto")
+    parser.add_argument("--deterministic", action=argparse.BooleanOptionalAction, default=False,
+                        help="the same bits in every run on the same machine, slower on a GPU")
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=False,
+                        help="torch.compile the encoder: a minute at the start, faster steps on a GPU")
     parser.add_argument("--save_every", type=positive, default=500, help="steps between saved states")
     parser.add_argument("--resume", action=argparse.BooleanOptionalAction, default=True,
                         help="go on from this run's saved state")
+
+
+def add_precision_flag(parser, default="float32"):
+    """float32 by default for exports: in 16 bits, and even in TF32, more than 0.1 % of the CAMs' labels change."""
+    parser.add_argument("--precision", default=default, choices=("auto", "float32", "tf32", "bfloat16", "float16"),
+                        help="of the networks; auto: bfloat16 where the GPU has it, else float16; float32 on the CPU")
 
 
 def parse(parser, section, argv=None):

@@ -50,10 +50,25 @@ def close_dist():
         torch.distributed.destroy_process_group()
 
 
-def autocast_dtype(precision, device):
-    """`--precision` as a dtype for autocast, or None for float32. auto: see `tool.config.add_training_flags`."""
+def set_precision(precision, device):
+    """Apply `--precision` to this process. Returns the dtype for autocast of the networks, or None for none.
+
+    float32 is exact: TF32 is off. tf32 lets a GPU round the factors of convolutions and matrix products to 10 bits of
+    mantissa. bfloat16 and float16 hold the networks' maps in 16 bits; what follows them is in float32. auto is
+    bfloat16 on a GPU that has it, else float16, and float32 on the CPU.
+    """
     if precision == "auto":
         if device.type != "cuda":
-            return None
-        precision = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-    return {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
+            precision = "float32"
+        else:
+            precision = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(precision)
+
+
+def set_deterministic():
+    """Only algorithms that give the same bits for the same inputs; a step that has none raises. Call before any CUDA."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import PolynomialLR
 from errors import UserError
 from tool.checkpoint import load_state, result_settings, save_result, save_state
 from tool.config import used_settings
-from tool.dist import autocast_dtype, init_dist
+from tool.dist import init_dist, set_deterministic, set_precision
 from tool.io import brief, differing_settings, save_settings
 from tool.logging import StepLog
 
@@ -34,6 +34,9 @@ def start_training(args, section, path, record):
     if finished(path, record, args.resume):
         print(f"{path}: already trained with these settings")
         return None
+    torch.backends.cudnn.benchmark = True  # crops are all of one size
+    if args.deterministic:
+        set_deterministic()
     dist = init_dist()
     if dist.main:
         save_settings(args.run, section, used_settings(args))
@@ -64,25 +67,20 @@ def fit(model, losses, groups, make_loader, steps, args, dist, path, record, cli
     model.train()
     optimizer = torch.optim.SGD(groups, momentum=args.momentum, weight_decay=args.weight_decay)
     schedule = PolynomialLR(optimizer, total_iters=steps, power=POWER)
-    dtype = autocast_dtype(args.precision, dist.device)
+    dtype = set_precision(args.precision, dist.device)
     scaler = torch.amp.GradScaler(dist.device.type, enabled=dtype == torch.float16)
     state = {"model": model, "optimizer": optimizer, "schedule": schedule, "scaler": scaler}
     state_path = path.with_name(f"{path.stem}_state.pt")
     start = _restore(state, state_path, record, dist) if args.resume else 0
+    if args.compile:
+        model.encoder.compile()
     network = DistributedDataParallel(model) if dist.world > 1 else model
     log = StepLog(args.run / "log.jsonl", path.stem, start, steps, args.batch_size, dist.main)
     with closing(log), _stop_signal(dist) as told_to_stop:
         for step, batch in enumerate(make_loader(start), start + 1):
             # Seeded by the step, dropout draws the same numbers in a run that was stopped and in one that was not.
             torch.manual_seed(((args.seed * 1_000_003 + step) * 1_000_003 + dist.rank) % 2**63)
-            with torch.autocast(dist.device.type, dtype, enabled=dtype is not None):
-                terms = losses(network, to_device(batch, dist.device))
-            optimizer.zero_grad(set_to_none=True)
-            scaler.scale(terms["loss"]).backward()
-            scaler.unscale_(optimizer)
-            torch.nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], clip)
-            scaler.step(optimizer)
-            scaler.update()
+            terms = train_step(network, losses, to_device(batch, dist.device), optimizer, scaler, dtype, clip)
             schedule.step()
             log.add(terms)
             if step % REPORT_EVERY == 0 or step == steps:
@@ -101,6 +99,19 @@ def fit(model, losses, groups, make_loader, steps, args, dist, path, record, cli
     if dist.main:
         save_result(path, model, record)
         state_path.unlink(missing_ok=True)
+
+
+def train_step(network, losses, batch, optimizer, scaler, dtype=None, clip=math.inf):
+    """One update of the network by a batch that is on its device. Returns the dict of losses."""
+    with torch.autocast(batch["image"].device.type, dtype, enabled=dtype is not None):
+        terms = losses(network, batch)
+    optimizer.zero_grad(set_to_none=True)
+    scaler.scale(terms["loss"]).backward()
+    scaler.unscale_(optimizer)
+    torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
+    scaler.step(optimizer)
+    scaler.update()
+    return terms
 
 
 def to_device(batch, device):

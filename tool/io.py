@@ -32,17 +32,20 @@ def atomic(path):
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def save_cam(path, keys, cam):
-    """keys: uint8 [k], classes with background 0 first. cam: [k,H,W] in [0,1], stored as float16."""
+def save_cam(path, keys, cam, bits=16):
+    """keys: uint8 [k], classes with background 0 first. cam: [k,H,W] in [0,1], stored as float16 or, with 8 bits, as
+    uint8 in steps of 1/255."""
+    cam = np.asarray(cam, np.float16) if bits == 16 else np.rint(np.asarray(cam) * 255).astype(np.uint8)
     with atomic(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, keys=np.asarray(keys, np.uint8), cam=np.asarray(cam, np.float16))
+        np.savez_compressed(file, keys=np.asarray(keys, np.uint8), cam=cam)
 
 
 def load_cam(path):
     """Returns (keys [k] int64, cam [k,H,W] float32). Raises UserError if the file is missing or broken."""
     try:
         with np.load(path, allow_pickle=False) as data:
-            keys, cam = data["keys"].astype(np.int64), data["cam"].astype(np.float32)
+            keys, stored = data["keys"].astype(np.int64), data["cam"]
+            cam = stored.astype(np.float32)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such CAM: run make_cam.py for this list first") from error
     except (OSError, ValueError, KeyError, EOFError, TypeError, NotImplementedError, zlib.error,
@@ -50,7 +53,7 @@ def load_cam(path):
         raise UserError(f"{path}: is no whole CAM file: delete it and run make_cam.py again") from error
     if cam.ndim != 3 or keys.shape != cam.shape[:1]:
         raise UserError(f"{path}: holds {keys.shape[0]} classes but maps of shape {list(cam.shape)}")
-    return keys, cam
+    return keys, cam / 255 if stored.dtype == np.uint8 else cam
 
 
 def save_json(path, value):

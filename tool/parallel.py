@@ -2,7 +2,7 @@
 
 import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 
 from tqdm import tqdm
@@ -30,6 +30,24 @@ def parallel_map(function, items, workers, description):
         futures = [pool.submit(function, item) for item in items]
         for future in tqdm(as_completed(futures), total=len(futures), desc=description, dynamic_ncols=True):
             yield future.result()
+
+
+@contextmanager
+def background(threads=4):
+    """Yields submit(function, *args), which runs it in a thread: compressing and writing files holds no lock.
+
+    At most 4 calls a thread wait, so that memory stays bounded. What a call raised is raised by a later submit or at
+    the end; every call given before has then ended.
+    """
+    futures = []
+    with ThreadPoolExecutor(threads) as pool:
+
+        def submit(function, *args):
+            futures.append(pool.submit(function, *args))
+            drain(futures, limit=4 * threads)
+
+        yield submit
+        drain(futures)
 
 
 def drain(futures, limit=0):

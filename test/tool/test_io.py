@@ -187,3 +187,15 @@ def test_settings_of_all_stages_are_kept(tmp_path):
     save_settings(tmp_path, "report", {"images": 2})
     save_settings(tmp_path, "make_cam", {"scales": [2.0]})
     assert (tmp_path / "config.yaml").read_text() == "make_cam:\n  scales:\n  - 2.0\nreport:\n  images: 2\n"
+
+
+def test_eight_bits_keep_a_cam_to_half_a_step_in_less_space(tmp_path):
+    rng = np.random.default_rng(0)
+    cam = np.stack([np.zeros((40, 50)), np.ones((40, 50)), rng.random((40, 50))])
+    save_cam(tmp_path / "16.npz", [0, 3, 7], cam)
+    save_cam(tmp_path / "8.npz", [0, 3, 7], cam, bits=8)
+    keys, loaded = load_cam(tmp_path / "8.npz")
+    assert keys.tolist() == [0, 3, 7] and loaded.dtype == np.float32
+    assert np.abs(loaded - cam).max() <= 0.5 / 255 + 1e-6
+    np.testing.assert_array_equal(loaded[:2], cam[:2])
+    assert (tmp_path / "8.npz").stat().st_size < 0.7 * (tmp_path / "16.npz").stat().st_size

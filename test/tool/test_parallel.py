@@ -1,11 +1,12 @@
 import os
+import threading
 import time
 from concurrent.futures import Future
 
 import pytest
 
 from errors import UserError
-from tool.parallel import drain, parallel_map, process_pool, share
+from tool.parallel import background, drain, parallel_map, process_pool, share
 
 
 def square(number):
@@ -70,3 +71,44 @@ def test_drain_below_the_limit_waits_for_nothing():
     waiting = [Future(), Future()]  # never done
     drain(waiting, limit=2)
     assert len(waiting) == 2
+
+
+def test_background_runs_everything_beside_the_caller():
+    done = []
+    with background(threads=2) as submit:
+        for number in range(30):
+            submit(lambda number=number: done.append((number, threading.get_ident())))
+    assert sorted(number for number, _ in done) == list(range(30))
+    assert threading.get_ident() not in {thread for _, thread in done}
+
+
+def test_background_holds_a_bounded_number_of_calls():
+    release, running, most = threading.Event(), [], []
+
+    def task():
+        release.wait(10)
+        running.pop()
+
+    def feed():
+        with background(threads=1) as submit:
+            for _ in range(20):
+                running.append(None)
+                most.append(len(running))
+                submit(task)
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    time.sleep(0.2)
+    assert len(running) <= 6  # 4 that wait, one that runs, one that is being given
+    release.set()
+    feeder.join(10)
+    assert len(most) == 20 and not running
+
+
+def test_background_finishes_what_was_given_and_then_raises_what_failed():
+    done = []
+    with pytest.raises(UserError, match="^13: cannot be squared$"):
+        with background(threads=1) as submit:
+            submit(square, 13)
+            submit(done.append, 1)
+    assert done == [1]

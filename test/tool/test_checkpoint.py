@@ -1,0 +1,39 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from net.backbone import BACKBONES, build_backbone
+from tool.checkpoint import fold_batch_norm
+
+
+def trained_like(model):
+    """Statistics and affine parts as far from those of a new network as training makes them."""
+    generator = torch.Generator().manual_seed(0)
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            for tensor, low, high in ((layer.running_mean, -0.2, 0.2), (layer.running_var, 0.5, 2),
+                                      (layer.weight.data, 0.5, 1.5), (layer.bias.data, -0.2, 0.2)):
+                tensor.copy_(low + (high - low) * torch.rand(tensor.shape, generator=generator))
+    return model.eval()
+
+
+@pytest.mark.parametrize("backbone", [name for name in BACKBONES if name != "resnet101"])
+def test_folding_batch_norm_keeps_every_map(backbone):
+    torch.manual_seed(0)
+    encoder = trained_like(build_backbone(backbone, "none"))
+    folded = fold_batch_norm(copy.deepcopy(encoder))
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in folded.modules())
+    with torch.no_grad():
+        image = torch.rand(1, 3, 65, 49)
+        for before, after in zip(encoder(image), folded(image)):
+            assert (after - before).abs().max() < 1e-5 * before.abs().max()
+
+
+def test_batch_norm_after_something_else_stays():
+    torch.manual_seed(0)
+    model = trained_like(nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1)))
+    image = torch.rand(2, 3, 4, 4)
+    expected = model(image)
+    assert torch.equal(fold_batch_norm(model)(image), expected) and isinstance(model[2], nn.BatchNorm2d)
