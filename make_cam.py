@@ -12,9 +12,10 @@ from data.transforms import scaled
 from module.cam import valid_mask
 from net.aesipe import build
 from tool.checkpoint import load_model, trained_settings
-from tool.config import make_parser, parse, rate, run_main, settings, used_settings
-from tool.dist import autocast_dtype, close_dist, init_dist
+from tool.config import add_precision_flag, make_parser, parse, rate, run_main, settings, used_settings
+from tool.dist import close_dist, init_dist, set_precision
 from tool.io import CAM_FOLDERS, claim_folder, save_cam, save_settings
+from tool.parallel import background
 from train_aesipe import add_method_flags
 
 METHOD = ("structure_features", "ae", "sequence", "normalization", "cam_background")
@@ -29,7 +30,8 @@ def get_parser():
     parser.add_argument("--maps", nargs="+", default=("ae_is_cam",), choices=tuple(CAM_FOLDERS),
                         help="what to export: ae_is_cam, the method's last map, into cam/; is_cam and cam (the "
                              "classifier's) into is_cam/ and classifier_cam/")
-    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
+    parser.add_argument("--cam_bits", type=int, default=16, choices=(16, 8), help="float16, or steps of 1/255")
+    add_precision_flag(parser)
     return parser
 
 
@@ -81,13 +83,14 @@ def main():
     dist.barrier()
     ids = layout.ids(args.list)[dist.rank :: dist.world]
     todo = [i for i in ids if not all((folder / f"{i}.npz").exists() for folder in folders.values())]
-    dtype = autocast_dtype(args.precision, dist.device)
-    for image_id, image in tqdm(image_loader(layout, todo, args.num_workers), desc="make_cam", unit="image",
-                                dynamic_ncols=True, disable=not dist.main):
-        image, labels = image.to(dist.device), layout.labels(image_id).to(dist.device)
-        keys, maps = multi_scale_maps(model, image, labels, args.scales, args.maps, dtype)
-        for name, folder in folders.items():
-            save_cam(folder / f"{image_id}.npz", keys.cpu().numpy(), maps[name].cpu().numpy())
+    dtype = set_precision(args.precision, dist.device)
+    with background() as submit:
+        for image_id, image in tqdm(image_loader(layout, todo, args.num_workers), desc="make_cam", unit="image",
+                                    dynamic_ncols=True, disable=not dist.main):
+            image, labels = image.to(dist.device), layout.labels(image_id).to(dist.device)
+            keys, maps = multi_scale_maps(model, image, labels, args.scales, args.maps, dtype)
+            for name, folder in folders.items():
+                submit(save_cam, folder / f"{image_id}.npz", keys.cpu(), maps[name].cpu(), args.cam_bits)
     dist.barrier()
     close_dist()
 

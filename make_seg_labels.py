@@ -14,9 +14,10 @@ from module.random_walk import propagate
 from net.backbone import build_backbone
 from net.irn import IRN
 from tool.checkpoint import load_model, trained_settings
-from tool.config import make_parser, parse, positive, rate, run_main, settings, used_settings
-from tool.dist import autocast_dtype, close_dist, init_dist
+from tool.config import add_precision_flag, make_parser, parse, positive, rate, run_main, settings, used_settings
+from tool.dist import close_dist, init_dist, set_precision
 from tool.io import claim_folder, load_cam, save_settings
+from tool.parallel import background
 from voc12.palette import save_label_png
 
 
@@ -29,7 +30,7 @@ def get_parser():
     parser.add_argument("--steps", type=positive, default=256, help="of the random walk")
     parser.add_argument("--background_weight", type=rate, default=1.0,
                         help="factor on the background's score before the argmax")
-    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
+    add_precision_flag(parser)
     return parser
 
 
@@ -66,13 +67,14 @@ def main():
         claim_folder(folder, record, source=path)
     dist.barrier()
     todo = [i for i in layout.ids(args.list)[dist.rank :: dist.world] if not (folder / f"{i}.png").exists()]
-    dtype = autocast_dtype(args.precision, dist.device)
-    for image_id, image in tqdm(image_loader(layout, todo, args.num_workers), desc="make_seg_labels", unit="image",
-                                dynamic_ncols=True, disable=not dist.main):
-        keys, cam = load_cam(args.run / "cam" / f"{image_id}.npz")
-        boundary = mean_boundary(irn, image.to(dist.device), dtype)
-        labels = pseudo_label(keys, torch.from_numpy(cam).to(dist.device), boundary, args)
-        save_label_png(folder / f"{image_id}.png", labels)
+    dtype = set_precision(args.precision, dist.device)
+    images = image_loader(layout, todo, args.num_workers, more=lambda i: load_cam(args.run / "cam" / f"{i}.npz"))
+    with background() as submit:
+        for image_id, image, (keys, cam) in tqdm(images, desc="make_seg_labels", unit="image", dynamic_ncols=True,
+                                                 disable=not dist.main):
+            boundary = mean_boundary(irn, image.to(dist.device), dtype)
+            labels = pseudo_label(keys.numpy(), cam.to(dist.device), boundary, args)
+            submit(save_label_png, folder / f"{image_id}.png", labels)
     dist.barrier()
     close_dist()
 
