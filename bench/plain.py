@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from module.cam import map_seeds, normalize_map
+from data.transforms import scaled
+from module.cam import map_seeds, normalize_cam, normalize_map, valid_mask
 
 DILATIONS = (1, 2, 4, 8, 12, 24)
 IGNORED = 255
@@ -110,6 +111,28 @@ def affinity_enhanced_cam(features, is_cam, image, valid, pamr, normalization="m
     seeds = map_seeds(refined, valid)
     cam = image_specific_cam(features, class_prototypes(features, seeds))
     return normalize_map(cam, valid, normalization), seeds
+
+
+@torch.inference_mode()
+def multi_scale_maps(model, image, labels, scales, names):
+    """CAM export of one image as `make_cam.multi_scale_maps` does it, on all K classes until the end.
+
+    model: an AESIPE as trained. image: uint8 [3,H,W]. labels: [K-1]. names: of the maps, ("ae_is_cam",).
+    Returns (keys [k], {"ae_is_cam": [k,H,W]}). Materialises, a scale, what the functions above do and [K,H,W].
+    """
+    pamr, total = PAMR().to(image.device), 0
+    for scale in scales:
+        sized = scaled(image, scale)[None].float() / 255
+        encoded = model.encode(torch.cat([sized, sized.flip(3)]))
+        logits, _, features = (maps[:1] + maps[1:].flip(3) for maps in encoded)
+        valid = valid_mask(labels[None], sized.new_ones(1, *features.shape[2:]))
+        seeds = structure_seeds(features, normalize_cam(logits, valid), valid)
+        is_cam = image_specific_cam(features, class_prototypes(features, seeds)) * valid
+        cam, _ = affinity_enhanced_cam(features, is_cam, sized, valid, pamr)
+        total = total + F.interpolate(cam, image.shape[1:], mode="bilinear", align_corners=True)[0]
+    keys = torch.cat([labels.new_ones(1), labels]).nonzero()[:, 0]
+    kept = total[keys]
+    return keys, {name: kept / (kept.amax(dim=(1, 2), keepdim=True) + 1e-5) for name in names}
 
 
 @torch.no_grad()

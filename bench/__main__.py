@@ -1,0 +1,102 @@
+"""Time the method's operations against their plain formulations, and whole stages. See docs/benchmarks.md.
+
+    python -m bench                            every operation at the paper's training shape and a VOC photograph's size
+    python -m bench --run pamr ae              some of them
+    python -m bench --stages --backbone resnet101
+    python -m bench --growth docs              how time grows with the image and the number of classes, as plots
+"""
+
+import argparse
+import sys
+import tempfile
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+
+from bench.growth import plot_growth
+from bench.measure import compare, machine
+from bench.operations import OPERATIONS, Shape, build
+from bench.stages import STAGES, time_stages
+from errors import UserError
+from tool.config import Parser, positive, rate, run_main
+from tool.io import save_json
+
+
+def get_parser():
+    parser = Parser(prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", nargs="+", default=None, choices=(*OPERATIONS, *STAGES), metavar="NAME",
+                        help=f"operations: {', '.join(OPERATIONS)}; stages: {', '.join(STAGES)}")
+    parser.add_argument("--stages", action="store_true", help="whole stages in place of operations")
+    parser.add_argument("--growth", type=Path, metavar="FOLDER", help="plots of growth in place of both, into FOLDER")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--threads", type=positive, help="of PyTorch on the CPU")
+    parser.add_argument("--runs", type=positive, default=5, help="counted runs of each, of which the median is shown")
+    parser.add_argument("--budget", type=rate, default=60.0, help="seconds after which a slow one is not run again")
+    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "tf32", "bfloat16", "float16"),
+                        help="of the networks in stages")
+    parser.add_argument("--compile", action="store_true", help="torch.compile the encoder in training stages")
+    parser.add_argument("--images", type=positive, default=16, help="drawn for stages")
+    parser.add_argument("--irn_backbone", default="resnet50", help="encoder of IRN in stages")
+    parser.add_argument("--json", type=Path, help="file for the results")
+    for field in fields(Shape):
+        parser.add_argument(f"--{field.name}", type=str if field.type is str else positive, default=field.default)
+    return parser
+
+
+def time_operations(names, shape, device, runs, budget, facts):
+    """Print a table row for each formulation; returns {operation: results}. Raises UserError if results differ."""
+    print(f"{'operation':12s} {'way':15s} {'ms':>10s} {'ratio':>8s} {'MiB':>8s} {'MiB, %':>7s} {'floor ms':>9s} differs")
+    report = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            case = build(name, shape, device, Path(folder) / name)
+            results, outputs = compare(case.functions, device, runs, budget)
+            differs = case.difference(outputs["ours"], outputs["plain"])
+            floor = max(case.floor[0] / facts["float32"], case.floor[1] / facts["copy"])
+            report[name] = {"ways": results, "difference": differs, "operations": case.floor[0],
+                            "bytes": case.floor[1], "floor_seconds": floor}
+            _print_rows(name, results, floor, differs)
+            if case.note is not None:
+                print(f"{'':12s} {case.note(outputs)}")
+            if not differs <= case.tolerance:
+                raise UserError(f"{name}: ours and plain differ by {differs:.3g}, more than {case.tolerance:.3g}")
+    return report
+
+
+def _print_rows(name, results, floor, differs):
+    ours = results["ours"]
+    for way, row in results.items():
+        ratio = f"{row['median'] / ours['median']:.2f}"
+        memory = "-" if row["mib"] is None else f"{row['mib']:.0f}"
+        share = f"{100 * ours['mib'] / row['mib']:.1f}" if row["mib"] and ours["mib"] is not None else "-"
+        last = (f"{1e3 * floor:9.2f}" if floor else f"{'-':>9s}") + f" {differs:.1e}" if way == "ours" else ""
+        print(f"{name:12s} {way:15s} {1e3 * row['median']:10.2f} {ratio:>8s} {memory:>8s} {share:>7s} {last}",
+              flush=True)
+
+
+def main():
+    args = get_parser().parse_args()
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: PyTorch finds no GPU here")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = torch.device(args.device)
+    shape = Shape(**{field.name: getattr(args, field.name) for field in fields(Shape)})
+    facts = machine(device)
+    print(", ".join(f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
+                    for key, value in facts.items()))
+    report = {"machine": facts, "shape": vars(shape)}
+    if args.growth:
+        report["growth"] = plot_growth(args.growth, shape, device, args.runs)
+    elif args.stages or set(args.run or ()) & set(STAGES):
+        report["stages"] = time_stages(args.run or STAGES, shape, device, args, facts)
+    else:
+        report["operations"] = time_operations(args.run or OPERATIONS, shape, device, args.runs, args.budget, facts)
+    if args.json:
+        save_json(args.json, report)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    run_main(main)

@@ -1,0 +1,180 @@
+"""Whole stages: images a second in training, export and refinement, on a set drawn at a photograph's size."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+import yaml
+from torch.utils.flop_counter import FlopCounterMode
+
+import train_aesipe
+import train_irn
+from bench.measure import compare, process_memory
+from data.layout import Layout
+from data.loader import TrainingSet, training_loader
+from data.toy import make_toy
+from data.transforms import CropTransform
+from deeplab import model as deeplab_model
+from deeplab import train as deeplab_train
+from errors import UserError
+from net import aesipe
+from net.backbone import build_backbone
+from net.irn import IRN
+from tool.checkpoint import save_result
+from tool.config import parse, settings
+from tool.dist import set_precision
+from tool.engine import to_device, train_step
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGES = ("train_aesipe", "make_cam", "make_ir_labels", "train_irn", "make_seg_labels", "deeplab_train",
+          "deeplab_test")
+TRAINED = {"train_aesipe": "aesipe", "train_irn": "irn", "deeplab_train": "deeplab"}  # stage -> its checkpoint
+# Images that each stage takes on VOC 2012 with the paper's settings.
+VOC_IMAGES = {"train_aesipe": 5 * 10_582, "make_cam": 10_582, "make_ir_labels": 10_582, "train_irn": 3 * 10_582,
+              "make_seg_labels": 10_582, "deeplab_train": 20_000 * 16, "deeplab_test": 1_449}
+
+
+def time_stages(names, shape, device, args, facts):
+    """Print and return {stage: {images_per_second, ...}}.
+
+    names: of STAGES. shape: `bench.operations.Shape`. args: settings of `python -m bench`. facts: of
+    `bench.measure.machine`.
+    """
+    report = {}
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        config = _prepare(folder, shape, args)
+        layout = Layout(folder / "set")
+        exports = any(name not in TRAINED for name in names)  # which need what the stages before them make
+        for name in STAGES:
+            if name not in names and not exports:
+                continue
+            if name in TRAINED:
+                report[name] = _time_training(name, config, layout, device, args, facts)
+            else:
+                report[name] = _time_script(name, config, args)
+            print(f"{name:16s} " + ", ".join(f"{key} {value:.4g}" for key, value in report[name].items()), flush=True)
+    hours = {name: VOC_IMAGES[name] / row["images_per_second"] / 3600 for name, row in report.items()}
+    print("VOC 2012 with the paper's settings at these rates, hours: " + ", ".join(f"{name} {value:.2f}" for name, value in hours.items())
+          + f", all {sum(hours.values()):.2f}")
+    return report
+
+
+def _prepare(folder, shape, args):
+    """Draw the images and write the settings of all stages. Returns the path of the config file."""
+    make_toy(folder / "set", train=1, train_aug=args.images, val=args.images, size=shape.width, seed=0)
+    names = (folder / "set" / "classes.txt").read_text().split()
+    names += [f"unused{number}" for number in range(len(names), shape.n_classes)]
+    (folder / "set" / "classes.txt").write_text("\n".join(names) + "\n")
+    training = {"batch_size": shape.batch_size, "crop_size": shape.crop_size, "compile": args.compile}
+    config = {
+        "common": {"dataset_root": str(folder / "set"), "run_root": str(folder), "session_name": "run",
+                   "backbone": shape.backbone, "weights": "none", "precision": args.precision},
+        "train_aesipe": training, "train_irn": {**training, "backbone": args.irn_backbone}, "deeplab_train": training,
+    }
+    path = folder / "bench.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def _network(name, args, layout):
+    """(network, losses, groups of the optimiser, transform) of a training stage, as its script makes them."""
+    if name == "train_irn":
+        model = IRN(build_backbone(args.backbone, "none"))
+        return (model, partial(train_irn.step_losses, args.radius), model.parameter_groups(args.lr),
+                CropTransform(args.crop_size, scale=args.scale))
+    if name == "train_aesipe":
+        model, criterion = aesipe.build(args, layout.n_classes)
+        return (model, partial(train_aesipe.step_losses, criterion), model.parameter_groups(args.lr, args.lr_new),
+                CropTransform(args.crop_size, long_side=args.long_side))
+    model, criterion = deeplab_model.build(args, layout.n_classes)
+    return (model, partial(deeplab_train.step_losses, criterion), model.parameter_groups(args.lr),
+            CropTransform(args.crop_size, scale=args.scale))
+
+
+def _encoder_loss(network, batch):
+    return {"loss": network.encoder(batch["image"])[-1].float().mean()}
+
+
+def _time_training(name, config, layout, device, bench, facts):
+    """Rates of one training stage: the encoder alone, the whole step, and the loader alone; saves the network.
+
+    floor is the rate at which the step's matrix products and convolutions alone would run, at the rate that a large
+    matrix product reaches on this machine; memory is the peak of a step, MiB.
+    """
+    script = {"train_aesipe": train_aesipe, "train_irn": train_irn, "deeplab_train": deeplab_train}[name]
+    args = parse(script.get_parser(), name, ["--config", str(config)])
+    torch.manual_seed(args.seed)
+    model, losses, groups, transform = _network(name, args, layout)
+    model = model.to(device, memory_format=torch.channels_last).train()
+    dtype = set_precision(args.precision, device)
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+    optimizer = torch.optim.SGD(groups, momentum=args.momentum)
+    images = TrainingSet(layout, layout.ids("train_aug"), transform, args.seed,
+                         target=None if name == "train_aesipe" else layout.mask)
+    loader = training_loader(images, args.batch_size, 10_000, 0, 0, 1, args.num_workers)
+    loading, batch = _time_loading(loader, args)
+    batch = to_device(batch, device)
+
+    def step(criterion):
+        return train_step(model, criterion, batch, optimizer, scaler, dtype)["loss"].item()
+
+    with FlopCounterMode(display=False) as counter:
+        step(losses)
+    if args.compile:
+        model.encoder.compile()
+    ways = {"step": partial(step, losses)}
+    if any(parameter.requires_grad for parameter in model.encoder.parameters()):
+        ways["encoder"] = partial(step, _encoder_loss)
+    results, _ = compare(ways, device, bench.runs, bench.budget)
+    save_result(args.run / "ckpt" / f"{TRAINED[name]}.pt", model, settings(args))
+    rate = facts["bfloat16" if dtype == torch.bfloat16 and "bfloat16" in facts else "float32"]
+    row = {"images_per_second": args.batch_size / results["step"]["median"],
+           "floor": args.batch_size * rate / counter.get_total_flops(), "loading": loading,
+           "memory": results["step"]["mib"] or float("nan")}
+    if "encoder" in results:
+        row["encoder"] = args.batch_size / results["encoder"]["median"]
+    return row
+
+
+def _time_loading(loader, args):
+    """(images a second of the loader when nothing else runs, a batch of it)."""
+    batches = iter(loader)
+    for _ in range(4 * args.num_workers + 1):  # what was fetched before the clock starts
+        batch = next(batches)
+    count = max(4, 64 // args.batch_size)
+    began = time.perf_counter()
+    for _ in range(count):
+        batch = next(batches)
+    return count * args.batch_size / (time.perf_counter() - began), batch
+
+
+def _time_script(name, config, bench):
+    """Rate of an export script as users run it, less its start-up: a second call finds nothing left to do."""
+    script = {"deeplab_test": "deeplab/test.py"}.get(name, f"{name}.py")
+    first, memory = _run_script(script, config)
+    second, _ = _run_script(script, config)
+    return {"images_per_second": bench.images / max(first - second, 1e-9), "start_up": second, "memory": memory}
+
+
+def _run_script(script, config):
+    """(seconds, peak MiB of its main process or NaN) of one call."""
+    command = [sys.executable, str(ROOT / script), "--config", str(config)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    memory = float("nan")
+    with tempfile.TemporaryFile("w+") as errors:
+        began = time.perf_counter()
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=errors)
+        while process.poll() is None:
+            memory = process_memory("VmHWM", process.pid) or memory
+            time.sleep(0.02)
+        seconds = time.perf_counter() - began
+        if process.returncode:
+            errors.seek(0)
+            raise UserError(f"{script} failed: {errors.read().strip().splitlines()[-1]}")
+    return seconds, memory

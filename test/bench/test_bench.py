@@ -1,0 +1,91 @@
+"""The benchmark itself: what it measures, that it checks, and its command line."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench import operations
+from bench.measure import compare, machine
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CPU = torch.device("cpu")
+SMALL = ("--batch_size", 2, "--crop_size", 128, "--n_classes", 5, "--height", 48, "--width", 64, "--runs", 1,
+         "--threads", 1, "--backbone", "resnet18")
+
+
+def bench(*arguments):
+    command = [sys.executable, "-m", "bench", *map(str, SMALL), *map(str, arguments)]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300,
+                          env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"})
+
+
+def test_runs_are_taken_in_turn_and_a_slow_one_is_not_repeated():
+    calls = []
+
+    def slow():
+        calls.append("slow")
+        time.sleep(0.05)
+        return 2
+
+    results, outputs = compare({"fast": lambda: calls.append("fast"), "slow": slow}, CPU, runs=3, budget=0.01)
+    assert calls == ["fast", "slow", "fast", "fast", "fast"] and outputs["slow"] == 2
+    assert len(results["fast"]["seconds"]) == 3 and len(results["slow"]["seconds"]) == 1
+    assert results["slow"]["median"] >= 0.05 > results["fast"]["median"]
+    calls.clear()
+    compare({"fast": lambda: calls.append("fast"), "slow": slow}, CPU, runs=2)
+    assert calls == ["fast", "slow"] * 3  # the first pair warms up
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells a process its peak")
+def test_memory_is_the_peak_above_the_start_though_it_was_given_back():
+    results, _ = compare({"large": lambda: torch.ones(64, 2**20).sum(), "small": lambda: torch.ones(2**10).sum()},
+                         CPU, runs=1)
+    assert results["large"]["mib"] == pytest.approx(256, abs=30) and results["small"]["mib"] < 30
+
+
+def test_the_machine_is_named_with_rates_that_it_reaches():
+    facts = machine(CPU)
+    assert facts["threads"] == torch.get_num_threads() and facts["float32"] > 1e8 and facts["copy"] > 1e7
+
+
+@pytest.mark.parametrize("name", [name for name in operations.OPERATIONS if name != "crf"])
+def test_ours_and_plain_agree(name, tmp_path):
+    """crf forks processes, which must not happen after torch has computed in threads: the command line covers it."""
+    shape = operations.Shape(batch_size=2, crop_size=128, n_classes=5, height=48, width=64, backbone="resnet18")
+    case = operations.build(name, shape, CPU, tmp_path / name)
+    outputs = {way: function() for way, function in case.functions.items()}
+    assert case.difference(outputs["ours"], outputs["plain"]) <= case.tolerance
+
+
+def test_the_command_prints_every_way_and_writes_json(tmp_path):
+    done = bench("--run", "is_cam", "crf", "cam_file", "--json", tmp_path / "bench.json")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split()[:2] for line in done.stdout.splitlines()]
+    for name in ("is_cam", "crf", "cam_file"):
+        assert [name, "plain"] in rows
+    report = json.loads((tmp_path / "bench.json").read_text())
+    ours = report["operations"]["is_cam"]["ways"]["ours"]
+    assert ours["median"] > 0 and len(ours["seconds"]) == 1 and report["operations"]["is_cam"]["bytes"] > 0
+
+
+def test_results_that_differ_are_refused(monkeypatch, tmp_path, capsys):
+    from bench import __main__ as command
+
+    wrong = operations.Case({"ours": lambda: 1.0, "plain": lambda: 1.5}, lambda one, other: abs(one - other), 0.1)
+    monkeypatch.setitem(operations.OPERATIONS, "is_cam", lambda *_: wrong)
+    with pytest.raises(command.UserError, match="is_cam: ours and plain differ by 0.5"):
+        command.time_operations(["is_cam"], operations.Shape(), CPU, 1, 1.0, {"float32": 1e9, "copy": 1e9})
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (("--device", "cuda"), "error: --device cuda: PyTorch finds no GPU here"),
+    (("--run", "nothing"), "error: argument --run: invalid choice: 'nothing'")])
+def test_bad_arguments_get_one_line(arguments, message):
+    done = bench(*arguments)
+    assert done.returncode == 2 and done.stderr.startswith(message) and len(done.stderr.splitlines()) == 1
