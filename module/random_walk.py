@@ -60,14 +60,15 @@ def _transition(boundary, radius, beta):
     ])
     itself = torch.ones_like(boundary)[None]
     weights = torch.cat([behind.flip(0), itself, ahead]).flatten(1).T
-    weights = weights / weights.sum(1, keepdim=True)
+    weights /= weights.sum(1, keepdim=True)
 
     # Offsets run in raster order, so the columns of a row come out sorted, as CSR asks for.
-    strides = torch.tensor([dy * width + dx for dy, dx in offsets], device=boundary.device)
+    index = {"dtype": torch.int32, "device": boundary.device}
+    strides = torch.tensor([dy * width + dx for dy, dx in offsets], **index)
     strides = torch.cat([-strides.flip(0), strides.new_zeros(1), strides])
-    columns = torch.arange(height * width, device=boundary.device)[:, None] + strides
+    columns = torch.arange(height * width, **index)[:, None] + strides
     linked = weights > 0
-    row_ends = F.pad(linked.sum(1).cumsum(0), (1, 0))
+    row_ends = F.pad(linked.sum(1).cumsum(0), (1, 0)).int()
     size = (height * width, height * width)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that CSR is in beta, and that its form is not checked

@@ -349,3 +349,29 @@ def test_two_processes_train_the_same_network_and_share_the_images(demo):
     for folder in MAPS.values():
         assert {path.name for path in (two / folder).iterdir()} == {path.name for path in (demo.run / folder).iterdir()}
     assert len((two / "log.jsonl").read_text().splitlines()) == 1  # only the first process writes
+
+
+def test_deterministic_training_gives_the_same_bits_twice(demo):
+    """Dropout, random crops and two loader processes included: DeepLab's head has the first."""
+    weights = []
+    for name in ("one", "two"):
+        done = run(sys.executable, "deeplab/train.py", "--config", demo.run / "config.yaml", "--session_name", name,
+                   "--run_root", demo.root / "deterministic", "--weights", "none", "--labels", "truth",
+                   "--deterministic", "--num_workers", 2)
+        assert done.returncode == 0, done.stderr
+        path = demo.root / "deterministic" / name / "ckpt" / "deeplab.pt"
+        weights.append(torch.load(path, weights_only=True)["model"])
+    assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+    assert not torch.equal(weights[0]["head.4.weight"], torch.zeros_like(weights[0]["head.4.weight"]))
+
+
+def test_cams_of_8_bits_are_read_as_others_are(demo, script):
+    """In a folder of their own, since a folder's settings never mix."""
+    shutil.copytree(demo.run / "ckpt", demo.root / "bits" / "demo" / "ckpt")
+    status, _, err = script("make_cam.py", "--config", demo.run / "config.yaml", "--run_root", demo.root / "bits",
+                            "--cam_bits", 8, "--list", "train")
+    assert status == 0, err
+    for image_id in demo.layout.ids("train"):
+        keys, cam = load_cam(demo.root / "bits" / "demo" / "cam" / f"{image_id}.npz")
+        expected_keys, expected = load_cam(demo.run / "cam" / f"{image_id}.npz")
+        assert keys.tolist() == expected_keys.tolist() and np.abs(cam - expected).max() <= 0.5 / 255 + 1e-3
