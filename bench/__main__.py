@@ -7,7 +7,6 @@
 """
 
 import argparse
-import sys
 import tempfile
 from dataclasses import fields
 from pathlib import Path
@@ -89,14 +88,16 @@ def main():
     report = {"machine": facts, "shape": vars(shape)}
     if args.growth:
         report["growth"] = plot_growth(args.growth, shape, device, args.runs)
-    elif args.stages or set(args.run or ()) & set(STAGES):
-        report["stages"] = time_stages(args.run or STAGES, shape, device, args, facts)
     else:
-        report["operations"] = time_operations(args.run or OPERATIONS, shape, device, args.runs, args.budget, facts)
+        names = args.run or (STAGES if args.stages else OPERATIONS)
+        operations, stages = ([name for name in names if name in group] for group in (OPERATIONS, STAGES))
+        if operations:
+            report["operations"] = time_operations(operations, shape, device, args.runs, args.budget, facts)
+        if stages:
+            report["stages"] = time_stages(stages, shape, device, args, facts)
     if args.json:
         save_json(args.json, report)
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     run_main(main)

@@ -102,6 +102,10 @@ def _largest(one, other):
     return (one - other).abs().max().item()
 
 
+def _relative(one, other):
+    return _largest(one, other) / other.abs().max().item()
+
+
 def _share(one, other):
     """The share of positions whose labels differ, of one-hot maps [N,K,h,w] or of label maps."""
     if one.dim() == 4:
@@ -180,7 +184,7 @@ def _irn_loss(shape, device, _):
         return torch.cat([gradient.flatten() for gradient in torch.autograd.grad(total, (boundary, displacement))])
 
     return Case({"ours": lambda: gradients(affinity_displacement_loss),
-                 "plain": lambda: gradients(plain.affinity_displacement_loss)}, _largest, 1e-4,
+                 "plain": lambda: gradients(plain.affinity_displacement_loss)}, _relative, 1e-4,
                 (0, len(half_disc_offsets(RADIUS)) * boundary.nbytes * 6))
 
 

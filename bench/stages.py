@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import train_aesipe
@@ -104,8 +105,8 @@ def _encoder_loss(network, batch):
 def _time_training(name, config, layout, device, bench, facts):
     """Rates of one training stage: the encoder alone, the whole step, and the loader alone; saves the network.
 
-    floor is the rate at which the step's matrix products and convolutions alone would run, at the rate that a large
-    matrix product reaches on this machine; memory is the peak of a step, MiB.
+    floor is the rate at which the step's matrix products and convolutions alone, `operations` an image, would run as
+    fast as a large matrix product does on this machine; memory is the peak of a step, MiB.
     """
     script = {"train_aesipe": train_aesipe, "train_irn": train_irn, "deeplab_train": deeplab_train}[name]
     args = parse(script.get_parser(), name, ["--config", str(config)])
@@ -134,9 +135,12 @@ def _time_training(name, config, layout, device, bench, facts):
     results, _ = compare(ways, device, bench.runs, bench.budget)
     save_result(args.run / "ckpt" / f"{TRAINED[name]}.pt", model, settings(args))
     rate = facts["bfloat16" if dtype == torch.bfloat16 and "bfloat16" in facts else "float32"]
-    row = {"images_per_second": args.batch_size / results["step"]["median"],
-           "floor": args.batch_size * rate / counter.get_total_flops(), "loading": loading,
+    row = {"images_per_second": args.batch_size / results["step"]["median"], "loading": loading,
            "memory": results["step"]["mib"] or float("nan")}
+    # PyTorch's counter takes the backward of a grouped convolution for that of a full one.
+    if not any(isinstance(layer, nn.Conv2d) and layer.groups > 1 for layer in model.modules()):
+        row["operations"] = counter.get_total_flops() / args.batch_size
+        row["floor"] = rate / row["operations"]
     if "encoder" in results:
         row["encoder"] = args.batch_size / results["encoder"]["median"]
     return row

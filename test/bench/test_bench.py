@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import operations
+from bench import growth, operations
 from bench.measure import compare, machine
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -89,3 +89,23 @@ def test_results_that_differ_are_refused(monkeypatch, tmp_path, capsys):
 def test_bad_arguments_get_one_line(arguments, message):
     done = bench(*arguments)
     assert done.returncode == 2 and done.stderr.startswith(message) and len(done.stderr.splitlines()) == 1
+
+
+def test_training_stages_report_rates_of_the_step_its_encoder_and_the_loader(tmp_path):
+    done = bench("--stages", "--run", "train_aesipe", "--images", 4, "--json", tmp_path / "bench.json")
+    assert done.returncode == 0, done.stderr
+    row = json.loads((tmp_path / "bench.json").read_text())["stages"]
+    assert list(row) == ["train_aesipe"]  # no export asked for: no other network is needed
+    assert all(row["train_aesipe"][key] > 0 for key in ("images_per_second", "encoder", "loading", "floor"))
+    assert "VOC 2012 with the paper's settings at these rates, hours: train_aesipe" in done.stdout
+
+
+def test_growth_is_drawn(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(growth, "SIDES", (64, 128))
+    monkeypatch.setattr(growth, "CLASSES", (5, 9))
+    monkeypatch.setattr(growth, "NAMES", ("is_cam",))
+    shape = operations.Shape(batch_size=1, crop_size=64, n_classes=5)
+    report = growth.plot_growth(tmp_path, shape, CPU, runs=1)
+    assert [row[0] for row in report["side"]["is_cam"]] == [64, 128]
+    assert [row[0] for row in report["classes"]["is_cam"]] == [5, 9]
+    assert (tmp_path / "growth.png").stat().st_size > 5000 and "pixels^" in capsys.readouterr().out
