@@ -116,7 +116,8 @@ def _share(one, other):
 def _seeds(shape, device, _):
     features, cam, valid, _ = _training_inputs(shape, device)
     positions = shape.grid**2
-    products = 2 * shape.batch_size * positions**2 * (CHANNELS + shape.present + 1)
+    # The half of the symmetric cosine map, and its sums over the masks and over all positions.
+    products = shape.batch_size * positions**2 * (CHANNELS + 2 * (shape.present + 1))
     return Case({"ours": lambda: structure_seeds(features, cam, valid),
                  "plain": lambda: plain.structure_seeds(features, cam, valid)}, _share, 1e-3, (products, 0))
 
