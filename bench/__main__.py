@@ -15,7 +15,7 @@ import torch
 
 from bench.growth import plot_growth
 from bench.measure import compare, machine
-from bench.operations import OPERATIONS, Shape, build
+from bench.operations import OPERATIONS, RADIUS, Shape, build
 from bench.stages import STAGES, time_stages
 from errors import UserError
 from tool.config import Parser, positive, rate, run_main
@@ -45,7 +45,8 @@ def get_parser():
 
 def time_operations(names, shape, device, runs, budget, facts):
     """Print a table row for each formulation; returns {operation: results}. Raises UserError if results differ."""
-    print(f"{'operation':12s} {'way':15s} {'ms':>10s} {'ratio':>8s} {'MiB':>8s} {'MiB, %':>7s} {'floor ms':>9s} differs")
+    print(f"{'operation':12s} {'way':15s} {'ms':>10s} {'ratio':>8s} {'MiB':>8s} {'MiB, %':>7s} {'floor ms':>9s} "
+          "differs")
     report = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
@@ -78,6 +79,10 @@ def main():
     args = get_parser().parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: PyTorch finds no GPU here")
+    if not 2 <= args.present <= args.n_classes:
+        raise UserError(f"--present {args.present}: the background and at least one of {args.n_classes} classes")
+    if args.crop_size // 4 < 2 * RADIUS - 1:
+        raise UserError(f"--crop_size {args.crop_size}: IRN's pairs need {4 * (2 * RADIUS - 1)} pixels or more")
     if args.threads:
         torch.set_num_threads(args.threads)
     device = torch.device(args.device)

@@ -23,12 +23,14 @@ deterministic() {  # the same training twice: equal checkpoints
         "$PYTHON" train_aesipe.py --dataset_root "$folder/set" --run_root "$folder" --session_name "$name" \
             --backbone resnet50 --weights none --batch_size 8 --crop_size 256 --max_epochs 2 --deterministic
         "$PYTHON" deeplab/train.py --dataset_root "$folder/set" --run_root "$folder" --session_name "$name" \
-            --backbone resnet50 --weights none --batch_size 8 --crop_size 256 --max_iters 8 --labels truth --deterministic
+            --backbone resnet50 --weights none --batch_size 8 --crop_size 256 --max_iters 8 --labels truth \
+            --deterministic
     done
     for network in aesipe deeplab; do
         "$PYTHON" - "$folder" "$network" <<'PY'
 import sys, torch
-one, two = (torch.load(f"{sys.argv[1]}/{run}/ckpt/{sys.argv[2]}.pt", weights_only=True)["model"] for run in ("one", "two"))
+one, two = (torch.load(f"{sys.argv[1]}/{run}/ckpt/{sys.argv[2]}.pt", weights_only=True)["model"]
+            for run in ("one", "two"))
 print(sys.argv[2], "same bits twice:", all(torch.equal(one[key], two[key]) for key in one))
 PY
     done

@@ -54,7 +54,8 @@ def _draw(report, folder):
                 panel.plot([row[0] for row in rows], [(row[1 + line] or np.nan) * factor for row in rows], ".-",
                            label=name)
             panel.set(xlabel=label, ylabel=unit, yscale="log", xscale="log" if axis == "side" else "linear")
-            panel.set_xticks(SIDES if axis == "side" else CLASSES, [str(v) for v in (SIDES if axis == "side" else CLASSES)])
+            ticks = [row[0] for row in report[axis][NAMES[0]]]
+            panel.set_xticks(ticks, map(str, ticks))
             panel.minorticks_off()
             panel.grid(alpha=0.3)
     axes[0, 0].legend(fontsize=8)

@@ -68,7 +68,7 @@ def set_precision(precision, device):
 
 
 def set_deterministic():
-    """Only algorithms that give the same bits for the same inputs; a step that has none raises. Call before any CUDA."""
+    """Only algorithms that give the same bits for the same inputs; a step without one raises. Call before any CUDA."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False

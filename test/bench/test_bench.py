@@ -85,6 +85,8 @@ def test_results_that_differ_are_refused(monkeypatch, tmp_path, capsys):
 
 @pytest.mark.parametrize("arguments, message", [
     (("--device", "cuda"), "error: --device cuda: PyTorch finds no GPU here"),
+    (("--present", 6), "error: --present 6: the background and at least one of 5 classes"),
+    (("--crop_size", 64), "error: --crop_size 64: IRN's pairs need 76 pixels or more"),
     (("--run", "nothing"), "error: argument --run: invalid choice: 'nothing'")])
 def test_bad_arguments_get_one_line(arguments, message):
     done = bench(*arguments)
