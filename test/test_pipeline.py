@@ -375,3 +375,10 @@ def test_cams_of_8_bits_are_read_as_others_are(demo, script):
         keys, cam = load_cam(demo.root / "bits" / "demo" / "cam" / f"{image_id}.npz")
         expected_keys, expected = load_cam(demo.run / "cam" / f"{image_id}.npz")
         assert keys.tolist() == expected_keys.tolist() and np.abs(cam - expected).max() <= 0.5 / 255 + 1e-3
+
+
+@pytest.mark.parametrize("module, precision", [("make_cam", "float32"), ("make_seg_labels", "float32"),
+                                               ("deeplab.test", "float32"), ("train_aesipe", "auto")])
+def test_exports_are_exact_unless_told_otherwise(module, precision):
+    """Rounding changes labels (docs/benchmarks.md), so only training takes what the GPU is fastest at."""
+    assert importlib.import_module(module).get_parser().get_default("precision") == precision
