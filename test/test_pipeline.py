@@ -368,9 +368,9 @@ def test_deterministic_training_gives_the_same_bits_twice(demo):
 def test_cams_of_8_bits_are_read_as_others_are(demo, script):
     """In a folder of their own, since a folder's settings never mix."""
     shutil.copytree(demo.run / "ckpt", demo.root / "bits" / "demo" / "ckpt")
-    status, _, err = script("make_cam.py", "--config", demo.run / "config.yaml", "--run_root", demo.root / "bits",
-                            "--cam_bits", 8, "--list", "train")
-    assert status == 0, err
+    done = script("make_cam.py", "--config", demo.run / "config.yaml", "--run_root", demo.root / "bits",
+                  "--cam_bits", 8, "--list", "train")
+    assert done.status == 0, done.err
     for image_id in demo.layout.ids("train"):
         keys, cam = load_cam(demo.root / "bits" / "demo" / "cam" / f"{image_id}.npz")
         expected_keys, expected = load_cam(demo.run / "cam" / f"{image_id}.npz")
