@@ -2,8 +2,12 @@
 
     ROOT/JPEGImages/ID.jpg  ROOT/SegmentationClassAug/ID.png (or SegmentationClass/)  ROOT/lists/NAME.txt, an ID a line
     ROOT/image_labels.txt, `ID class [class ...]` a line  ROOT/classes.txt, a name a line, background first
+
+An image's suffix is any of IMAGE_SUFFIXES in any case. A line of image_labels.txt that holds a tab is split at its tabs,
+so that IDs and classes may contain spaces; any other line is split at its spaces.
 """
 
+import struct
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +18,7 @@ from PIL import ExifTags, Image, ImageOps
 from errors import UserError
 
 MASK_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
 
 
@@ -23,13 +27,14 @@ class Layout:
 
     def __init__(self, root):
         self.root = Path(root)
-        self.class_names = [name for _, name in self._lines("classes.txt")]
+        self.class_names = [line.strip() for _, line in read_lines(self.root / "classes.txt")]
         if len(self.class_names) < 2 or len(set(self.class_names)) != len(self.class_names):
             raise UserError(f"{self.root / 'classes.txt'}: needs `background` and at least one class, each once")
         if len(self.class_names) > 255:
             raise UserError(f"{self.root / 'classes.txt'}: at most 255 classes fit an index PNG (255 is ignored)")
-        self.mask_folder = next((self.root / name for name in MASK_FOLDERS if (self.root / name).is_dir()), None)
+        self.mask_folder = find_masks(self.root)
         self._labels = None
+        self._files = None
 
     @property
     def n_classes(self):
@@ -38,24 +43,45 @@ class Layout:
 
     def ids(self, list_name):
         """The IDs of lists/LIST_NAME.txt in order."""
-        name = f"lists/{list_name}.txt"
-        lines = self._lines(name)
+        path = self.root / "lists" / f"{list_name}.txt"
+        if not path.exists() and (present := ", ".join(sorted(each.stem for each in path.parent.glob("*.txt")))):
+            raise UserError(f"{path}: no such list: there are {present}")
+        lines = [(number, line.strip()) for number, line in read_lines(path)]
         if not lines:
-            raise UserError(f"{self.root / name}: lists no image")
+            raise UserError(f"{path}: lists no image")
         for number, image_id in lines:
             if Path(image_id).name != image_id or image_id in (".", ".."):
-                raise UserError(f"{self.root / name}, line {number}: {image_id!r} is no image ID")
+                raise UserError(f"{path}, line {number}: {image_id!r} is no image ID")
         return [image_id for _, image_id in lines]
+
+    def labelled_ids(self, list_name):
+        """The IDs of a list whose images all have a line in image_labels.txt; UserError for one that has none."""
+        ids = self.ids(list_name)
+        missing = [image_id for image_id in ids if not self.is_labelled(image_id)]
+        if missing:
+            raise UserError(f"{self.root / 'image_labels.txt'}: has no line for {missing[0]}, nor for "
+                            f"{len(missing) - 1} more of the {len(ids)} images in lists/{list_name}.txt")
+        return ids
 
     def labels(self, image_id):
         """Image-level labels: float32 [K-1] in {0,1}, classes 1..K-1."""
-        if self._labels is None:
-            self._labels = self._read_labels()
-        if image_id not in self._labels:
+        if not self.is_labelled(image_id):
             raise UserError(f"{self.root / 'image_labels.txt'}: has no line for {image_id}")
         labels = torch.zeros(self.n_classes - 1)
         labels[self._labels[image_id]] = 1
         return labels
+
+    def is_labelled(self, image_id):
+        """Whether image_labels.txt has a line for the image."""
+        if self._labels is None:
+            self._labels = self._read_labels()
+        return image_id in self._labels
+
+    def files(self):
+        """{ID: names of its files in JPEGImages}, from one listing of the folder."""
+        if self._files is None:
+            self._files = image_files(self.root / "JPEGImages")
+        return self._files
 
     def size(self, image_id):
         """(H, W) of the image as `image` returns it, from its file's header alone."""
@@ -80,14 +106,18 @@ class Layout:
 
     @contextmanager
     def _open(self, image_id):
-        path = next((path for suffix in IMAGE_SUFFIXES
-                     if (path := self.root / "JPEGImages" / (image_id + suffix)).exists()), None)
-        if path is None:
+        names = self.files().get(image_id, ())
+        if not names:
             raise UserError(f"{self.root / 'JPEGImages' / image_id}.jpg: no such image")
+        if len(names) > 1:
+            raise UserError(f"{self.root / 'JPEGImages'}: {' and '.join(names)} have the same ID: rename all but one")
+        path = self.root / "JPEGImages" / names[0]
         try:
             with Image.open(path) as picture:
+                if picture.mode == "F":  # its range is anyone's guess
+                    raise ValueError("its values are floats: save it with 8 or 16 bits")
                 yield picture
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
             raise UserError(f"{path}: cannot be decoded as an image: {error}") from error
 
     def mask(self, image_id):
@@ -96,29 +126,55 @@ class Layout:
             raise UserError(f"{self.root}: has no masks ({' or '.join(MASK_FOLDERS)}), so nothing can be evaluated")
         return read_label_png(self.mask_folder / f"{image_id}.png")
 
-    def _lines(self, name):
-        """(number, text) of the lines that are not blank."""
-        path = self.root / name
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-            return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror}): is --dataset_root right, and has "
-                            "prepare_dataset.py been run?") from error
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}: is no UTF-8 text file") from error
+    def has_mask(self, image_id):
+        return self.mask_folder is not None and (self.mask_folder / f"{image_id}.png").exists()
 
     def _read_labels(self):
         index = {name: number for number, name in enumerate(self.class_names[1:])}
-        labels = {}
-        for number, line in self._lines("image_labels.txt"):
-            image_id, *names = line.split()
+        path, labels = self.root / "image_labels.txt", {}
+        for number, image_id, names in read_label_lines(path):
             unknown = next((name for name in names if name not in index), None)
             if unknown is not None:
-                raise UserError(f"{self.root / 'image_labels.txt'}, line {number}: class {unknown!r} is not in "
-                                "classes.txt")
+                raise UserError(f"{path}, line {number}: class {unknown!r} is not in classes.txt")
+            if image_id in labels:
+                raise UserError(f"{path}, line {number}: a second line for {image_id}: join the two")
             labels[image_id] = [index[name] for name in names]
         return labels
+
+
+def read_lines(path):
+    """(number, text) of the lines of a text file that are not blank."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}): is --dataset_root right, and has "
+                        "prepare_dataset.py been run?") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is no UTF-8 text file") from error
+    return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def read_label_lines(path):
+    """(number, ID, names of its classes) of the lines of image_labels.txt."""
+    for number, line in read_lines(path):
+        image_id, *names = [part.strip() for part in line.split("\t")] if "\t" in line else line.split()
+        yield number, image_id, [name for name in names if name]
+
+
+def image_files(folder):
+    """{ID: names of its files} of the images in a folder, sorted; hidden files are left out."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder: it holds the images")
+    files = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
+            files.setdefault(path.stem, []).append(path.name)
+    return files
+
+
+def find_masks(root):
+    """The folder of masks of a dataset, None if it has none."""
+    return next((root / name for name in MASK_FOLDERS if (root / name).is_dir()), None)
 
 
 def _is_sideways(picture):
