@@ -54,13 +54,14 @@ def evaluate_map(layout, folder, ids, args):
 def main():
     args = parse(get_parser(), "eval_cam")
     layout = Layout(args.dataset_root)
-    if layout.mask_folder is None:
-        print(f"eval_cam: {layout.root} has no masks, nothing to evaluate")
+    ids = layout.ids(args.list)
+    if not any(map(layout.has_mask, ids)):
+        print(f"eval_cam: {layout.root} has no masks of {args.list}, nothing to evaluate")
         return
     save_settings(args.run, "eval_cam", used_settings(args))
     results = {}
     for name in args.maps:
-        results[name] = evaluate_map(layout, args.run / CAM_FOLDERS[name], layout.ids(args.list), args)
+        results[name] = evaluate_map(layout, args.run / CAM_FOLDERS[name], ids, args)
         for row in results[name]:
             print(f"{name:10s} background x{row['background_weight']:<5g} {'+CRF' if row['crf'] else '    '} "
                   f"mIoU {100 * row['miou']:.2f}")

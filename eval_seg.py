@@ -30,11 +30,12 @@ def evaluate_folder(layout, folder, ids, workers, description):
 def main():
     args = parse(get_parser(), "eval_seg")
     layout = Layout(args.dataset_root)
-    if layout.mask_folder is None:
-        print(f"eval_seg: {layout.root} has no masks, nothing to evaluate")
+    ids = layout.ids(args.list)
+    if not any(map(layout.has_mask, ids)):
+        print(f"eval_seg: {layout.root} has no masks of {args.list}, nothing to evaluate")
         return
     save_settings(args.run, "eval_seg", used_settings(args))
-    result = evaluate_folder(layout, args.run / args.folder, layout.ids(args.list), args.num_workers, "eval_seg")
+    result = evaluate_folder(layout, args.run / args.folder, ids, args.num_workers, "eval_seg")
     print(f"{args.folder} on {args.list}: mIoU {100 * result['miou']:.2f}")
     save_json(args.run / "eval" / "seg.json", {"list": args.list, "folder": args.folder, **result})
 

@@ -73,6 +73,7 @@ def main():
     args = parse(get_parser(), "make_cam")
     dist = init_dist()
     layout = Layout(args.dataset_root)
+    ids = layout.labelled_ids(args.list)[dist.rank :: dist.world]
     model = load_trained(args.run, layout.n_classes, dist.device, {key: getattr(args, key) for key in METHOD})
     folders = {name: args.run / CAM_FOLDERS[name] for name in args.maps}
     if dist.main:
@@ -81,7 +82,6 @@ def main():
         for folder in folders.values():
             claim_folder(folder, record, source=args.run / "ckpt" / "aesipe.pt")
     dist.barrier()
-    ids = layout.ids(args.list)[dist.rank :: dist.world]
     todo = [i for i in ids if not all((folder / f"{i}.npz").exists() for folder in folders.values())]
     dtype = set_precision(args.precision, dist.device)
     with background() as submit:

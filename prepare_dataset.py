@@ -1,5 +1,8 @@
 """Put the dataset in place: the toy set is made, VOC 2012 is converted, a folder in VOC layout is checked."""
 
+import argparse
+
+from data.collect import SOURCES, collect
 from data.layout import Layout
 from data.toy import make_toy
 from tool.config import make_parser, natural, parse, positive, run_main
@@ -9,9 +12,13 @@ from voc12.prepare import prepare_voc12
 def get_parser():
     parser = make_parser(__doc__)
     parser.add_argument("--kind", default="folder", choices=("toy", "voc12", "folder"),
-                        help="toy: made from --seed; voc12: from the official trees; folder: already in VOC layout")
+                        help="toy: made from --seed; voc12: from the official trees; folder: your own images (docs/own_data.md)")
     parser.add_argument("--voc_root", help="voc12: the official VOCdevkit/VOC2012 (default: dataset_root itself)")
     parser.add_argument("--aug_dir", help="voc12: folder of augmented masks, SegmentationClassAug")
+    parser.add_argument("--labels_from", default="text", choices=tuple(SOURCES),
+                        help="folder: image_labels.txt; Annotations/ID.xml; or images_by_class/CLASS/")
+    parser.add_argument("--overwrite", action=argparse.BooleanOptionalAction, default=False,
+                        help="folder: replace an image_labels.txt that says otherwise")
     parser.add_argument("--train", type=positive, default=200, help="toy: images with masks for evaluation")
     parser.add_argument("--train_aug", type=positive, default=400, help="toy: training images")
     parser.add_argument("--val", type=positive, default=100, help="toy: validation images")
@@ -26,10 +33,12 @@ def main():
         make_toy(args.dataset_root, args.train, args.train_aug, args.val, args.size, args.seed)
     elif args.kind == "voc12":
         prepare_voc12(args.dataset_root, args.voc_root, args.aug_dir)
+    else:
+        collect(args.dataset_root, args.labels_from, args.overwrite)
     layout = Layout(args.dataset_root)
     lists = {path.stem: layout.ids(path.stem) for path in sorted((layout.root / "lists").glob("*.txt"))}
-    for image_id in lists.get("train_aug", []):
-        layout.labels(image_id)  # every training image needs its line
+    if "train_aug" in lists:
+        layout.labelled_ids("train_aug")  # every training image needs its line
     print(f"{layout.root}: {layout.n_classes} classes, " + ", ".join(f"{k} {len(v)}" for k, v in lists.items()))
 
 

@@ -112,8 +112,15 @@ def panels(layout, run, image_id, model, args):
         prediction = multi_scale_probabilities(model, pixels, args.scales, flip=True).argmax(dim=0).numpy()
     pictures.append(colour_labels(read_label_png(pseudo) if pseudo.exists() else None, palette))
     pictures.append(colour_labels(prediction, palette))
-    pictures.append(colour_labels(layout.mask(image_id) if layout.mask_folder else None, palette))
+    pictures.append(colour_labels(layout.mask(image_id) if layout.has_mask(image_id) else None, palette))
     return pictures
+
+
+def caption(layout, image_id):
+    """The image's ID and classes; of an image that has no labels, as in a test list, its ID."""
+    if not layout.is_labelled(image_id):
+        return image_id
+    return f"{image_id}: " + ", ".join(layout.class_names[k + 1] for k in layout.labels(image_id).nonzero()[:, 0])
 
 
 def draw_panels(layout, run, ids, args, path):
@@ -129,8 +136,8 @@ def draw_panels(layout, run, ids, args, path):
             axis.axis("off")
             if picture is not None:
                 axis.imshow(picture)
-        names = [layout.class_names[k + 1] for k in layout.labels(image_id).nonzero()[:, 0]]
-        line[0].text(0, -0.02, f"{image_id}: {', '.join(names)}", transform=line[0].transAxes, fontsize=7, va="top")
+        line[0].text(0, -0.02, caption(layout, image_id), transform=line[0].transAxes, fontsize=7, va="top",
+                     parse_math=False)  # a $ in a name is a $
     figure.tight_layout(pad=0.3)
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
@@ -143,8 +150,9 @@ def main():
     save_settings(args.run, "report", used_settings(args))
     folder = args.run / "report"
     rows = collect_scores(args.run)
-    text = f"# {args.session_name}\n\n{score_table(rows)}\n"
-    print(score_table(rows))
+    table = score_table(rows) if rows else "Nothing was evaluated: there are no masks."
+    text = f"# {args.session_name}\n\n{table}\n"
+    print(table)
     if args.per_class and rows:
         text += f"\nIoU per class, percent:\n\n{class_table(rows)}\n"
     with atomic(folder / "report.md") as temporary:

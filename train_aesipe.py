@@ -54,7 +54,7 @@ def main():
         return
     model, criterion = build(args, layout.n_classes)
     transform = CropTransform(args.crop_size, long_side=args.long_side)
-    images = TrainingSet(layout, layout.ids(args.train_list), transform, args.seed)
+    images = TrainingSet(layout, layout.labelled_ids(args.train_list), transform, args.seed)
     steps = args.max_epochs * steps_per_epoch(len(images), args.batch_size)
     loader = partial(training_loader, images, args.batch_size, steps, rank=dist.rank, world=dist.world,
                      workers=args.num_workers)

@@ -14,6 +14,7 @@ from data.layout import Layout
 from data.loader import image_loader
 from data.transforms import scaled
 from deeplab.model import build
+from deeplab.submission import COMPETITIONS, check_request, write_submission
 from eval_seg import evaluate_folder
 from module.crf import dense_crf_probabilities
 from tool.checkpoint import load_model, trained_settings
@@ -30,6 +31,10 @@ def get_parser():
     parser.add_argument("--scales", type=rate, nargs="+", default=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75))
     parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--crf", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--submission", help="archive for VOC's evaluation server to write, .tgz: of the labels "
+                                             "after CRF, or with --no-crf of those before")
+    parser.add_argument("--competition", default="comp6", choices=COMPETITIONS,
+                        help="comp5: trained on VOC 2012's own data alone; comp6: on other data too")
     add_precision_flag(parser)
     return parser
 
@@ -81,31 +86,43 @@ def segment(model, layout, ids, folders, args, dist, pool):
         drain(waiting)
 
 
+def evaluate(layout, ids, folders, args):
+    """Scores of the folders, see `segment` -> RUN/eval/deeplab_LIST.json; without masks a line that says so."""
+    if not any(map(layout.has_mask, ids)):
+        print(f"deeplab_test: {layout.root} has no masks of {args.list}, nothing to evaluate")
+        return
+    results = {}
+    for name, folder in zip(("plain", "crf"), folders):
+        results[name] = evaluate_folder(layout, folder, ids, args.num_workers, f"mIoU {folder.name}")
+        print(f"DeepLabV3 on {args.list}{' +CRF' if name == 'crf' else ''}: mIoU {100 * results[name]['miou']:.2f}")
+    save_json(args.run / "eval" / f"deeplab_{args.list}.json", {"list": args.list, **results})
+
+
 def main():
     args = parse(get_parser(), "deeplab_test")
     layout = Layout(args.dataset_root)
+    ids = layout.ids(args.list)
+    if args.submission:
+        check_request(args.submission, ids)  # before hours of work
     folders = [args.run / "deeplab" / name for name in (args.list, f"{args.list}_crf")[: 1 + args.crf]]
     with process_pool(args.num_workers if args.crf else 1) as pool:
         dist = init_dist()
         if dist.main:
-            record = settings(args, leave_out=("list", "crf"))
+            record = settings(args, leave_out=("list", "crf", "submission", "competition"))
             save_settings(args.run, "deeplab_test", used_settings(args))
             for folder in folders:
                 claim_folder(folder, record, source=args.run / "ckpt" / "deeplab.pt")
         dist.barrier()
         model = load_trained(args.run, layout.n_classes, dist.device)
-        ids = layout.ids(args.list)
         todo = [i for i in ids[dist.rank :: dist.world] if not all((f / f"{i}.png").exists() for f in folders)]
         segment(model, layout, todo, folders, args, dist, pool)
         dist.barrier()
     close_dist()
-    if dist.main and layout.mask_folder is not None:
-        results = {}
-        for name, folder in zip(("plain", "crf"), folders):
-            results[name] = evaluate_folder(layout, folder, ids, args.num_workers, f"mIoU {folder.name}")
-            print(f"DeepLabV3 on {args.list}{' +CRF' if name == 'crf' else ''}: "
-                  f"mIoU {100 * results[name]['miou']:.2f}")
-        save_json(args.run / "eval" / f"deeplab_{args.list}.json", {"list": args.list, **results})
+    if dist.main:
+        evaluate(layout, ids, folders, args)
+        if args.submission:
+            n_files = write_submission(args.submission, folders[-1], layout, ids, args.competition)
+            print(f"{args.submission}: {n_files} label images of {args.competition}, checked")
 
 
 if __name__ == "__main__":

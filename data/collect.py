@@ -1,0 +1,160 @@
+"""A dataset in the layout of `data.layout` from one's own images and what tells their classes.
+
+    text      ROOT/image_labels.txt, as it is
+    xml       ROOT/Annotations/ID.xml, as VOC writes them: the class of every object/name
+    folders   ROOT/images_by_class/CLASS/IMAGE: the images are linked into JPEGImages; one that shows two classes lies in
+              both folders, and one in the folder `background` shows none
+
+What is missing is made: image_labels.txt, classes.txt (names in order) and, where there is no list at all, the lists.
+"""
+
+import filecmp
+import os
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from data.layout import find_masks, image_files, read_label_lines, read_lines
+from errors import UserError
+
+BACKGROUND = "background"
+HELD_OUT = 10  # every tenth image is for validation
+
+
+def collect(root, labels_from="text", overwrite=False):
+    """Write what the layout needs and root lacks; see the top of this file.
+
+    root: folder with the images. labels_from: of SOURCES. overwrite: replace an image_labels.txt that says otherwise.
+    classes.txt and lists that exist are never changed. Raises UserError for what cannot be used, before it writes.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder: --dataset_root names the folder with the images")
+    labels, links = SOURCES[labels_from](root)
+    for name in [*labels, *{name for names in labels.values() for name in names}]:
+        _check_name(name)
+    texts = {}
+    if labels_from != "text":
+        _check_classes(root, labels)
+        texts["image_labels.txt"] = ["\t".join((image_id, *labels[image_id] or [""])) for image_id in sorted(labels)]
+        _check_same(root / "image_labels.txt", labels, overwrite)
+    if not (root / "classes.txt").exists():
+        texts["classes.txt"] = [BACKGROUND, *sorted({name for names in labels.values() for name in names})]
+    if not list((root / "lists").glob("*.txt")):
+        texts |= _make_lists(root, sorted(labels))
+    for link, target in links.items():
+        _link(link, target)
+    for name, lines in texts.items():
+        _write(root / name, lines)
+
+
+def read_text(root):
+    """({ID: classes}, {}) of image_labels.txt."""
+    return {image_id: names for _, image_id, names in read_label_lines(root / "image_labels.txt")}, {}
+
+
+def read_xml(root):
+    """({ID: classes}, {}) of VOC's annotations, difficult objects too."""
+    labels, present = {}, image_files(root / "JPEGImages")
+    for path in sorted((root / "Annotations").glob("*.xml")):
+        try:
+            names = [(element.text or "").strip() for element in ElementTree.parse(path).iterfind("object/name")]
+        except (OSError, ElementTree.ParseError) as error:
+            raise UserError(f"{path}: cannot be read as an annotation: {error}") from error
+        if path.stem not in present:
+            raise UserError(f"{path}: there is no image {root / 'JPEGImages' / path.stem}.jpg")
+        labels[path.stem] = sorted(set(names) - {BACKGROUND})
+    if not labels:
+        raise UserError(f"{root / 'Annotations'}: holds no annotations: ID.xml of each image is needed")
+    return labels, {}
+
+
+def read_folders(root):
+    """({ID: classes}, {link to make in JPEGImages: its image}) of a folder per class."""
+    labels, found = {}, {}
+    for folder in sorted(path for path in (root / "images_by_class").glob("[!.]*") if path.is_dir()):
+        files = image_files(folder)
+        if not files:
+            raise UserError(f"{folder}: holds no image: each folder in images_by_class holds the images of one class")
+        for image_id, names in files.items():
+            for path in (folder / name for name in names):
+                other = found.setdefault(image_id, path)
+                if path.name != other.name or not filecmp.cmp(other, path, shallow=False):
+                    raise UserError(f"{other} and {path} share a name but are two images: rename one of them")
+            labels.setdefault(image_id, []).extend([folder.name] if folder.name != BACKGROUND else [])
+    if not labels:
+        raise UserError(f"{root / 'images_by_class'}: holds no folders: one folder a class is needed")
+    links = {}
+    present = image_files(root / "JPEGImages") if (root / "JPEGImages").is_dir() else {}
+    for image_id, path in found.items():
+        names = present.get(image_id, [])
+        if not names:
+            links[root / "JPEGImages" / path.name] = path
+        elif names != [path.name] or not filecmp.cmp(root / "JPEGImages" / path.name, path, shallow=False):
+            raise UserError(f"{root / 'JPEGImages' / names[0]} and {path} share a name but are two images: rename one")
+    return labels, links
+
+
+SOURCES = {"text": read_text, "xml": read_xml, "folders": read_folders}
+
+
+def _check_name(name):
+    """Text files hold a name in a line between tabs."""
+    if name != name.strip() or len(name.splitlines()) != 1 or "\t" in name:
+        raise UserError(f"{name!r}: an image or a class cannot have this name: it is empty, or has a tab, a line break, "
+                        "or a space at an end: rename it")
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{name!r}: an image or a class cannot have this name: it is no UTF-8: rename it") from error
+
+
+def _check_classes(root, labels):
+    if (root / "classes.txt").exists():
+        known = {line.strip() for _, line in read_lines(root / "classes.txt")}
+        for image_id, names in labels.items():
+            if unknown := sorted(set(names) - known):
+                raise UserError(f"{root / 'classes.txt'}: lacks class {unknown[0]!r} of image {image_id}: add it, or "
+                                "delete the file to have it made anew")
+
+
+def _check_same(path, labels, overwrite):
+    if path.exists() and not overwrite:
+        known = {image_id: set(names) for _, image_id, names in read_label_lines(path)}
+        differing = sorted(i for i in {**known, **labels} if i not in labels or known.get(i) != set(labels[i]))
+        if differing:
+            raise UserError(f"{path}: says otherwise than --labels_from of {differing[0]} and {len(differing) - 1} more "
+                            "images: give --overwrite to replace it, or --labels_from text to keep it")
+
+
+def _make_lists(root, ids):
+    """Every tenth image with a mask, or of all images where there are no masks, is in val; all others in train_aug, and
+    those of them with a mask, or all, in train."""
+    masks = find_masks(root)
+    evaluated = [image_id for image_id in ids if masks and (masks / f"{image_id}.png").exists()] or ids
+    val = evaluated[::HELD_OUT]
+    if len(evaluated) < 2:
+        raise UserError(f"{root}: {len(evaluated)} labelled image(s) are too few to make lists of: write "
+                        "lists/train.txt, train_aug.txt and val.txt, an ID a line")
+    held_out = set(val)
+    train_aug, train = ([i for i in part if i not in held_out] for part in (ids, evaluated))
+    return {"lists/train.txt": train, "lists/train_aug.txt": train_aug, "lists/val.txt": val}
+
+
+def _link(link, target):
+    try:
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(os.path.relpath(target, link.parent))
+    except OSError as error:
+        raise UserError(f"{link}: cannot be made: {error.strerror}") from error
+
+
+def _write(path, lines):
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
