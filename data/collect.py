@@ -35,7 +35,7 @@ def collect(root, labels_from="text", overwrite=False):
     texts = {}
     if labels_from != "text":
         _check_classes(root, labels)
-        texts["image_labels.txt"] = ["\t".join((image_id, *labels[image_id] or [""])) for image_id in sorted(labels)]
+        texts["image_labels.txt"] = ["\t".join((image_id, *(labels[image_id] or [""]))) for image_id in sorted(labels)]
         _check_same(root / "image_labels.txt", labels, overwrite)
     if not (root / "classes.txt").exists():
         texts["classes.txt"] = [BACKGROUND, *sorted({name for names in labels.values() for name in names})]

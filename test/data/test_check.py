@@ -1,0 +1,112 @@
+"""data.check on sets with one thing wrong each."""
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data import check as module
+from data.check import EVALUATION, NOTE, TRAINING, check
+
+
+def save(path, size=(20, 30), value=None):
+    """A random image, or a mask that is `value` all over."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(pixels if value is None else np.full(size, value, np.uint8)).save(path)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Four images of two classes with masks, nothing wrong."""
+    for name in "abcd":
+        save(tmp_path / f"JPEGImages/{name}.jpg")
+        save(tmp_path / f"SegmentationClass/{name}.png", value=1)
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "classes.txt").write_text("background\ncat\ndog\n")
+    (tmp_path / "image_labels.txt").write_text("a cat\nb dog\nc cat dog\nd cat\n")
+    for name, ids in {"train": "ab", "train_aug": "abc", "val": "d"}.items():
+        (tmp_path / f"lists/{name}.txt").write_text("\n".join(ids))
+    return tmp_path
+
+
+def status(root, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["data.check", str(root)])
+    return module.main()
+
+
+def test_a_good_set_and_its_table(root, monkeypatch, capsys):
+    assert status(root, monkeypatch) == 0
+    text = capsys.readouterr().out
+    assert "4 images, 2 classes and background, 4 labelled images; masks: SegmentationClass" in text
+    assert [line.split() for line in text.splitlines()[1:7]] == [
+        ["train", "train_aug", "val"], ["images", "2", "3", "1"], ["with", "a", "mask", "2", "3", "1"],
+        ["with", "labels", "2", "3", "1"], ["cat", "1", "2", "1"], ["dog", "1", "2", "0"]]
+    assert text.endswith("Nothing is wrong.\n")
+
+
+def rewrite(name, text):
+    return lambda root: (root / name).write_text(text)
+
+
+@pytest.mark.parametrize("damage, severity, kind, example", [
+    (lambda root: (root / "JPEGImages/a.jpg").unlink(), TRAINING, "images missing", "a"),
+    (lambda root: (root / "JPEGImages/d.jpg").unlink(), EVALUATION, "images missing", "d"),
+    (rewrite("lists/train.txt", "a.jpg\n"), TRAINING, "images missing", "IDs have no suffix"),
+    (lambda root: (root / "JPEGImages/b.jpg").write_bytes(b"x"), TRAINING, "images unreadable", "b.jpg"),
+    (lambda root: save(root / "JPEGImages/b.png"), TRAINING, "IDs of two files", "b.jpg and b.png"),
+    (rewrite("image_labels.txt", "a cow\nb dog\nc cat\n"), TRAINING, "classes that classes.txt lacks", "'cow' in line 1"),
+    (rewrite("image_labels.txt", "a cat\na dog\nb dog\nc cat\n"), TRAINING, "IDs with two lines in image_labels.txt",
+     "a, line 2"),
+    (rewrite("image_labels.txt", "a cat\nc dog\n"), TRAINING, "training images without a line in image_labels.txt",
+     "b in train_aug"),
+    (rewrite("image_labels.txt", "a\nb\nc\n"), TRAINING, "labels missing or wrong", "no image of train_aug"),
+    (lambda root: (root / "image_labels.txt").unlink(), TRAINING, "labels missing or wrong", "cannot be read"),
+    (rewrite("image_labels.txt", "a\nb cat\nc dog\n"), NOTE, "training images without any class", "a in train_aug"),
+    (rewrite("image_labels.txt", "a cat\nb cat\nc cat\n"), NOTE, "classes without an image in train_aug", "dog"),
+    (lambda root: (root / "lists/train_aug.txt").unlink(), TRAINING, "lists missing or wrong", "train_aug.txt: no such"),
+    (lambda root: (root / "lists/val.txt").unlink(), EVALUATION, "lists missing or wrong", "val.txt: no such"),
+    (rewrite("lists/train_aug.txt", "a\n../b\n"), TRAINING, "lists missing or wrong", "line 2: '../b'"),
+    (rewrite("lists/train_aug.txt", "a\nb\nc\nb\n"), NOTE, "IDs more than once in a list", "b in train_aug"),
+    (rewrite("lists/val.txt", "a\nd\n"), EVALUATION, "training images in a list to test on", "a in val"),
+    (rewrite("lists/val.txt", "c\n"), NOTE, "images in no list", "d"),
+    (lambda root: save(root / "SegmentationClass/a.png", (30, 20), 1), EVALUATION,
+     "masks of another size than their image", "a: mask [30, 20], image [20, 30]"),
+    (lambda root: save(root / "SegmentationClass/a.png", value=3), EVALUATION,
+     "masks with values other than 0 to 2 and 255", "a: 3"),
+    (lambda root: save(root / "SegmentationClass/a.png"), EVALUATION, "masks unreadable", "must be an index PNG"),
+    (lambda root: (root / "SegmentationClass/a.png").unlink(), EVALUATION,
+     "images without a mask in train, where others have one", "a"),
+])
+def test_everything_that_is_wrong_is_named(root, damage, severity, kind, example, monkeypatch, capsys):
+    damage(root)
+    text, findings = check(root)
+    assert any(example in each for each in findings.found[severity].get(kind, ())), text
+    assert kind in text and status(root, monkeypatch) == (2 if findings.found[TRAINING] else 0)
+    assert findings.found[TRAINING] or severity != TRAINING
+
+
+def test_masks_may_hold_255_and_may_be_lacking(root, monkeypatch):
+    save(root / "SegmentationClass/a.png", value=255)
+    assert "Nothing is wrong" in check(root)[0]
+    for path in (root / "SegmentationClass").iterdir():
+        path.unlink()
+    assert "Nothing is wrong" in check(root)[0] and status(root, monkeypatch) == 0
+
+
+def test_many_examples_are_cut_short_and_all_kinds_come_in_one_go(root):
+    (root / "lists/train_aug.txt").write_text("".join(f"{number:03d}\n" for number in range(50)))
+    (root / "lists/val.txt").unlink()
+    text, findings = check(root)
+    assert len(findings.found[TRAINING]["images missing"]) == 50
+    line = next(line for line in text.splitlines() if "images missing" in line)
+    assert "(50)" in line and line.endswith("009 and 40 more") and "val.txt" in text
+
+
+@pytest.mark.parametrize("part", ["classes.txt", "JPEGImages", ""])
+def test_what_is_no_dataset_is_one_line(root, part, monkeypatch, capsys):
+    if part:
+        (root / part).rename(root / "gone")
+    assert status(root if part else root / "nowhere", monkeypatch) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1

@@ -1,0 +1,136 @@
+"""Labels from text, XML and folders; nothing of the user's is ever changed."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.collect import collect
+from data.layout import Layout
+from errors import UserError
+
+
+def save(path, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 9, 3), dtype=np.uint8)).save(path)
+
+
+def annotate(root, image_id, *names):
+    (root / "Annotations").mkdir(exist_ok=True)
+    objects = "".join(f"<object><name>{name}</name><difficult>1</difficult><part><name>head</name></part></object>"
+                      for name in names)
+    (root / f"Annotations/{image_id}.xml").write_text(f"<annotation>{objects}</annotation>")
+
+
+@pytest.fixture
+def folders(tmp_path):
+    for seed, name in enumerate(("cat/a.jpg", "cat/b b.png", "traffic light/c.jpg", "background/d.jpg")):
+        save(tmp_path / "images_by_class" / name, seed)
+    save(tmp_path / "images_by_class/traffic light/a.jpg", 0)
+    return tmp_path
+
+
+def stamps(root):
+    return {path: path.lstat().st_mtime_ns for path in root.rglob("*") if not path.is_dir()}
+
+
+def test_folders(folders):
+    collect(folders, "folders")
+    layout = Layout(folders)
+    assert layout.class_names == ["background", "cat", "traffic light"]
+    assert [layout.labels(name).tolist() for name in ("a", "b b", "c", "d")] == [[1, 1], [1, 0], [0, 1], [0, 0]]
+    assert layout.ids("val") == ["a"] and layout.ids("train") == layout.ids("train_aug") == ["b b", "c", "d"]
+    assert layout.image("b b").shape == (3, 8, 9)
+    before = stamps(folders)
+    collect(folders, "folders")
+    assert stamps(folders).keys() == before.keys()
+
+
+def test_the_same_name_of_two_images_is_refused_before_anything_is_written(folders):
+    save(folders / "images_by_class/cat/c.jpg", 9)
+    before = stamps(folders)
+    with pytest.raises(UserError, match="cat/c.jpg and .*light/c.jpg share a name"):
+        collect(folders, "folders")
+    assert stamps(folders) == before
+    (folders / "images_by_class/cat/c.jpg").unlink()
+    save(folders / "JPEGImages/c.jpg", 9)
+    with pytest.raises(UserError, match="JPEGImages/c.jpg and .* share a name"):
+        collect(folders, "folders")
+
+
+def test_xml(tmp_path):
+    for name in "abc":
+        save(tmp_path / f"JPEGImages/{name}.jpg")
+    annotate(tmp_path, "a", "dog", "traffic light", "dog")
+    annotate(tmp_path, "b")
+    collect(tmp_path, "xml")
+    layout = Layout(tmp_path)
+    assert layout.class_names == ["background", "dog", "traffic light"]
+    assert layout.labels("a").tolist() == [1, 1] and layout.labels("b").tolist() == [0, 0]
+    assert not layout.is_labelled("c") and layout.ids("train_aug") == ["b"]
+
+
+def test_text_makes_classes_and_lists(tmp_path):
+    (tmp_path / "image_labels.txt").write_text("a cat\nb dog cat\nc c\td\nc d\ttraffic light\te\n", encoding="utf-8-sig")
+    collect(tmp_path)
+    layout = Layout(tmp_path)
+    assert layout.class_names == ["background", "cat", "d", "dog", "e", "traffic light"]
+    assert layout.labels("c d").tolist() == [0, 0, 0, 1, 1]
+    assert layout.ids("val") == ["a"] and layout.ids("train") == ["b", "c c", "c d"]
+
+
+def test_lists_and_classes_that_exist_stay(tmp_path):
+    (tmp_path / "image_labels.txt").write_text("a cat\nb dog\n")
+    (tmp_path / "classes.txt").write_text("nothing\ndog\ncat\n")
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists/all.txt").write_text("a\nb\n")
+    before = stamps(tmp_path)
+    collect(tmp_path)
+    assert stamps(tmp_path) == before
+    with pytest.raises(UserError, match=r"lists/train.txt: no such list: there are all$"):
+        Layout(tmp_path).ids("train")
+
+
+def test_only_images_with_masks_are_evaluated(tmp_path):
+    (tmp_path / "image_labels.txt").write_text("".join(f"{number:02d} cat\n" for number in range(40)))
+    for number in range(0, 40, 2):
+        save(tmp_path / f"SegmentationClass/{number:02d}.png")
+    collect(tmp_path)
+    layout = Layout(tmp_path)
+    assert layout.ids("val") == ["00", "20"] and len(layout.ids("train")) == 18 and len(layout.ids("train_aug")) == 38
+    assert set(layout.ids("train")) < set(layout.ids("train_aug"))
+
+
+def test_other_labels_are_replaced_only_when_told(folders):
+    (folders / "image_labels.txt").write_text("a cat\nmine cat\n")
+    with pytest.raises(UserError, match="image_labels.txt: says otherwise .* of a and 4 more images"):
+        collect(folders, "folders")
+    assert (folders / "image_labels.txt").read_text() == "a cat\nmine cat\n" and not (folders / "classes.txt").exists()
+    collect(folders, "folders", overwrite=True)
+    assert Layout(folders).labels("a").tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("prepare, source, message", [
+    (lambda root: None, "folders", "images_by_class: holds no folders"),
+    (lambda root: (root / "images_by_class/cat").mkdir(parents=True), "folders", "cat: holds no image"),
+    (lambda root: save(root / "images_by_class/ cat/a.jpg"), "folders", "' cat': an image or a class cannot"),
+    (lambda root: save(root / "images_by_class/c\tat/a.jpg"), "folders", r"'c\\tat': an image or a class cannot"),
+    (lambda root: save(root / "images_by_class/cat/a.jpg"), "folders", "1 labelled image"),
+    (lambda root: None, "xml", "JPEGImages: no such folder"),
+    (lambda root: save(root / "JPEGImages/a.jpg"), "xml", "Annotations: holds no annotations"),
+    (lambda root: (save(root / "JPEGImages/a.jpg"), annotate(root, "b", "cat")), "xml", "b.xml: there is no image"),
+    (lambda root: (save(root / "JPEGImages/a.jpg"), annotate(root, "a", "<")), "xml", "a.xml: cannot be read as an ann"),
+    (lambda root: (save(root / "JPEGImages/a.jpg"), annotate(root, "a", "")), "xml", "'': an image or a class"),
+    (lambda root: None, "text", "image_labels.txt: cannot be read"),
+])
+def test_what_cannot_be_used_is_one_line(tmp_path, prepare, source, message):
+    prepare(tmp_path)
+    before = stamps(tmp_path)
+    with pytest.raises(UserError, match=message) as error:
+        collect(tmp_path, source)
+    assert "\n" not in str(error.value) and stamps(tmp_path) == before
+
+
+def test_a_class_that_the_users_list_lacks_is_named(folders):
+    (folders / "classes.txt").write_text("background\ncat\n")
+    with pytest.raises(UserError, match="classes.txt: lacks class 'traffic light' of image "):
+        collect(folders, "folders")
