@@ -1,6 +1,7 @@
 """Table of mIoU per stage and pictures of all stages side by side -> RUN/report/"""
 
 import argparse
+import warnings
 
 import matplotlib
 
@@ -138,8 +139,9 @@ def draw_panels(layout, run, ids, args, path):
                 axis.imshow(picture)
         line[0].text(0, -0.02, caption(layout, image_id), transform=line[0].transAxes, fontsize=7, va="top",
                      parse_math=False)  # a $ in a name is a $
-    figure.tight_layout(pad=0.3)
-    with atomic(path) as temporary:
+    with atomic(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name in another script is drawn as boxes
+        figure.tight_layout(pad=0.3)
         figure.savefig(temporary, dpi=110, format="png")
     plt.close(figure)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_pipeline import SMALL, read_png, run, script  # noqa: F401: a fixture
+from test_pipeline import SMALL, read_png, run, script, stamps  # noqa: F401: a fixture
 
 from data.layout import Layout
 from tool.io import load_cam
@@ -81,7 +81,7 @@ def test_evaluation_is_left_out_with_a_line_saying_so(own):
     assert not (own.run / "eval").exists()
     assert "Nothing was evaluated" in (own.run / "report/report.md").read_text()
     assert (own.run / "report/panels.png").stat().st_size > 0
-    assert "Traceback" not in own.errors and "UserWarning: Glyph" not in own.errors.replace("二", "")
+    assert "Traceback" not in own.errors and "Warning" not in own.errors, own.errors
 
 
 def test_the_checker_agrees(own):
@@ -94,7 +94,7 @@ def test_test_images_need_no_labels(own, script, tmp_path):  # noqa: F811
     """The network predicts on its own; only a stage that makes pseudo labels asks what is in an image."""
     (own.layout.root / "lists/new.txt").write_text("turned\nlarger image\n")
     labels = own.layout.root / "image_labels.txt"
-    kept = labels.read_bytes()
+    kept, before = labels.read_bytes(), stamps(own.run / "cam")
     flags = ("--dataset_root", own.layout.root, "--run_root", own.run.parent, "--session_name", "own", "--list", "new",
              "--scales", "1", "--num_workers", "0")
     labels.unlink()
@@ -108,7 +108,7 @@ def test_test_images_need_no_labels(own, script, tmp_path):  # noqa: F811
         labels.write_text("turned\tcat\n")
         done = script("make_cam.py", *flags)
         assert done.status == 2 and "has no line for larger image" in done.err
-        assert not (own.run / "cam/turned.npz").exists() or "turned" in own.layout.ids("train_aug")
+        assert stamps(own.run / "cam") == before
     finally:
         labels.write_bytes(kept)
         (own.layout.root / "lists/new.txt").unlink()

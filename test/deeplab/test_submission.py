@@ -1,0 +1,130 @@
+"""The archive for VOC's server, and every way in which it can be wrong."""
+
+import io
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.layout import Layout
+from deeplab.submission import check_archive, check_request, write_submission
+from errors import UserError
+from voc12.classes import CLASS_NAMES
+from voc12.palette import save_label_png, voc_palette
+
+SIZES = {"2008_000006": (20, 30), "2008_000011": (33, 21), "turned": (40, 24)}
+PREFIX = "results/VOC2012/Segmentation/comp6_test_cls"
+
+
+@pytest.fixture
+def layout(tmp_path):
+    """Three images, one of them on its side, and their labels in `labels`."""
+    (tmp_path / "JPEGImages").mkdir()
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "classes.txt").write_text("\n".join(CLASS_NAMES))
+    rng = np.random.default_rng(0)
+    for image_id, (height, width) in SIZES.items():
+        exif = Image.Exif()
+        exif[0x0112] = 8 if image_id == "turned" else 1
+        size = (width, height) if image_id != "turned" else (height, width)
+        Image.new("RGB", size, (90, 80, 70)).save(tmp_path / f"JPEGImages/{image_id}.jpg", exif=exif)
+        save_label_png(tmp_path / f"labels/{image_id}.png", rng.integers(0, 21, (height, width)))
+    return Layout(tmp_path)
+
+
+@pytest.mark.parametrize("competition", ["comp5", "comp6"])
+def test_archive_holds_every_image_once(layout, tmp_path, competition):
+    assert write_submission(tmp_path / "sub/out.tgz", tmp_path / "labels", layout, list(SIZES), competition) == 3
+    with tarfile.open(tmp_path / "sub/out.tgz", "r:gz") as archive:
+        assert archive.getnames() == [f"results/VOC2012/Segmentation/{competition}_test_cls/{image_id}.png"
+                                      for image_id in sorted(SIZES)]
+        for entry in archive:
+            image_id = entry.name.rpartition("/")[2][:-4]
+            with Image.open(archive.extractfile(entry)) as image, \
+                    Image.open(tmp_path / f"labels/{image_id}.png") as label:
+                assert image.mode == "P" and image.size == SIZES[image_id][::-1]
+                assert np.array_equal(np.array(image), np.array(label))
+                assert image.getpalette()[:63] == voc_palette(21).ravel().tolist()
+    assert [path.name for path in (tmp_path / "sub").iterdir()] == ["out.tgz"]
+
+
+def test_the_same_labels_give_the_same_bytes(layout, tmp_path, monkeypatch):
+    write_submission(tmp_path / "one.tgz", tmp_path / "labels", layout, list(SIZES), "comp6")
+    monkeypatch.setattr("time.time", lambda: 2e9)
+    write_submission(tmp_path / "two.tgz", tmp_path / "labels", layout, list(SIZES)[::-1], "comp6")
+    assert (tmp_path / "one.tgz").read_bytes() == (tmp_path / "two.tgz").read_bytes()
+
+
+def small(path):
+    save_label_png(path, np.zeros((3, 4), np.uint8))
+
+
+def ignored(path):
+    save_label_png(path, np.full(SIZES["2008_000011"], 255, np.uint8))
+
+
+def rgb(path):
+    Image.new("RGB", SIZES["2008_000011"][::-1]).save(path)
+
+
+def other_colours(path):
+    picture = Image.fromarray(np.zeros(SIZES["2008_000011"], np.uint8))
+    picture.putpalette([7] * 768)
+    picture.save(path)
+
+
+def not_a_png(path):
+    Image.new("P", SIZES["2008_000011"][::-1]).save(path, format="GIF")
+
+
+@pytest.mark.parametrize("damage, message", [
+    (lambda path: path.unlink(), "2008_000011.png: cannot be read"),
+    (lambda path: path.write_bytes(path.read_bytes()[:60]), "2008_000011.png cannot be decoded"),
+    (lambda path: path.write_bytes(b""), "2008_000011.png cannot be decoded"),
+    (small, r"2008_000011.png is \[3, 4\], its image \[33, 21\]"), (ignored, "has the value 255: classes are 0 to 20"),
+    (rgb, "is no palette PNG"), (not_a_png, "is no palette PNG"), (other_colours, "other colours than VOC's")])
+def test_wrong_labels_leave_the_archive_as_it_was(layout, tmp_path, damage, message):
+    damage(tmp_path / "labels/2008_000011.png")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/out.tgz").write_bytes(b"before")
+    with pytest.raises(UserError, match=message) as error:
+        write_submission(tmp_path / "sub/out.tgz", tmp_path / "labels", layout, list(SIZES), "comp6")
+    assert "\n" not in str(error.value)
+    assert [(path.name, path.read_bytes()) for path in (tmp_path / "sub").iterdir()] == [("out.tgz", b"before")]
+
+
+def pack(path, names, folder):
+    with tarfile.open(path, "w:gz") as archive:
+        for name in names:
+            data = (folder / name.rpartition("/")[2]).read_bytes()
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+
+
+@pytest.mark.parametrize("names, message", [
+    ([f"{PREFIX}/2008_000006.png"], "2008_000011.png is missing, with 1 more"),
+    ([f"{PREFIX}/2008_000006.png"] * 2, "2008_000006.png is in the archive twice"),
+    (["2008_000006.png"], "2008_000006.png is in the archive twice or of no image")])
+def test_archives_are_checked(layout, tmp_path, names, message):
+    pack(tmp_path / "out.tgz", names, tmp_path / "labels")
+    with pytest.raises(UserError, match=message):
+        check_archive(tmp_path / "out.tgz", PREFIX, layout, list(SIZES))
+
+
+def test_archives_that_are_cut_short_are_refused(layout, tmp_path):
+    write_submission(tmp_path / "out.tgz", tmp_path / "labels", layout, list(SIZES), "comp6")
+    whole = (tmp_path / "out.tgz").read_bytes()
+    for keep in (0, 5, len(whole) // 2, len(whole) - 4):
+        (tmp_path / "out.tgz").write_bytes(whole[:keep])
+        with pytest.raises(UserError):
+            check_archive(tmp_path / "out.tgz", PREFIX, layout, list(SIZES))
+
+
+def test_requests_that_cannot_work_are_refused_before_any_work(tmp_path):
+    check_request(tmp_path / "out.tgz", ["a", "b"])
+    with pytest.raises(UserError, match="is a folder"):
+        check_request(tmp_path, ["a"])
+    with pytest.raises(UserError, match="^b is in the list 2 times"):
+        check_request(tmp_path / "out.tgz", ["a", "b", "c", "b"])
