@@ -1,4 +1,4 @@
-"""Put the dataset in place: the toy set is made, VOC 2012 is converted, a folder in VOC layout is checked."""
+"""Put the dataset in place: the toy set is made, VOC 2012 is converted, your own images get what their layout lacks."""
 
 import argparse
 
@@ -12,7 +12,8 @@ from voc12.prepare import prepare_voc12
 def get_parser():
     parser = make_parser(__doc__)
     parser.add_argument("--kind", default="folder", choices=("toy", "voc12", "folder"),
-                        help="toy: made from --seed; voc12: from the official trees; folder: your own images (docs/own_data.md)")
+                        help="toy: made from --seed; voc12: from the official trees; folder: your own images "
+                             "(docs/own_data.md)")
     parser.add_argument("--voc_root", help="voc12: the official VOCdevkit/VOC2012 (default: dataset_root itself)")
     parser.add_argument("--aug_dir", help="voc12: folder of augmented masks, SegmentationClassAug")
     parser.add_argument("--labels_from", default="text", choices=tuple(SOURCES),

@@ -147,8 +147,8 @@ def check_files(layout, lists, findings):
 def summary(layout, lists, labels):
     """What was found: counts, and a table of the classes' images in each list."""
     masks = layout.mask_folder.name if layout.mask_folder else "none: evaluation is left out"
-    lines = [f"{layout.root}: {len(layout.files())} images, {layout.n_classes - 1} classes and {layout.class_names[0]}, "
-             f"{len(labels)} labelled images; masks: {masks}"]
+    lines = [f"{layout.root}: {len(layout.files())} images, {layout.n_classes - 1} classes and "
+             f"{layout.class_names[0]}, {len(labels)} labelled images; masks: {masks}"]
     rows = {"images": {name: len(ids) for name, ids in lists.items()},
             "with a mask": {name: sum(map(layout.has_mask, ids)) for name, ids in lists.items()},
             "with labels": {name: sum(image_id in labels for image_id in ids) for name, ids in lists.items()}}

@@ -2,8 +2,8 @@
 
     text      ROOT/image_labels.txt, as it is
     xml       ROOT/Annotations/ID.xml, as VOC writes them: the class of every object/name
-    folders   ROOT/images_by_class/CLASS/IMAGE: the images are linked into JPEGImages; one that shows two classes lies in
-              both folders, and one in the folder `background` shows none
+    folders   ROOT/images_by_class/CLASS/IMAGE: the images are linked into JPEGImages; one that shows two classes lies
+              in both folders, and one in the folder `background` shows none
 
 What is missing is made: image_labels.txt, classes.txt (names in order) and, where there is no list at all, the lists.
 """
@@ -100,7 +100,7 @@ SOURCES = {"text": read_text, "xml": read_xml, "folders": read_folders}
 def _check_name(name):
     """Text files hold a name in a line between tabs."""
     if name != name.strip() or len(name.splitlines()) != 1 or "\t" in name:
-        raise UserError(f"{name!r}: an image or a class cannot have this name: it is empty, or has a tab, a line break, "
+        raise UserError(f"{name!r}: an image or a class cannot have this name: it is empty, or has a tab, a line break "
                         "or a space at an end: rename it")
     try:
         name.encode()
@@ -122,8 +122,8 @@ def _check_same(path, labels, overwrite):
         known = {image_id: set(names) for _, image_id, names in read_label_lines(path)}
         differing = sorted(i for i in {**known, **labels} if i not in labels or known.get(i) != set(labels[i]))
         if differing:
-            raise UserError(f"{path}: says otherwise than --labels_from of {differing[0]} and {len(differing) - 1} more "
-                            "images: give --overwrite to replace it, or --labels_from text to keep it")
+            raise UserError(f"{path}: says otherwise than --labels_from of {differing[0]} and {len(differing) - 1} "
+                            "more images: give --overwrite to replace it, or --labels_from text to keep it")
 
 
 def _make_lists(root, ids):

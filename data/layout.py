@@ -3,8 +3,8 @@
     ROOT/JPEGImages/ID.jpg  ROOT/SegmentationClassAug/ID.png (or SegmentationClass/)  ROOT/lists/NAME.txt, an ID a line
     ROOT/image_labels.txt, `ID class [class ...]` a line  ROOT/classes.txt, a name a line, background first
 
-An image's suffix is any of IMAGE_SUFFIXES in any case. A line of image_labels.txt that holds a tab is split at its tabs,
-so that IDs and classes may contain spaces; any other line is split at its spaces.
+An image's suffix is any of IMAGE_SUFFIXES in any case. A line of image_labels.txt that holds a tab is split at its
+tabs, so that IDs and classes may contain spaces; any other line is split at its spaces.
 """
 
 import struct

@@ -1,8 +1,8 @@
 """The archive that VOC's evaluation server takes: results/VOC2012/Segmentation/COMPETITION_test_cls/ID.png
 
 VOC has two segmentation competitions: comp5 for methods trained on the data that VOC 2012 provides and nothing else,
-comp6 for those that saw any other data but its test images. ImageNet weights and SBD's masks or images, which train_aug
-consists of, are other data: the paper's setting is comp6.
+comp6 for those that saw any other data but its test images. ImageNet weights are other data, which makes the paper's
+setting comp6; so are SBD's masks for a network that is trained on them.
 """
 
 import gzip

@@ -70,7 +70,8 @@ def test_xml(tmp_path):
 
 
 def test_text_makes_classes_and_lists(tmp_path):
-    (tmp_path / "image_labels.txt").write_text("a cat\nb dog cat\nc c\td\nc d\ttraffic light\te\n", encoding="utf-8-sig")
+    (tmp_path / "image_labels.txt").write_text("a cat\nb dog cat\nc c\td\nc d\ttraffic light\te\n",
+                                               encoding="utf-8-sig")
     collect(tmp_path)
     layout = Layout(tmp_path)
     assert layout.class_names == ["background", "cat", "d", "dog", "e", "traffic light"]
@@ -118,7 +119,7 @@ def test_other_labels_are_replaced_only_when_told(folders):
     (lambda root: None, "xml", "JPEGImages: no such folder"),
     (lambda root: save(root / "JPEGImages/a.jpg"), "xml", "Annotations: holds no annotations"),
     (lambda root: (save(root / "JPEGImages/a.jpg"), annotate(root, "b", "cat")), "xml", "b.xml: there is no image"),
-    (lambda root: (save(root / "JPEGImages/a.jpg"), annotate(root, "a", "<")), "xml", "a.xml: cannot be read as an ann"),
+    (lambda root: (save(root / "JPEGImages/a.jpg"), annotate(root, "a", "<")), "xml", "a.xml: cannot be read"),
     (lambda root: (save(root / "JPEGImages/a.jpg"), annotate(root, "a", "")), "xml", "'': an image or a class"),
     (lambda root: None, "text", "image_labels.txt: cannot be read"),
 ])

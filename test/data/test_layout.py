@@ -340,3 +340,73 @@ def test_broken_label_pngs_are_named(tmp_path, pixels):
         path.write_bytes(whole[:keep])
         with pytest.raises(UserError, match="a.png"):
             read_label_png(path)
+
+
+@pytest.mark.parametrize("name", ["a.WebP", "a.bmp", "a.TIF", "a.tiff", "a.gif", "a.JPeG"])
+def test_suffixes_of_any_case_and_format_are_found(root, pixels, name):
+    Image.fromarray(pixels).save(root / "JPEGImages" / name)
+    assert Layout(root).image("a").shape == (3, 20, 30) and Layout(root).size("a") == (20, 30)
+
+
+@pytest.mark.parametrize("image_id", ["a b", "a.b.c", "naïve Ω", "二", "a.jpg", "$x$", "-a", "a%d"])
+def test_any_name_is_an_id(root, pixels, image_id):
+    Image.fromarray(pixels).save(root / f"JPEGImages/{image_id}.png")
+    (root / "lists/train.txt").write_text(f"{image_id}\n")
+    (root / "image_labels.txt").write_text(f"{image_id}\tcat\tdog\nplain sofa\n")
+    layout = Layout(root)
+    assert layout.ids("train") == layout.labelled_ids("train") == [image_id]
+    assert layout.image(image_id).shape == (3, 20, 30)
+    assert layout.labels(image_id).tolist() == [1, 1, 0] and layout.labels("plain").tolist() == [0, 0, 1]
+
+
+def test_tabs_part_names_with_spaces(root):
+    (root / "classes.txt").write_text("background\ntraffic light\ncat\n", encoding="utf-8-sig")
+    (root / "image_labels.txt").write_text("a b\ttraffic light\tcat\nno class\t\nc cat\n")
+    layout = Layout(root)
+    assert [layout.labels(name).tolist() for name in ("a b", "no class", "c")] == [[1, 1], [0, 0], [0, 1]]
+    (root / "image_labels.txt").write_text("a traffic light\n")
+    with pytest.raises(UserError, match="line 1: class 'traffic' is not in classes.txt"):
+        Layout(root).labels("a")
+
+
+def test_two_files_of_one_id_are_refused_and_other_files_left_alone(root, pixels):
+    for name in ("a.jpg", "b.jpg", "b.PNG", "._a.jpg"):
+        Image.fromarray(pixels).save(root / "JPEGImages" / name)
+    (root / "JPEGImages/a.xml").write_text("")
+    layout = Layout(root)
+    assert layout.image("a").shape == (3, 20, 30)
+    for read in (layout.image, layout.size):
+        with pytest.raises(UserError, match="JPEGImages: b.PNG and b.jpg have the same ID"):
+            read("b")
+
+
+def test_images_of_floats_are_refused(root, pixels):
+    Image.fromarray(pixels[..., 0].astype(np.float32) / 255).save(root / "JPEGImages/a.tif")
+    with pytest.raises(UserError, match="a.tif: cannot be decoded as an image: its values are floats"):
+        Layout(root).size("a")
+
+
+def test_a_16_bit_image_may_be_turned(root, pixels):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels[..., 0].astype(np.uint16) * 257).save(root / "JPEGImages/a.png", exif=exif)
+    expected = torch.from_numpy(np.rot90(pixels[..., 0], -1).copy())
+    assert Layout(root).size("a") == (30, 20) and torch.equal(Layout(root).image("a")[0], expected)
+
+
+def test_255_classes_fit(root):
+    (root / "classes.txt").write_text("\n".join(map(str, range(255))))
+    (root / "image_labels.txt").write_text("a 254 1\n")
+    labels = Layout(root).labels("a")
+    assert labels.shape == (254,) and labels.nonzero()[:, 0].tolist() == [0, 253]
+
+
+def test_missing_lists_and_labels_are_named(root):
+    with pytest.raises(UserError, match="lists/val.txt: no such list: there are train$"):
+        Layout(root).ids("val")
+    (root / "lists/val.txt").write_text("a\nx\ny\n")
+    with pytest.raises(UserError, match="has no line for x, nor for 1 more of the 3 images in lists/val.txt"):
+        Layout(root).labelled_ids("val")
+    (root / "image_labels.txt").write_text("a dog\nb cat\na cat\n")
+    with pytest.raises(UserError, match="line 3: a second line for a"):
+        Layout(root).labels("a")
