@@ -1,4 +1,4 @@
-"""Put the dataset in place: the toy set is made, VOC 2012 is converted, your own images get what their layout lacks."""
+"""Put the dataset in place: the toy set is made, VOC 2012 is fetched and converted, your own images get what is missing."""
 
 import argparse
 
@@ -6,16 +6,16 @@ from data.collect import SOURCES, collect
 from data.layout import Layout
 from data.toy import make_toy
 from tool.config import make_parser, natural, parse, positive, run_main
+from voc12.prepare import add_flags as add_voc12_flags
 from voc12.prepare import prepare_voc12
 
 
 def get_parser():
     parser = make_parser(__doc__)
     parser.add_argument("--kind", default="folder", choices=("toy", "voc12", "folder"),
-                        help="toy: made from --seed; voc12: from the official trees; folder: your own images "
-                             "(docs/own_data.md)")
-    parser.add_argument("--voc_root", help="voc12: the official VOCdevkit/VOC2012 (default: dataset_root itself)")
-    parser.add_argument("--aug_dir", help="voc12: folder of augmented masks, SegmentationClassAug")
+                        help="toy: made from --seed; voc12: from official trees, archives or a download; folder: your "
+                             "own images (docs/own_data.md)")
+    add_voc12_flags(parser)
     parser.add_argument("--labels_from", default="text", choices=tuple(SOURCES),
                         help="folder: image_labels.txt; Annotations/ID.xml; or images_by_class/CLASS/")
     parser.add_argument("--overwrite", action=argparse.BooleanOptionalAction, default=False,
@@ -33,7 +33,8 @@ def main():
     if args.kind == "toy":
         make_toy(args.dataset_root, args.train, args.train_aug, args.val, args.size, args.seed)
     elif args.kind == "voc12":
-        prepare_voc12(args.dataset_root, args.voc_root, args.aug_dir)
+        prepare_voc12(args.dataset_root, args.sources, args.voc_root, args.aug_dir, args.download, args.mirror,
+                      args.skip_difficult, args.num_workers)
     else:
         collect(args.dataset_root, args.labels_from, args.overwrite)
     layout = Layout(args.dataset_root)

@@ -1,84 +1,208 @@
-"""VOC 2012's official tree and augmented masks -> the layout of `data.layout`.
+"""VOC 2012 from official trees, archives or a download -> the layout of `data.layout`.
 
-The lists are derived from the official files: train and val from ImageSets/Segmentation, train_aug from every
-augmented mask that is not in val. Nothing is downloaded.
+    python voc12/prepare.py --root DIR [--sources DIR ...] [--download]
+
+The lists are derived from the official files: train, val and test from ImageSets/Segmentation, train_aug from SBD's
+train and val united with VOC's train, without VOC's val. Lists, classes and labels are written last.
 """
 
-import os
-import xml.etree.ElementTree as ElementTree
+import argparse
+import sys
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from errors import UserError
-from voc12.classes import CLASS_NAMES
+from tool.config import Parser, default_workers, natural, run_main
+from tool.io import atomic, load_json, save_json
+from tool.parallel import parallel_map
+from voc12.annotations import disagreements, read_annotation, read_list
+from voc12.classes import CLASS_NAMES, COUNTS
+from voc12.masks import MaskJob, image_size, make_mask
+from voc12.sources import locate, missing
 
-COUNTS = {"train": 1464, "val": 1449, "train_aug": 10582}
-VOC_URL = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
+LISTS = ("train", "val", "train_aug")
 
 
-def prepare_voc12(root, voc_root=None, aug_dir=None, counts=COUNTS):
-    """Write lists/, image_labels.txt and classes.txt into root and link the images and masks there.
+def add_flags(parser):
+    """The flags of this script that `prepare_dataset.py --kind voc12` has too."""
+    parser.add_argument("--sources", nargs="*", default=[], metavar="DIR",
+                        help="voc12: folders with the archives VOCtrainval_11-May-2012.tar, VOC2012test.tar (optional) "
+                             "and benchmark.tgz (SBD) or their extracted trees, besides the data set's own folder")
+    parser.add_argument("--voc_root", help="voc12: the extracted VOCdevkit/VOC2012")
+    parser.add_argument("--aug_dir", help="voc12: folder of augmented masks, index PNGs, instead of SBD")
+    parser.add_argument("--download", action=argparse.BooleanOptionalAction, default=False,
+                        help="voc12: fetch trainval and SBD where they are not found (3.4 GB)")
+    parser.add_argument("--mirror", help="voc12: URL of a folder with the archives, to download from instead of their own hosts")
+    parser.add_argument("--skip_difficult", action=argparse.BooleanOptionalAction, default=False,
+                        help="voc12: leave objects marked as difficult out of the image labels")
 
-    root: the dataset to be. voc_root: folder with JPEGImages, Annotations and ImageSets (default: root).
-    aug_dir: folder of augmented masks, index PNGs (default: voc_root/SegmentationClassAug).
-    Raises UserError if something is missing or a list has not its official count.
+
+def prepare_voc12(root, sources=(), voc_root=None, aug_dir=None, download=False, mirror=None, skip_difficult=False,
+                  workers=1, counts=COUNTS):
+    """Make the data set in root, or what is missing of it; the arguments are the flags of `add_flags`.
+
+    counts: the length that each list must have. Raises UserError saying what is wrong, where, and how to mend it.
     """
-    root, voc = Path(root), Path(voc_root or root)
-    masks = Path(aug_dir) if aug_dir else voc / "SegmentationClassAug"
-    if (root / "image_labels.txt").exists() and (root / "lists" / "train_aug.txt").exists():
-        return
+    root, places = Path(root), [Path(place) for place in sources]
+    gone = next((place for place in places if not place.exists()), None)
+    if gone is not None:
+        raise UserError(f"--sources {gone}: no such folder or archive")
+    try:
+        if not _is_done(root, skip_difficult):
+            _make_trainval(root, places, voc_root, aug_dir, (download, mirror), skip_difficult, workers, counts)
+        if not _list_path(root, "test").exists():
+            _make_test(root, places, counts)
+    except BrokenProcessPool as error:
+        raise UserError(f"{root}: a worker process was killed, perhaps for memory: run this again with fewer "
+                        "--num_workers") from error
+    except OSError as error:  # a folder that may not be read or written
+        raise UserError(f"{error.filename or root}: {error.strerror or error}: mend it and run this again") from error
+
+
+def _is_done(root, skip_difficult):
+    labels = root / "image_labels.txt"
+    if not all(path.exists() for path in (labels, root / "classes.txt", *(_list_path(root, n) for n in LISTS))):
+        return False
+    made_with = (load_json(root / "prepared.json") or {"skip_difficult": skip_difficult})["skip_difficult"]
+    if made_with != skip_difficult:
+        raise UserError(f"{labels}: was made with skip_difficult {made_with}, not {skip_difficult}: delete it and run "
+                        "this again")
+    return True
+
+
+def _make_trainval(root, places, voc_root, aug_dir, fetching, skip_difficult, workers, counts):
+    """Everything but the test list. Nothing is made before the official text has been read and found right."""
+    voc = Path(voc_root) if voc_root else locate("voc", root, places, *fetching)
+    if voc is None:
+        raise missing("voc", root, places)
+    _check_tree(voc)
+    lists, masks = _lists_and_masks(root, voc, aug_dir, places, fetching)
+    for name in LISTS:
+        _check_count(name, lists[name], counts, [voc, *sorted({path.parent for path in masks.values()})])
+    ids = sorted({*lists["train"], *lists["val"], *lists["train_aug"]})
+    annotations = {image_id: read_annotation(voc / "Annotations" / f"{image_id}.xml", skip_difficult)
+                   for image_id in ids}
+    out = _own_folder(root / "SegmentationClassAug")
+    jobs = [MaskJob(image_id, masks[image_id], voc / "JPEGImages" / f"{image_id}.jpg", out / f"{image_id}.png",
+                    official=masks[image_id].parent == voc / "SegmentationClass") for image_id in ids]
+    report = disagreements(annotations, parallel_map(make_mask, jobs, workers, "masks"))
+    _link_images(root, voc, ids)
+    _write(root / "label_report.txt", report)
+    print(f"{len(report)} of {len(ids)} images have labels and masks that disagree: {root / 'label_report.txt'}")
+    for name in LISTS:
+        _write(_list_path(root, name), lists[name])
+    _write(root / "classes.txt", CLASS_NAMES)
+    save_json(root / "prepared.json", {"skip_difficult": skip_difficult})
+    _write(root / "image_labels.txt", [" ".join((image_id, *annotations[image_id].names)) for image_id in ids])
+
+
+def _check_count(name, ids, counts, folders):
+    if len(ids) != counts[name]:
+        raise UserError(f"{name} has {len(ids)} images, not {counts[name]}: these are not complete, or not the official "
+                        f"ones: {', '.join(map(str, folders))}")
+
+
+def _check_tree(voc):
     for part in ("JPEGImages", "Annotations", "ImageSets/Segmentation"):
         if not (voc / part).is_dir():
-            raise UserError(f"{voc / part}: missing: fetch {VOC_URL}, unpack it, and give the folder VOCdevkit/VOC2012 "
-                            "by --voc_root")
-    if not masks.is_dir():
-        raise UserError(f"{masks}: missing: give the folder of augmented masks (SegmentationClassAug) by --aug_dir")
-    lists = {name: _official_list(voc, name) for name in ("train", "val")}
-    held_out = set(lists["val"])
-    lists["train_aug"] = sorted({path.stem for path in masks.glob("*.png")} - held_out)
-    for name, count in counts.items():
-        if len(lists[name]) != count:
-            raise UserError(f"{name} has {len(lists[name])} images, not {count}: are {voc} and {masks} complete?")
-    labels = [f"{image_id} {' '.join(_image_labels(voc, image_id))}"
-              for image_id in sorted(held_out | set(lists["train_aug"]) | set(lists["train"]))]
-    _link(root / "JPEGImages", voc / "JPEGImages")
-    _link(root / "SegmentationClassAug", masks)
-    for name, ids in lists.items():
-        _write(root / "lists" / f"{name}.txt", ids)
-    _write(root / "classes.txt", CLASS_NAMES)
-    _write(root / "image_labels.txt", labels)
+            raise UserError(f"{voc / part}: missing: is {voc} the folder VOCdevkit/VOC2012 of the official archive, "
+                            "and complete?")
 
 
-def _official_list(voc, name):
-    path = voc / "ImageSets" / "Segmentation" / f"{name}.txt"
-    if not path.is_file():
-        raise UserError(f"{path}: missing: is {voc} the official VOC2012 folder?")
-    return path.read_text().split()
+def _lists_and_masks(root, voc, aug_dir, places, fetching):
+    """The lists, and the file that each image's mask is read from. VOC's own mask goes before SBD's or aug_dir's."""
+    lists = {name: read_list(voc / "ImageSets" / "Segmentation" / f"{name}.txt") for name in ("train", "val")}
+    listed = {*lists["train"], *lists["val"]}
+    augmented = _augmented_masks(root, voc, aug_dir, places, fetching)
+    lists["train_aug"] = sorted({*augmented, *lists["train"]} - {*lists["val"]})
+    masks = dict(augmented)
+    for image_id in sorted({*augmented, *listed}):
+        own = voc / "SegmentationClass" / f"{image_id}.png"
+        if own.exists():
+            masks[image_id] = own
+        # SBD's outlines differ from VOC's: an official list must not be scored on them because a file is missing.
+        elif image_id not in augmented or image_id in listed and augmented[image_id].suffix == ".mat":
+            raise UserError(f"{own}: missing, but an official list names it: is the tree complete?")
+    return lists, masks
 
 
-def _image_labels(voc, image_id):
-    """Classes of the objects in the annotation, difficult ones too, in the order of the classes."""
-    path = voc / "Annotations" / f"{image_id}.xml"
-    try:
-        names = {element.text for element in ElementTree.parse(path).getroot().findall("object/name")}
-    except (OSError, ElementTree.ParseError) as error:
-        raise UserError(f"{path}: cannot be read as an annotation: {error}") from error
-    unknown = names - set(CLASS_NAMES[1:])
-    if unknown:
-        raise UserError(f"{path}: class {sorted(unknown)[0]!r} is none of VOC's 20")
-    return [name for name in CLASS_NAMES[1:] if name in names]
+def _augmented_masks(root, voc, aug_dir, places, fetching):
+    """ID -> file, from aug_dir, or else SBD, or else a folder of masks in VOC's tree, or else SBD downloaded."""
+    sbd = None if aug_dir else locate("sbd", root, places)
+    if sbd is None and not aug_dir and (voc / "SegmentationClassAug").is_dir():
+        aug_dir = voc / "SegmentationClassAug"
+    if aug_dir:
+        folder = Path(aug_dir).resolve()
+        if not folder.is_dir():
+            raise UserError(f"{aug_dir}: missing: give the folder of augmented masks by --aug_dir, or SBD by --sources")
+        return {path.stem: path for path in folder.glob("[!.]*.png")}
+    sbd = sbd or locate("sbd", root, places, *fetching)
+    if sbd is None:
+        raise missing("sbd", root, places)
+    return {image_id: sbd / "cls" / f"{image_id}.mat"
+            for name in ("train", "val") for image_id in read_list(sbd / f"{name}.txt")}
 
 
-def _link(link, folder):
-    if link.exists():
+def _make_test(root, places, counts):
+    """lists/test.txt and the images it names, if there is a test tree or archive."""
+    voc = locate("test", root, places)
+    if voc is None:
         return
-    if link.is_symlink():
-        raise UserError(f"{link}: points to {os.readlink(link)}, which is gone: delete the link")
-    link.parent.mkdir(parents=True, exist_ok=True)
-    link.symlink_to(folder.resolve(), target_is_directory=True)
+    ids = read_list(voc / "ImageSets" / "Segmentation" / "test.txt")
+    _check_count("test", ids, counts, [voc])
+    for image_id in ids:
+        image_size(voc / "JPEGImages" / f"{image_id}.jpg")
+    _link_images(root, voc, ids)
+    _write(_list_path(root, "test"), ids)
+
+
+def _link_images(root, voc, ids):
+    """A link an image in root/JPEGImages, since trainval and test may lie in two trees; none where it is in place."""
+    source = (voc / "JPEGImages").resolve()
+    folder = _own_folder(root / "JPEGImages")
+    within = source.is_relative_to(root.resolve())
+    for image_id in ids:
+        link = folder / f"{image_id}.jpg"
+        if link.exists():
+            continue
+        target = Path("..") / source.relative_to(root.resolve()) if within else source  # so that root can be moved
+        link.unlink(missing_ok=True)  # a link to a tree that has moved
+        link.symlink_to(target / link.name)
+
+
+def _own_folder(path):
+    """A folder to write into; a link to someone else's gives way to it, so that nothing is written there."""
+    if path.is_symlink():
+        path.unlink()
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _list_path(root, name):
+    return root / "lists" / f"{name}.txt"
 
 
 def _write(path, lines):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(f"{line}\n" for line in lines))
-    temporary.replace(path)
+    with atomic(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines))
+
+
+def get_parser():
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("--root", required=True, help="the data set to be made")
+    add_flags(parser)
+    parser.add_argument("--num_workers", type=natural, default=default_workers(), help="worker processes")
+    return parser
+
+
+def main():
+    args = get_parser().parse_args()
+    prepare_voc12(args.root, args.sources, args.voc_root, args.aug_dir, args.download, args.mirror,
+                  args.skip_difficult, args.num_workers)
+    print(f"{args.root}: all is in place")
+
+
+if __name__ == "__main__":
+    run_main(main)

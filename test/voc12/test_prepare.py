@@ -1,132 +1,283 @@
+"""What is made of VOC 2012 and SBD, from trees, archives and downloads."""
+
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from miniature import (LINES, LISTED, OBJECTS, REPOSITORY, SBD_TRAIN, SBD_VAL, SMALL, TEST, TRAIN, VAL, sbd_mask, size_of,
+                      voc_mask)
 from PIL import Image
 
+import prepare_dataset
 from data.layout import Layout
-from errors import UserError
-from voc12.classes import CLASS_NAMES
-from voc12.palette import save_label_png
-from voc12.prepare import COUNTS, prepare_voc12
+from tool.config import parse
+from voc12.annotations import Annotation, disagreements
+from voc12.classes import CLASS_NAMES, COUNTS
+from voc12.masks import MadeMask, read_index_png
+from voc12.palette import save_label_png, voc_palette
+from voc12.prepare import prepare_voc12
+from voc12.sources import SOURCES
 
-# Image -> classes of its objects, as the official annotations list them: any order, repeated.
-OBJECTS = {"2007_000032": ["person", "aeroplane", "person"], "2007_000039": ["tvmonitor"],
-           "2008_000123": ["cat", "sofa"], "2009_000001": ["dog"], "2010_000002": ["bird", "person"]}
-TRAIN, VAL = ["2007_000032", "2009_000001"], ["2007_000039"]
-SMALL = {"train": 2, "val": 1, "train_aug": 4}
-
-
-def write_annotation(path, names):
-    """An annotation whose parts carry names too, which are no classes of the image."""
-    objects = "".join(f"<object><name>{name}</name><difficult>1</difficult><part><name>head</name></part></object>"
-                      for name in names)
-    path.write_text(f"<annotation><filename>{path.stem}.jpg</filename><source><name>x</name></source>{objects}"
-                    "</annotation>")
+REPORT = ["2008_000008: annotation says {0} x {1}, image and mask are {1} x {0}".format(*size_of("2008_000008")),
+          "2010_000001: labels without pixels: cat"]
 
 
-@pytest.fixture
-def voc(tmp_path):
-    """A few made-up images in the official structure, with augmented masks beside the official ones."""
-    voc = tmp_path / "VOCdevkit" / "VOC2012"
-    for part in ("JPEGImages", "Annotations", "ImageSets/Segmentation", "SegmentationClass", "SegmentationClassAug"):
-        (voc / part).mkdir(parents=True)
-    for image_id, names in OBJECTS.items():
-        Image.fromarray(np.full((6, 8, 3), 99, np.uint8)).save(voc / f"JPEGImages/{image_id}.jpg")
-        write_annotation(voc / f"Annotations/{image_id}.xml", names)
-        save_label_png(voc / f"SegmentationClassAug/{image_id}.png",
-                       np.full((6, 8), CLASS_NAMES.index(names[0]), np.uint8))
-    (voc / "ImageSets/Segmentation/train.txt").write_text("\n".join(TRAIN) + "\n")
-    (voc / "ImageSets/Segmentation/val.txt").write_text("\n".join(VAL) + "\n")
-    return voc
+def stamps(root):
+    return {path.relative_to(root): path.stat().st_mtime_ns for path in sorted(root.rglob("*")) if path.is_file()}
 
 
-def contents(root):
-    return {path.relative_to(root): path.read_text() for path in sorted(root.rglob("*.txt"))}
+def check(root, test=True):
+    """The whole set as it has to come out of the dozen images."""
+    layout = Layout(root)
+    assert tuple(layout.class_names) == CLASS_NAMES
+    assert layout.ids("train") == TRAIN and layout.ids("val") == VAL
+    assert layout.ids("train_aug") == sorted({*SBD_TRAIN, *SBD_VAL, *TRAIN} - {*VAL})
+    lines = {image_id: names for image_id, *names in map(str.split, (root / "image_labels.txt").open())}
+    assert list(lines) == LISTED and lines == LINES
+    for image_id in LISTED:
+        path = root / f"SegmentationClassAug/{image_id}.png"
+        truth = voc_mask(image_id) if image_id in TRAIN + VAL else sbd_mask(image_id)
+        assert np.array_equal(layout.mask(image_id), truth)
+        with Image.open(path) as image:
+            assert image.mode == "P" and image.getpalette() == voc_palette().ravel().tolist()
+        assert layout.image(image_id).shape == (3, *size_of(image_id))
+    assert {path.stem for path in (root / "SegmentationClassAug").iterdir()} == set(LISTED)
+    assert (root / "label_report.txt").read_text().splitlines() == REPORT
+    assert (root / "lists/test.txt").exists() == test
+    if test:
+        assert layout.ids("test") == TEST and layout.image(TEST[0]).shape == (3, 18, 24)
+    assert not list(root.rglob("*.tmp")) + list(root.rglob("*.unfinished")) + list(root.rglob("*.partial"))
 
 
 def test_official_numbers():
-    assert COUNTS == {"train": 1464, "val": 1449, "train_aug": 10582} and len(CLASS_NAMES) == 21
+    assert COUNTS == {"train": 1464, "val": 1449, "train_aug": 10582, "test": 1456} and len(CLASS_NAMES) == 21
+    assert SOURCES["voc"].md5 == "6cd6e144f989b92b3379bac3b3de84fd"
+    assert SOURCES["sbd"].md5 == "82b4d87ceb2ed10f6038a1cba92111cb"
 
 
-def test_lists_labels_and_classes(voc, tmp_path):
-    prepare_voc12(tmp_path / "set", voc, counts=SMALL)
-    layout = Layout(tmp_path / "set")
-    assert tuple(layout.class_names) == CLASS_NAMES
-    assert layout.ids("train") == TRAIN and layout.ids("val") == VAL
-    assert layout.ids("train_aug") == ["2007_000032", "2008_000123", "2009_000001", "2010_000002"]
-    lines = (tmp_path / "set/image_labels.txt").read_text().splitlines()
-    assert lines == ["2007_000032 aeroplane person", "2007_000039 tvmonitor", "2008_000123 cat sofa",
-                     "2009_000001 dog", "2010_000002 bird person"]
-    for image_id, names in OBJECTS.items():
-        assert layout.labels(image_id).nonzero()[:, 0].tolist() == sorted(
-            CLASS_NAMES.index(name) - 1 for name in set(names))
-        assert layout.image(image_id).shape == (3, 6, 8)
-        assert (layout.mask(image_id) == CLASS_NAMES.index(names[0])).all()
+def test_trees_become_lists_labels_and_masks(official, prepare):
+    done = prepare(official.root, "--sources", official.base, official.test.parents[1])
+    assert (done.status, done.out.splitlines()) == (0, [
+        f"2 of 9 images have labels and masks that disagree: {official.root / 'label_report.txt'}",
+        f"{official.root}: all is in place"])
+    check(official.root)
 
 
-def test_the_official_tree_itself_can_become_the_set(voc):
-    prepare_voc12(voc, counts=SMALL)
-    assert len(Layout(voc).ids("train_aug")) == 4
-    assert not (voc / "JPEGImages").is_symlink()
+@pytest.mark.parametrize("place", ["source", "root", "file"])
+def test_archives_are_extracted_wherever_they_lie(archives, prepare, place):
+    if place == "root":
+        archives.archives.rename(archives.root)
+    files = sorted(archives.archives.glob("*.t*")) if place == "file" else [archives.archives]
+    done = prepare(archives.root, *([] if place == "root" else ["--sources", *files]), workers=2)
+    assert done.status == 0, done.err
+    check(archives.root)
+    extracted = archives.root / "VOCdevkit/VOC2012"
+    assert not (extracted / "SegmentationObject").exists() and not (extracted / "ImageSets/Main").exists()
+    assert not (archives.root / "benchmark_RELEASE/dataset/img").exists()
+    moved = archives.root.rename(archives.root.with_name("moved"))  # what was extracted in it moves with it
+    check(moved)
 
 
-def test_masks_may_lie_elsewhere(voc, tmp_path):
-    (voc / "SegmentationClassAug").rename(tmp_path / "aug")
-    prepare_voc12(tmp_path / "set", voc, tmp_path / "aug", counts=SMALL)
-    assert Layout(tmp_path / "set").mask("2009_000001").shape == (6, 8)
+def test_download_from_a_mirror(archives, prepare, mirror):
+    done = prepare(archives.root, "--download", "--mirror", f"{mirror}/")
+    assert done.status == 0, done.err
+    check(archives.root, test=False)
+    assert f"downloading {mirror}/{SOURCES['voc'].name}" in done.out
 
 
-def test_relative_folders_are_linked_from_anywhere(voc, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    prepare_voc12("set", "VOCdevkit/VOC2012", counts=SMALL)
-    monkeypatch.chdir("/")
-    assert Layout(tmp_path / "set").image(VAL[0]).shape == (3, 6, 8)
+def test_a_prepared_set_is_left_alone_and_the_test_list_may_come_later(official, prepare):
+    assert prepare(official.root, "--sources", official.base).status == 0
+    check(official.root, test=False)
+    before = stamps(official.root)
+    (official.sbd / "train.txt").unlink()
+    done = prepare(official.root)
+    assert (done.status, done.out) == (0, f"{official.root}: all is in place\n") and stamps(official.root) == before
+    assert prepare(official.root, "--sources", official.test).status == 0
+    check(official.root)
+    after = stamps(official.root)
+    assert before.items() <= after.items()
 
 
-def test_a_prepared_set_is_left_alone(voc, tmp_path):
-    prepare_voc12(tmp_path / "set", voc, counts=SMALL)
-    before = contents(tmp_path / "set")
-    (voc / "ImageSets/Segmentation/train.txt").unlink()
-    prepare_voc12(tmp_path / "set", voc)
-    assert contents(tmp_path / "set") == before
+def test_masks_that_are_there_are_not_made_again(official, prepare):
+    assert prepare(official.root, "--sources", official.base).status == 0
+    before = stamps(official.root)
+    (official.root / "image_labels.txt").unlink()
+    (official.root / "SegmentationClassAug/2008_000002.png").unlink()
+    assert prepare(official.root, "--sources", official.base).status == 0
+    check(official.root, test=False)
+    made = {path for path, stamp in stamps(official.root).items() if before[path] != stamp}
+    assert {path.name for path in made if path.suffix == ".png"} == {"2008_000002.png"}
 
 
-@pytest.mark.parametrize("part", ["JPEGImages", "Annotations", "ImageSets/Segmentation", "SegmentationClassAug",
-                                  "ImageSets/Segmentation/train.txt", "ImageSets/Segmentation/val.txt",
-                                  "Annotations/2008_000123.xml"])
-def test_missing_parts_are_named_and_nothing_is_written(voc, tmp_path, part):
-    (voc / part).rename(tmp_path / "elsewhere")
-    with pytest.raises(UserError, match=str(voc / part)):
-        prepare_voc12(tmp_path / "set", voc, counts=SMALL)
-    assert not (tmp_path / "set").exists()
+def test_difficult_objects_can_be_left_out(official, prepare):
+    assert prepare(official.root, "--sources", official.base, "--skip_difficult").status == 0
+    lines = (official.root / "image_labels.txt").read_text().splitlines()
+    assert "2009_000002 bus" in lines and "2010_000001 sofa" in lines
+    assert "2009_000002: pixels without label: car\n" in (official.root / "label_report.txt").read_text()
+    refused = prepare(official.root)
+    assert refused.status == 2 and "image_labels.txt: was made with skip_difficult True, not False" in refused.err
+    (official.root / "image_labels.txt").unlink()
+    assert prepare(official.root, "--sources", official.base).status == 0
+    check(official.root, test=False)
 
 
-@pytest.mark.parametrize("name, message", [("train", "train has 2 images, not 9"), ("val", "val has 1 images, not 9"),
-                                           ("train_aug", "train_aug has 4 images, not 9")])
-def test_incomplete_trees_are_refused(voc, tmp_path, name, message):
-    with pytest.raises(UserError, match=message):
-        prepare_voc12(tmp_path / "set", voc, counts={**SMALL, name: 9})
-    assert not (tmp_path / "set").exists()
+def aug_masks(official, folder):
+    folder.mkdir(parents=True)
+    for image_id in SBD_TRAIN + SBD_VAL + TRAIN + VAL:
+        Image.fromarray(sbd_mask(image_id)).save(folder / f"{image_id}.png")  # grey, as they are often passed on
+    return folder
 
 
-@pytest.mark.parametrize("text, message", [("<annotation><object>", "cannot be read as an annotation"),
-                                           ("<annotation><object><name>unicorn</name></object></annotation>",
-                                            "class 'unicorn' is none of VOC's 20")])
-def test_broken_annotations_are_named(voc, tmp_path, text, message):
-    path = voc / "Annotations/2009_000001.xml"
-    path.write_text(text)
-    with pytest.raises(UserError, match=f"{path}: {message}"):
-        prepare_voc12(tmp_path / "set", voc, counts=SMALL)
-
-
-def test_links_to_a_tree_that_has_moved_are_mended_or_refused(voc, tmp_path):
-    """As after a run that ended between linking and writing the lists."""
-    (tmp_path / "set").mkdir()
-    (tmp_path / "set/JPEGImages").symlink_to(tmp_path / "gone")
-    try:
-        prepare_voc12(tmp_path / "set", voc, counts=SMALL)
-    except UserError as error:
-        assert str(Path("set/JPEGImages")) in str(error)
+@pytest.mark.parametrize("where", ["elsewhere", "voc", "root"])
+def test_masks_of_ones_own_are_accepted_instead_of_sbd(official, prepare, tmp_path, where):
+    """VOC's own masks win here too."""
+    (official.sbd / "cls").rename(tmp_path / "gone")
+    if where == "root":  # the official tree itself becomes the set
+        aug_masks(official, official.voc / "SegmentationClassAug")
+        done = prepare(official.voc)
+        assert not (official.voc / "JPEGImages/2007_000032.jpg").is_symlink()
+    elif where == "voc":
+        aug_masks(official, official.voc / "SegmentationClassAug")
+        done = prepare(official.root, "--voc_root", official.voc)
     else:
-        assert Layout(tmp_path / "set").image(VAL[0]).shape == (3, 6, 8)
+        done = prepare(official.root, "--voc_root", official.voc, "--aug_dir", aug_masks(official, tmp_path / "aug"))
+    assert done.status == 0, done.err
+    root = official.voc if where == "root" else official.root
+    layout = Layout(root)
+    assert layout.ids("train_aug") == sorted({*SBD_TRAIN, *SBD_VAL, *TRAIN} - {*VAL})
+    assert np.array_equal(layout.mask("2007_000032"), voc_mask("2007_000032"))
+    assert np.array_equal(layout.mask("2008_000002"), sbd_mask("2008_000002"))
+
+
+def test_links_of_older_versions_are_not_written_through(official, prepare, tmp_path):
+    """They linked whole folders; the masks behind the link are someone's own."""
+    aug = aug_masks(official, tmp_path / "aug")
+    before = stamps(aug), stamps(official.voc)
+    official.root.mkdir()
+    (official.root / "SegmentationClassAug").symlink_to(aug)
+    (official.root / "JPEGImages").symlink_to(official.voc / "JPEGImages")
+    assert prepare(official.root, "--sources", official.base, official.test).status == 0
+    check(official.root)
+    assert (stamps(aug), stamps(official.voc)) == before
+
+
+def test_relative_folders_and_links_to_a_tree_that_has_moved(official, prepare, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (official.root / "JPEGImages").mkdir(parents=True)
+    (official.root / "JPEGImages/2007_000032.jpg").symlink_to(tmp_path / "gone.jpg")
+    assert prepare("set", "--sources", "trees").status == 0
+    monkeypatch.chdir("/")
+    check(official.root, test=False)
+
+
+KILLED = """
+import os, signal, sys
+import voc12.extract, voc12.masks, voc12.prepare
+from voc12.classes import COUNTS
+from voc12.sources import SOURCES
+stage, root, source, md5_voc, md5_sbd = sys.argv[1:]
+COUNTS.update({counts})
+SOURCES.update(voc=SOURCES["voc"]._replace(md5=md5_voc), sbd=SOURCES["sbd"]._replace(md5=md5_sbd))
+calls = []
+def dying(function, number, pid):
+    def call(*arguments):
+        calls.append(0)
+        if len(calls) == number:
+            os.kill(pid, signal.SIGKILL)
+            os._exit(1)
+        return function(*arguments)
+    return call
+if stage == "archive":
+    voc12.extract._write = dying(voc12.extract._write, 7, os.getpid())
+elif stage == "masks":
+    voc12.masks.save_label_png = dying(voc12.masks.save_label_png, 4, os.getpid())
+else:
+    voc12.prepare._write = dying(voc12.prepare._write, 3, os.getpid())
+voc12.prepare.prepare_voc12(root, [source], workers=1)
+"""
+
+
+@pytest.mark.parametrize("stage", ["archive", "masks", "lists"])
+def test_a_call_that_was_killed_is_finished_by_the_next(archives, prepare, stage):
+    sums = [SOURCES[kind].md5 for kind in ("voc", "sbd")]
+    done = subprocess.run([sys.executable, "-c", KILLED.replace("{counts}", repr(SMALL)), stage, archives.root,
+                           archives.archives, *sums], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == -9, done.stderr
+    assert not (archives.root / "image_labels.txt").exists()
+    before = stamps(archives.root)
+    assert before and (stage != "masks" or len(list((archives.root / "SegmentationClassAug").glob("2*"))) == 3)
+    if stage == "archive":
+        archive = archives.archives / SOURCES["voc"].name
+        archive.rename(archive.with_name("away"))
+        refused = prepare(archives.root, "--sources", archives.archives)
+        assert refused.status == 2 and "was extracted only in part" in refused.err
+        archive.with_name("away").rename(archive)
+    done = prepare(archives.root, "--sources", archives.archives)
+    assert done.status == 0, done.err
+    check(archives.root)
+    after = stamps(archives.root)
+    kept = {path: stamp for path, stamp in before.items() if path.suffix in (".png", ".jpg", ".xml", ".mat")}
+    assert kept.items() <= after.items()  # what was finished was not made again
+
+
+def test_the_dataset_stage_does_the_same(official, monkeypatch, capsys, tmp_path):
+    config = yaml.safe_load((REPOSITORY / "configs/voc12_resnet101.yaml").read_text())
+    config["common"]["dataset_root"] = str(official.root)
+    config["dataset"]["sources"] = [str(official.base), str(official.test)]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    monkeypatch.setattr(sys, "argv", ["prepare_dataset.py", "--config", str(tmp_path / "config.yaml")])
+    for _ in range(2):
+        prepare_dataset.main()
+        assert "21 classes, test 2, train 3, train_aug 7, val 2" in capsys.readouterr().out
+    check(official.root)
+
+
+@pytest.mark.parametrize("name", ["voc12_resnet101", "sipe_resnet101"])
+def test_the_configs_of_voc_may_download(name):
+    args = parse(prepare_dataset.get_parser(), "dataset", ["--config", str(REPOSITORY / f"configs/{name}.yaml")])
+    assert args.kind == "voc12" and args.download and args.sources == []
+
+
+def test_disagreements_name_both_sides():
+    annotations = {"a": Annotation(("cat", "dog"), (3, 4)), "b": Annotation(("cow",), None)}
+    masks = [MadeMask("b", frozenset({10}), (3, 4)), MadeMask("a", frozenset({8, 15}), (4, 3))]
+    assert disagreements(annotations, masks) == [
+        "a: labels without pixels: dog; pixels without label: person; annotation says 4 x 3, image and mask are 3 x 4"]
+
+
+LAB = os.environ.get("AESIPE_VOC_LAB") or os.environ.get("AESIPE_LAB")
+
+
+@pytest.mark.skipif(not LAB, reason="AESIPE_VOC_LAB does not name the folder of VOC photographs")
+def test_real_photographs_and_masks(tmp_path):
+    """Annotations are written from the lab's labels, of which the first image's is wrong: only that is reported."""
+    lab, voc = Path(LAB), tmp_path / "VOCdevkit/VOC2012"
+    layout = Layout(lab)
+    lists = {name: layout.ids(name)[:20] for name in ("train", "val")}
+    extra = [i for i in layout.ids("train_aug") if i not in lists["train"]][:20]
+    (voc / "Annotations").mkdir(parents=True)
+    (voc / "ImageSets/Segmentation").mkdir(parents=True)
+    (voc / "JPEGImages").symlink_to(lab / "JPEGImages")
+    for name, ids in lists.items():
+        (voc / f"ImageSets/Segmentation/{name}.txt").write_text("\n".join(ids))
+    for image_id in [*lists["train"], *lists["val"], *extra]:
+        mask = read_index_png(layout.mask_folder / f"{image_id}.png")
+        names = [CLASS_NAMES[value] for value in np.unique(mask) if value not in (0, 255)]
+        if image_id == extra[0]:
+            names[0] = "boat"
+        objects = "".join(f"<object><name>{name}</name></object>" for name in names)
+        (voc / f"Annotations/{image_id}.xml").write_text(f"<annotation>{objects}</annotation>")
+        (tmp_path / "aug").mkdir(exist_ok=True)
+        save_label_png(tmp_path / f"aug/{image_id}.png", mask)
+    prepare_voc12(tmp_path / "set", voc_root=voc, aug_dir=tmp_path / "aug", workers=2,
+                  counts={"train": 20, "val": 20, "train_aug": 40})
+    report = (tmp_path / "set/label_report.txt").read_text().splitlines()
+    assert len(report) == 1 and report[0].startswith(f"{extra[0]}: labels without pixels: boat; pixels without label: ")
+    made = Layout(tmp_path / "set")
+    for image_id in lists["train"]:
+        assert made.labels(image_id).equal(layout.labels(image_id))
+        assert np.array_equal(made.mask(image_id), layout.mask(image_id))

@@ -1,0 +1,129 @@
+"""VOC 2012 and SBD with a dozen images, in the exact official formats: as trees and as archives."""
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy.io import savemat
+from scipy.sparse import csc_matrix
+
+from voc12.classes import CLASS_NAMES
+from voc12.palette import save_label_png
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TRAIN = ["2007_000032", "2007_000039", "2009_000001"]
+VAL = ["2007_000033", "2009_000002"]
+SBD_TRAIN = ["2008_000007", "2008_000002", "2007_000032", "2007_000033"]  # with one of VOC's train and one of its val
+SBD_VAL = ["2010_000001", "2009_000001", "2008_000008"]
+TEST = ["2008_000001", "2008_000004"]
+SMALL = {"train": 3, "val": 2, "train_aug": 7, "test": 2}
+# Image -> objects in the order of the annotation; "?" marks a difficult one. The first is in the mask as well.
+OBJECTS = {"2007_000032": ["person", "aeroplane", "person"], "2007_000039": ["tvmonitor"], "2009_000001": ["dog"],
+           "2007_000033": ["cat"], "2009_000002": ["bus", "car?"], "2008_000007": ["bird"], "2008_000002": ["boat"],
+           "2010_000001": ["sofa", "cat?"], "2008_000008": ["horse"], "2011_000999": ["cow"]}
+LINES = {image_id: sorted({name.rstrip("?") for name in names}) for image_id, names in OBJECTS.items()
+         if image_id != "2011_000999"}  # which is in no list
+LISTED = sorted({*TRAIN, *VAL, *SBD_TRAIN, *SBD_VAL})
+
+
+def size_of(image_id):
+    """(H, W); all differ."""
+    return 20 + list(OBJECTS).index(image_id), 31 - list(OBJECTS).index(image_id)
+
+
+def voc_mask(image_id):
+    """An object of each class with the official border of 255."""
+    labels = np.zeros(size_of(image_id), np.uint8)
+    labels[2:9, 2:9] = 255
+    labels[3:8, 3:8] = CLASS_NAMES.index(OBJECTS[image_id][0])
+    for number, name in enumerate(dict.fromkeys(OBJECTS[image_id][1:])):
+        labels[10 + 3 * number : 12 + 3 * number, 3:6] = CLASS_NAMES.index(name.rstrip("?"))
+    return labels
+
+
+def sbd_mask(image_id):
+    """The first object alone, without a border and elsewhere than in VOC's mask."""
+    labels = np.zeros(size_of(image_id), np.uint8)
+    labels[9:15, 9:15] = CLASS_NAMES.index(OBJECTS[image_id][0])
+    return labels
+
+
+def write_annotation(path, objects, size):
+    boxes = "".join(f"""
+	<object>
+		<name>{name.rstrip('?')}</name>
+		<pose>Frontal</pose>
+		<truncated>0</truncated>
+		<difficult>{int(name.endswith('?'))}</difficult>
+		<bndbox><xmin>3</xmin><ymin>3</ymin><xmax>8</xmax><ymax>8</ymax></bndbox>
+		<part><name>head</name><bndbox><xmin>4</xmin><ymin>4</ymin><xmax>5</xmax><ymax>5</ymax></bndbox></part>
+	</object>""" for name in objects)
+    path.write_text(f"""<annotation>
+	<folder>VOC2012</folder>
+	<filename>{path.stem}.jpg</filename>
+	<source><database>The VOC2012 Database</database><annotation>PASCAL VOC2012</annotation></source>
+	<size><width>{size[1]}</width><height>{size[0]}</height><depth>3</depth></size>
+	<segmented>1</segmented>{boxes}
+</annotation>
+""")
+
+
+def write_mat(path, labels):
+    """As SBD stores it: a struct GTcls with the mask, a sparse boundary map a class, and the classes present."""
+    boundaries = np.empty((20, 1), object)
+    for number in range(20):
+        boundaries[number, 0] = csc_matrix(labels == number + 1, dtype=np.float64)
+    present = np.unique(labels[labels > 0])[:, None]
+    savemat(path, {"GTcls": {"Boundaries": boundaries, "Segmentation": labels, "CategoriesPresent": present}},
+            do_compression=True)
+
+
+def write_lines(path, lines):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def save_jpeg(path, size):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)).save(path)
+
+
+def make_voc(voc):
+    for part in ("Annotations", "SegmentationClass", "SegmentationObject"):
+        (voc / part).mkdir(parents=True)
+    for image_id, objects in OBJECTS.items():
+        save_jpeg(voc / f"JPEGImages/{image_id}.jpg", size_of(image_id))
+        size = size_of(image_id)  # one annotation has height and width exchanged
+        write_annotation(voc / f"Annotations/{image_id}.xml", objects, size[::-1] if image_id == "2008_000008" else size)
+    for image_id in TRAIN + VAL:
+        save_label_png(voc / f"SegmentationClass/{image_id}.png", voc_mask(image_id))
+        save_label_png(voc / f"SegmentationObject/{image_id}.png", voc_mask(image_id))
+    for name, ids in {"train": TRAIN, "val": VAL, "trainval": sorted(TRAIN + VAL)}.items():
+        write_lines(voc / f"ImageSets/Segmentation/{name}.txt", ids)
+    write_lines(voc / "ImageSets/Main/dog_train.txt", [f"{image_id} -1" for image_id in TRAIN])
+
+
+def make_sbd(sbd):
+    for part in ("cls", "inst", "img"):
+        (sbd / part).mkdir(parents=True)
+    for image_id in SBD_TRAIN + SBD_VAL:
+        write_mat(sbd / f"cls/{image_id}.mat", sbd_mask(image_id))
+        write_mat(sbd / f"inst/{image_id}.mat", sbd_mask(image_id))
+        save_jpeg(sbd / f"img/{image_id}.jpg", size_of(image_id))
+    write_lines(sbd / "train.txt", SBD_TRAIN)
+    write_lines(sbd / "val.txt", SBD_VAL)
+
+
+def make_test(voc):
+    write_lines(voc / "ImageSets/Segmentation/test.txt", TEST)
+    (voc / "Annotations").mkdir()
+    for image_id in TEST:
+        save_jpeg(voc / f"JPEGImages/{image_id}.jpg", (18, 24))
+        write_annotation(voc / f"Annotations/{image_id}.xml", [], (18, 24))
+
+
+def pack(folder, path, top):
+    with tarfile.open(path, "w:gz" if path.suffix == ".tgz" else "w") as archive:
+        archive.add(folder / top, top)
+    return path
