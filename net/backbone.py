@@ -1,5 +1,7 @@
 """Encoders from torchvision, cut into a stem and four stages with output stride 16."""
 
+import hashlib
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
@@ -80,13 +82,33 @@ def build_backbone(name, weights="imagenet", frozen_stages=2, batch_norm="frozen
 
 
 def _torchvision_network(name, weights):
+    if weights != "imagenet":
+        return torchvision.models.get_model(name, weights=None)
+    url = torchvision.models.get_model_weights(name).IMAGENET1K_V1.url
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    _check_hash(path, url)
     try:
-        return torchvision.models.get_model(name, weights="IMAGENET1K_V1" if weights == "imagenet" else None)
-    except (OSError, RuntimeError) as error:  # no connection; a checksum that fails
-        url = torchvision.models.get_model_weights(name).IMAGENET1K_V1.url
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
-        raise UserError(f"ImageNet weights of {name} cannot be downloaded ({error}): "
-                        f"fetch {url} on another machine and put it into {folder}") from error
+        return torchvision.models.get_model(name, weights="IMAGENET1K_V1")
+    except (OSError, RuntimeError, HTTPException) as error:  # no connection; a checksum that fails
+        raise UserError(f"ImageNet weights of {name} cannot be downloaded ({' '.join(str(error).split())}): fetch "
+                        f"{url} on another machine and put it into {path.parent} as {path.name}") from error
+
+
+def _check_hash(path, url):
+    """torchvision's file names end in the first digits of their SHA-256, which it checks only when it downloads."""
+    if not path.exists():
+        return
+    expected = path.stem.rsplit("-", 1)[-1]
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    if not digest.hexdigest().startswith(expected):
+        raise UserError(f"{path}: its SHA-256 begins with {digest.hexdigest()[:len(expected)]}, not {expected}: it is "
+                        f"cut short or damaged: delete it and run this again, or put {url} there")
 
 
 def _read_state(path):

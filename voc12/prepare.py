@@ -34,7 +34,8 @@ def add_flags(parser):
     parser.add_argument("--aug_dir", help="voc12: folder of augmented masks, index PNGs, instead of SBD")
     parser.add_argument("--download", action=argparse.BooleanOptionalAction, default=False,
                         help="voc12: fetch trainval and SBD where they are not found (3.4 GB)")
-    parser.add_argument("--mirror", help="voc12: URL of a folder with the archives, to download from instead of their own hosts")
+    parser.add_argument("--mirror", help="voc12: URL of a folder with the archives, to download from instead of "
+                                         "their own hosts")
     parser.add_argument("--skip_difficult", action=argparse.BooleanOptionalAction, default=False,
                         help="voc12: leave objects marked as difficult out of the image labels")
 
@@ -100,8 +101,8 @@ def _make_trainval(root, places, voc_root, aug_dir, fetching, skip_difficult, wo
 
 def _check_count(name, ids, counts, folders):
     if len(ids) != counts[name]:
-        raise UserError(f"{name} has {len(ids)} images, not {counts[name]}: these are not complete, or not the official "
-                        f"ones: {', '.join(map(str, folders))}")
+        raise UserError(f"{name} has {len(ids)} images, not {counts[name]}: these are not complete, or not "
+                        f"the official ones: {', '.join(map(str, folders))}")
 
 
 def _check_tree(voc):

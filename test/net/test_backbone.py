@@ -1,4 +1,7 @@
+import hashlib
+import io
 import pickle
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -226,3 +229,63 @@ def test_file_that_is_no_state_is_refused(tmp_path):
     {0: torch.zeros(1)}])
 def test_content_that_is_no_state_dict_is_refused(tmp_path, content):
     refusal("resnet18", saved(tmp_path / "w.pth", content))
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """torchvision's cache of downloads, empty, with no network behind it."""
+    def no_network(request):
+        raise URLError("Name or service not known")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    monkeypatch.setattr(torch.hub, "urlopen", no_network)
+    return tmp_path / "hub" / "checkpoints"
+
+
+NAMES = {"resnet18": "resnet18-f37072fd.pth", "mobilenet_v2": "mobilenet_v2-b0353104.pth"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_download_that_is_impossible_says_which_file_to_put_where(cache, name):
+    with pytest.raises(UserError) as error:
+        build_backbone(name, "imagenet")
+    message = str(error.value)
+    assert f"fetch https://download.pytorch.org/models/{NAMES[name]} on another machine" in message
+    assert f"put it into {cache} as {NAMES[name]}" in message and "Name or service not known" in message
+
+
+def test_a_download_of_something_else_is_refused_and_not_kept(cache, monkeypatch):
+    class Response(io.BytesIO):
+        def info(self):
+            return type("Info", (), {"get_all": lambda self, key: None})()
+
+    monkeypatch.setattr(torch.hub, "urlopen", lambda request: Response(b"<html>log in first</html>"))
+    with pytest.raises(UserError, match=f"invalid hash value.*as {NAMES['resnet18']}$"):
+        build_backbone("resnet18", "imagenet")
+    assert not list(cache.iterdir())
+
+
+def test_a_cached_file_whose_hash_does_not_fit_is_refused(cache):
+    """torch.hub would read it as it is."""
+    cache.mkdir(parents=True)
+    path = cache / NAMES["resnet18"]
+    path.write_bytes(b"half of it")
+    with pytest.raises(UserError) as error:
+        build_backbone("resnet18", "imagenet")
+    found = hashlib.sha256(b"half of it").hexdigest()[:8]
+    assert str(error.value).startswith(f"{path}: its SHA-256 begins with {found}, not f37072fd: it is cut short or")
+    assert f"put https://download.pytorch.org/models/{NAMES['resnet18']} there" in str(error.value)
+
+
+def test_a_cached_file_whose_hash_fits_is_read_without_a_network(cache, network, monkeypatch):
+    content = io.BytesIO()
+    torch.save(network.state_dict(), content)
+    name = f"net-{hashlib.sha256(content.getvalue()).hexdigest()[:8]}.pth"
+    cache.mkdir(parents=True)
+    (cache / name).write_bytes(content.getvalue())
+    member = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
+    monkeypatch.setattr(member, "_value_", member.value.__class__(
+        url=f"https://host/{name}", transforms=member.value.transforms, meta=member.value.meta))
+    encoder = build_backbone("resnet18", "imagenet")
+    assert torch.equal(encoder.stages[4][1].bn2.running_var, network.layer4[1].bn2.running_var)

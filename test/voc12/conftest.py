@@ -49,10 +49,15 @@ class SilentHandler(SimpleHTTPRequestHandler):
         pass
 
 
+class SilentServer(ThreadingHTTPServer):
+    def handle_error(self, request, client_address):
+        pass  # torchvision asks twice and hangs up on the first answer
+
+
 @pytest.fixture
 def mirror(archives):
     """URL of a server on this machine that hands out the archives."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SilentHandler, directory=archives.archives))
+    server = SilentServer(("127.0.0.1", 0), partial(SilentHandler, directory=archives.archives))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()

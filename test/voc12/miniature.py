@@ -94,8 +94,8 @@ def make_voc(voc):
         (voc / part).mkdir(parents=True)
     for image_id, objects in OBJECTS.items():
         save_jpeg(voc / f"JPEGImages/{image_id}.jpg", size_of(image_id))
-        size = size_of(image_id)  # one annotation has height and width exchanged
-        write_annotation(voc / f"Annotations/{image_id}.xml", objects, size[::-1] if image_id == "2008_000008" else size)
+        exchanged = image_id == "2008_000008"  # height and width, in this one's annotation
+        write_annotation(voc / f"Annotations/{image_id}.xml", objects, size_of(image_id)[:: -1 if exchanged else 1])
     for image_id in TRAIN + VAL:
         save_label_png(voc / f"SegmentationClass/{image_id}.png", voc_mask(image_id))
         save_label_png(voc / f"SegmentationObject/{image_id}.png", voc_mask(image_id))

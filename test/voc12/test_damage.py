@@ -61,8 +61,9 @@ DAMAGE = {
                          "{voc}/SegmentationClass/2007_000033.png: missing, but an official list names it"),
     "VOC mask cut short": (lambda o: cut(o.voc / "SegmentationClass/2007_000033.png", 0.9),
                            "{voc}/SegmentationClass/2007_000033.png: cannot be read as a PNG mask"),
-    "VOC mask in colours": (lambda o: resave(o.voc / "SegmentationClass/2007_000033.png", np.zeros((9, 9, 3), np.uint8)),
-                            "{voc}/SegmentationClass/2007_000033.png: is a RGB image: masks must be index PNGs"),
+    "VOC mask in colours": (
+        lambda o: resave(o.voc / "SegmentationClass/2007_000033.png", np.zeros((9, 9, 3), np.uint8)),
+        "{voc}/SegmentationClass/2007_000033.png: is a RGB image: masks must be index PNGs"),
     "VOC mask of another size": (
         lambda o: save_label_png(o.voc / "SegmentationClass/2007_000033.png", np.ones((5, 6), np.uint8)),
         "{voc}/SegmentationClass/2007_000033.png: is 6 x 5, but its image {voc}/JPEGImages/2007_000033.jpg is 28 x 23"),
@@ -84,7 +85,7 @@ DAMAGE = {
                             "{sbd}/cls/2008_000007.mat: is 6 x 5, but its image"),
     "SBD's list missing": (lambda o: (o.sbd / "val.txt").unlink(), "{sbd}/val.txt: missing"),
     "SBD's list too short": (lambda o: write_lines(o.sbd / "val.txt", ["2010_000001"]),
-                             "train_aug has 6 images, not 7: these are not complete, or not the official ones: {voc}, "),
+                             "train_aug has 6 images, not 7: these are not complete, or not the official ones: {voc}"),
     "train too short": (lambda o: write_lines(o.voc / "ImageSets/Segmentation/train.txt", ["2009_000001"]),
                         "train has 1 images, not 3"),
     "val missing": (lambda o: (o.voc / "ImageSets/Segmentation/val.txt").unlink(),
@@ -193,12 +194,16 @@ def test_an_archive_of_something_else(archives, prepare):
     assert done.status == 2 and "holds none of the files VOCdevkit/VOC2012/" in done.err.splitlines()[-1]
 
 
-def test_nothing_is_written_through_a_link_in_the_tree(archives, prepare, tmp_path):
+def test_a_tree_on_another_disk_is_followed_but_no_file_is_written_through_a_link(archives, prepare, tmp_path):
+    (tmp_path / "large_disk").mkdir()
+    archives.root.mkdir()
+    (archives.root / "VOCdevkit").symlink_to(tmp_path / "large_disk")
     (archives.root / IMAGES).mkdir(parents=True)
     (tmp_path / "mine").write_text("mine")
     (archives.root / f"{IMAGES}/{TEST[0]}.jpg").symlink_to(tmp_path / "mine")
     assert prepare(archives.root, "--sources", archives.archives).status == 0
     assert (tmp_path / "mine").read_text() == "mine"
+    assert (tmp_path / f"large_disk/VOC2012/JPEGImages/{TEST[0]}.jpg").is_file()
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/", "http://no-such-host.invalid"])

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from miniature import (LINES, LISTED, OBJECTS, REPOSITORY, SBD_TRAIN, SBD_VAL, SMALL, TEST, TRAIN, VAL, sbd_mask, size_of,
-                      voc_mask)
+from miniature import (LINES, LISTED, REPOSITORY, SBD_TRAIN, SBD_VAL, SMALL, TEST, TRAIN, VAL, sbd_mask, size_of,
+                       voc_mask)
 from PIL import Image
 
 import prepare_dataset
