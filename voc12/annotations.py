@@ -36,7 +36,7 @@ def read_annotation(path, skip_difficult=False):
         root = ElementTree.parse(path).getroot()
         objects = [(item.findtext("name", "").strip(), item.findtext("difficult", "0").strip() == "1")
                    for item in root.findall("object")]
-        size = tuple(int(root.findtext(f"size/{side}")) for side in ("height", "width")) if (
+        size = tuple(int(float(root.findtext(f"size/{side}"))) for side in ("height", "width")) if (
             root.find("size") is not None) else None
     except FileNotFoundError as error:
         raise UserError(f"{path}: missing: is the tree complete?") from error

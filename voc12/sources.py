@@ -1,5 +1,6 @@
 """Where VOC 2012 and SBD come from: trees and archives that lie somewhere, or a download."""
 
+import errno
 import http.client
 import os
 import socket
@@ -115,8 +116,11 @@ def fetch(source, root, mirror=None):
     except (OSError, RuntimeError, ValueError, http.client.HTTPException) as error:
         # A RuntimeError is torchvision's checksum: the partial file stands for nothing, so it goes.
         partial.unlink(missing_ok=True)
-        raise UserError(f"{url}: cannot be fetched ({error or type(error).__name__}): fetch it on another machine and "
-                        f"put it into {path.parent} as {path.name}, or name another host by --mirror") from error
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            raise UserError(f"{path}: cannot be written: {error.strerror}: make room and run this again") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{url}: cannot be fetched ({reason}): fetch it on another machine and put it into "
+                        f"{path.parent} as {path.name}, or name another host by --mirror") from error
     finally:
         socket.setdefaulttimeout(timeout)
     return path

@@ -54,7 +54,7 @@ DAMAGE = {
                              "{voc}/Annotations/2008_000002.xml: cannot be read as an annotation"),
     "annotation with a size that is none": (
         lambda o: write_annotation(o.voc / "Annotations/2008_000002.xml", ["boat"], ("high", "wide")),
-        "{voc}/Annotations/2008_000002.xml: cannot be read as an annotation: invalid literal"),
+        "{voc}/Annotations/2008_000002.xml: cannot be read as an annotation: could not convert"),
     "unknown class": (lambda o: write_annotation(o.voc / "Annotations/2009_000001.xml", ["dog", "unicorn"], (20, 20)),
                       "{voc}/Annotations/2009_000001.xml: class 'unicorn' is none of VOC's 20"),
     "VOC mask missing": (lambda o: (o.voc / "SegmentationClass/2007_000033.png").unlink(),
@@ -240,6 +240,17 @@ def test_a_full_disk_while_masks_are_made(official, prepare, monkeypatch):
     monkeypatch.setattr(voc12.masks, "save_label_png", full)
     done = prepare(official.root, "--sources", official.base)
     refused(done, official.root, "SegmentationClassAug/2", "cannot be written: No space left on device: make room")
+
+
+def test_a_full_disk_while_downloading(official, prepare, monkeypatch):
+    monkeypatch.setattr("voc12.sources.download_url", full)
+    done = prepare(official.root, "--download")
+    refused(done, official.root, official.root / SOURCES["voc"].name, "cannot be written: No space left on device")
+
+
+def test_a_worker_that_is_killed(official, prepare, monkeypatch):
+    monkeypatch.setattr(voc12.masks, "save_label_png", lambda path, labels: os._exit(9))
+    refused(prepare(official.root, "--sources", official.base), official.root, "a worker process was killed")
 
 
 def test_a_full_disk_while_extracting(archives, prepare, monkeypatch):
