@@ -1,4 +1,4 @@
-"""Put the dataset in place: the toy set is made, VOC 2012 fetched and converted, your own images get what is missing."""
+"""Put the dataset in place: the toy set is made, VOC 2012 fetched and converted, your own images completed."""
 
 import argparse
 

@@ -27,7 +27,7 @@ from voc12.palette import save_label_png
 
 def get_parser():
     parser = make_parser(__doc__)
-    parser.add_argument("--list", default="val", help="lists/NAME.txt of the dataset")
+    parser.add_argument("--list", "--split", default="val", help="lists/NAME.txt of the dataset")
     parser.add_argument("--scales", type=rate, nargs="+", default=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75))
     parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--crf", action=argparse.BooleanOptionalAction, default=True)
