@@ -6,6 +6,7 @@ from data.collect import SOURCES, collect
 from data.layout import Layout
 from data.toy import make_toy
 from tool.config import make_parser, natural, parse, positive, run_main
+from voc12.classes import COUNTS
 from voc12.prepare import add_flags as add_voc12_flags
 from voc12.prepare import prepare_voc12
 
@@ -34,7 +35,7 @@ def main():
         make_toy(args.dataset_root, args.train, args.train_aug, args.val, args.size, args.seed)
     elif args.kind == "voc12":
         prepare_voc12(args.dataset_root, args.sources, args.voc_root, args.aug_dir, args.download, args.mirror,
-                      args.skip_difficult, args.num_workers)
+                      args.skip_difficult, args.num_workers, COUNTS if args.check_counts else {})
     else:
         collect(args.dataset_root, args.labels_from, args.overwrite)
     layout = Layout(args.dataset_root)

@@ -38,13 +38,16 @@ def add_flags(parser):
                                          "their own hosts")
     parser.add_argument("--skip_difficult", action=argparse.BooleanOptionalAction, default=False,
                         help="voc12: leave objects marked as difficult out of the image labels")
+    parser.add_argument("--check_counts", action=argparse.BooleanOptionalAction, default=True,
+                        help="voc12: refuse lists of another length than the official ones; --no-check_counts for a "
+                             "part of VOC 2012")
 
 
 def prepare_voc12(root, sources=(), voc_root=None, aug_dir=None, download=False, mirror=None, skip_difficult=False,
                   workers=1, counts=COUNTS):
     """Make the data set in root, or what is missing of it; the arguments are the flags of `add_flags`.
 
-    counts: the length that each list must have. Raises UserError saying what is wrong, where, and how to mend it.
+    counts: the length that each list must have, {} for any. Raises UserError saying what is wrong, where, and how to mend it.
     """
     root, places = Path(root), [Path(place) for place in sources]
     gone = next((place for place in places if not place.exists()), None)
@@ -100,9 +103,9 @@ def _make_trainval(root, places, voc_root, aug_dir, fetching, skip_difficult, wo
 
 
 def _check_count(name, ids, counts, folders):
-    if len(ids) != counts[name]:
+    if len(ids) != counts.get(name, len(ids)):
         raise UserError(f"{name} has {len(ids)} images, not {counts[name]}: these are not complete, or not "
-                        f"the official ones: {', '.join(map(str, folders))}")
+                        f"the official ones: {', '.join(map(str, folders))} (--no-check_counts takes a part of VOC)")
 
 
 def _check_tree(voc):
@@ -201,7 +204,7 @@ def get_parser():
 def main():
     args = get_parser().parse_args()
     prepare_voc12(args.root, args.sources, args.voc_root, args.aug_dir, args.download, args.mirror,
-                  args.skip_difficult, args.num_workers)
+                  args.skip_difficult, args.num_workers, COUNTS if args.check_counts else {})
     print(f"{args.root}: all is in place")
 
 
