@@ -87,8 +87,13 @@ def steps_per_epoch(n_images, batch_size):
 def training_loader(dataset, batch_size, steps, start, rank, world, workers):
     """Loader of this process's batches, workers shared out over the whole run."""
     sampler = StepSampler(len(dataset), batch_size, steps, dataset.seed, start, rank, world)
-    return DataLoader(dataset, batch_sampler=sampler, num_workers=workers, pin_memory=torch.cuda.is_available(),
-                      prefetch_factor=4 if workers else None, worker_init_fn=_leave_the_process_group)
+    return DataLoader(dataset, batch_sampler=sampler, prefetch_factor=4 if workers else None, **_worker_options(workers))
+
+
+def _worker_options(workers):
+    """Forked everywhere: where Python would start workers anew, they could not be handed a dataset's functions."""
+    return {"num_workers": workers, "multiprocessing_context": "fork" if workers else None,
+            "worker_init_fn": _leave_the_process_group, "pin_memory": torch.cuda.is_available()}
 
 
 def _leave_the_process_group(_):
@@ -115,5 +120,4 @@ class ImageSet(Dataset):
 
 def image_loader(layout, ids, workers, more=None):
     """Loader of single whole images, see ImageSet."""
-    return DataLoader(ImageSet(layout, ids, more), batch_size=None, num_workers=workers,
-                      pin_memory=torch.cuda.is_available(), worker_init_fn=_leave_the_process_group)
+    return DataLoader(ImageSet(layout, ids, more), batch_size=None, **_worker_options(workers))
