@@ -13,10 +13,22 @@ def share(items):
     return items[int(os.environ.get("RANK", 0)) :: int(os.environ.get("WORLD_SIZE", 1))]
 
 
+_function = None  # of `parallel_map`, in its processes
+
+
+def _keep(function):
+    global _function
+    _function = function
+
+
+def _call(item):
+    return _function(item)
+
+
 @contextmanager
-def process_pool(workers):
+def process_pool(workers, initializer=None, initargs=()):
     """A pool of forked processes. Open it before any torch computation: forked after, torch's threads hang."""
-    pool = ProcessPoolExecutor(max(1, workers), mp_context=multiprocessing.get_context("fork"))
+    pool = ProcessPoolExecutor(max(1, workers), multiprocessing.get_context("fork"), initializer, initargs)
     pool.submit(int).result()  # the first task forks all the workers
     try:
         yield pool
@@ -25,9 +37,13 @@ def process_pool(workers):
 
 
 def parallel_map(function, items, workers, description):
-    """Yields function(item) for every item, in the order in which they finish, under a progress bar."""
-    with process_pool(workers) as pool:
-        futures = [pool.submit(function, item) for item in items]
+    """Yields function(item) for every item, in the order in which they finish, under a progress bar.
+
+    Each process inherits the function once, so what it holds is neither sent with every item nor read anew: a Layout
+    lists its folder of images once a process.
+    """
+    with process_pool(workers, _keep, (function,)) as pool:
+        futures = [pool.submit(_call, item) for item in items]
         for future in tqdm(as_completed(futures), total=len(futures), desc=description, dynamic_ncols=True):
             yield future.result()
 

@@ -34,6 +34,12 @@ def test_work_is_done_beside_this_process():
     assert len(processes) == 2 and os.getpid() not in processes
 
 
+def test_what_the_function_holds_lives_as_long_as_its_process():
+    """A dataset that each item unpickled anew would list its folder of images anew, too."""
+    seen = []
+    assert list(parallel_map(lambda item: seen.append(item) or len(seen), range(5), 1, "test")) == [1, 2, 3, 4, 5]
+
+
 def test_errors_reach_the_caller():
     with pytest.raises(UserError, match="^13: cannot be squared$"):
         list(parallel_map(square, range(20), 2, "test"))
