@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
 from typing import Callable
 
 import numpy as np
@@ -30,7 +29,7 @@ from net.aesipe import AESIPE
 from net.backbone import build_backbone
 from tool.checkpoint import fold_batch_norm
 from tool.io import load_cam, save_cam
-from tool.parallel import process_pool
+from tool.parallel import parallel_map
 
 CHANNELS = 768  # of the hierarchical feature
 SCALES = (1.0, 0.5, 1.5, 2.0)
@@ -192,20 +191,14 @@ def _irn_loss(shape, device, _):
 def _crf(shape, device, _):
     rng = np.random.default_rng(0)  # pictures with objects: on noise the CRF's lattice would be many times larger
     pictures, masks = zip(*(draw_toy_image(rng, shape.height, shape.width) for _ in range(8)))
-    _refine.pictures, _refine.labels = pictures, [np.minimum(mask, shape.present - 1) for mask in masks]
-    _refine.n_labels = shape.present
+    labels = [np.minimum(mask, shape.present - 1) for mask in masks]
 
-    def spread():
-        with process_pool(torch.get_num_threads()) as pool:
-            return list(pool.map(_refine, range(8)))
+    def refine(number):
+        return number, dense_crf_labels(pictures[number], labels[number], shape.present)
 
-    return Case({"ours": spread, "plain": lambda: [_refine(number) for number in range(8)]},
-                lambda ours, theirs: float(np.mean(np.stack(ours) != np.stack(theirs))), 0)
-
-
-def _refine(number):
-    """In a process of the pool, which inherits the pictures."""
-    return dense_crf_labels(_refine.pictures[number], _refine.labels[number], _refine.n_labels)
+    return Case({"ours": lambda: dict(parallel_map(refine, range(8), torch.get_num_threads(), "crf")),
+                 "plain": lambda: dict(map(refine, range(8)))},
+                lambda ours, theirs: float(np.mean([ours[number] != theirs[number] for number in theirs])), 0)
 
 
 def _loading(shape, device, folder):
@@ -236,7 +229,7 @@ def _cam_file(shape, device, folder):
     keys = np.arange(shape.present)
     cam = F.interpolate(_smooth(1, shape.present, shape.height // 16, shape.width // 16),
                         (shape.height, shape.width), mode="bilinear")[0].numpy()
-    paths = {name: Path(folder / f"{name}.npz") for name in ("ours", "ours, 8 bits", "plain")}
+    paths = {name: folder / f"{name}.npz" for name in ("ours", "ours, 8 bits", "plain")}
 
     def stored(name, save, *bits):
         save(paths[name], keys, cam, *bits)

@@ -16,7 +16,7 @@ from errors import UserError
 
 TRAINING, EVALUATION, NOTE = "Training could not work", "Evaluation would stop or mislead", "Worth a look"
 EXAMPLES = 10
-USED_LISTS = {"train_aug": TRAINING, "train": EVALUATION, "val": EVALUATION}  # by run_pipeline.sh unless told otherwise
+USED_LISTS = {"train_aug", "train", "val"}  # by run_pipeline.sh unless told otherwise
 
 
 class Findings:
@@ -45,7 +45,7 @@ def is_training(list_name):
 def check_lists(layout, findings):
     """Returns {list: its IDs, each once} of the lists that can be read."""
     lists = {}
-    for name in sorted({path.stem for path in (layout.root / "lists").glob("*.txt")} | USED_LISTS.keys()):
+    for name in sorted({path.stem for path in (layout.root / "lists").glob("*.txt")} | USED_LISTS):
         try:
             ids = layout.ids(name)
         except UserError as error:
@@ -128,7 +128,6 @@ def check_files(layout, lists, findings):
     for name, ids in lists.items():
         for image_id in ids:
             lists_of.setdefault(image_id, []).append(name)
-    layout.files()  # one listing, before the threads ask for it
     with ThreadPoolExecutor(8) as pool:
         for image_id, problems in zip(lists_of, pool.map(lambda each: image_problems(layout, each), lists_of)):
             for kind, example, of_mask in problems:
@@ -165,7 +164,7 @@ def summary(layout, lists, labels):
 def check(root):
     """Returns (text, Findings) of a dataset. Raises UserError if it cannot be looked at."""
     layout, findings = Layout(root), Findings()
-    layout.files()
+    layout.files()  # one listing, before threads ask for it; without a folder of images there is nothing to check
     lists = check_lists(layout, findings)
     labels = check_labels(layout, lists, findings)
     check_files(layout, lists, findings)
