@@ -22,6 +22,8 @@ def get_parser():
     parser.add_argument("--sweep", type=rate, nargs="*", default=(), help="more factors, evaluated without CRF")
     parser.add_argument("--crf", action=argparse.BooleanOptionalAction, default=True,
                         help="evaluate the labels after dense CRF too")
+    parser.add_argument("--crf_maps", nargs="+", choices=tuple(CAM_FOLDERS),
+                        help="of --maps, those that dense CRF, the slow part, is run on; all when not given")
     return parser
 
 
@@ -40,9 +42,11 @@ def evaluate_image(layout, folder, weights, sweep, crf, image_id):
     return matrices
 
 
-def evaluate_map(layout, folder, ids, args):
+def evaluate_map(layout, name, ids, args):
     """Scores of one kind of map: a list of {background_weight, crf, miou, accuracy, iou}."""
-    evaluate = partial(evaluate_image, layout, folder, args.background_weight, args.sweep, args.crf)
+    folder = args.run / CAM_FOLDERS[name]
+    crf = args.crf and name in (args.crf_maps or args.maps)
+    evaluate = partial(evaluate_image, layout, folder, args.background_weight, args.sweep, crf)
     totals = {}
     for matrices in parallel_map(evaluate, ids, args.num_workers, f"eval_cam {folder.name}"):
         for key, matrix in matrices.items():
@@ -61,7 +65,7 @@ def main():
     save_settings(args.run, "eval_cam", used_settings(args))
     results = {}
     for name in args.maps:
-        results[name] = evaluate_map(layout, args.run / CAM_FOLDERS[name], ids, args)
+        results[name] = evaluate_map(layout, name, ids, args)
         for row in results[name]:
             print(f"{name:10s} background x{row['background_weight']:<5g} {'+CRF' if row['crf'] else '    '} "
                   f"mIoU {100 * row['miou']:.2f}")

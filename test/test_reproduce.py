@@ -1,0 +1,104 @@
+"""reproduce.py as a user runs it, on a toy set, and the calls that it plans."""
+
+import csv
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+from test_pipeline import SMALL, error_lines, run
+
+from data.toy import make_toy
+from paper.plan import make_jobs
+from paper.tables import NETWORKS, TABLES
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Table 2 with one network, from a clean folder."""
+    root = tmp_path_factory.mktemp("reproduce")
+    command = [sys.executable, "reproduce.py", "--table", "2", "--dataset", "configs/demo.yaml", "--networks", "full",
+               *SMALL, f"common.dataset_root={root / 'toy'}", f"common.run_root={root / 'runs'}"]
+    done = run(*command)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return SimpleNamespace(command=command, output=done.stdout, root=root, folder=root / "runs" / "demo")
+
+
+def test_the_table_holds_what_was_evaluated(made):
+    results = json.loads((made.folder / "full_seed0" / "eval" / "cam.json").read_text())["maps"]["ae_is_cam"]
+    miou = {(row["background_weight"], row["crf"]): 100 * row["miou"] for row in results}
+    text = (made.folder / "table2.md").read_text()
+    assert text.strip() in made.output
+    lines = {line.split(" | ")[0].strip("| "): [cell.strip("| ") for cell in line.split(" | ")]
+             for line in text.splitlines() if line.startswith("| ")}
+    for title, weight in (("+ norm", 1.0), ("+ bg (x 0.8)", 0.8)):
+        assert lines[title][2] == f"{miou[weight, False]:.1f}" and lines[title][5] == f"{miou[weight, True]:.1f}"
+    assert lines["baseline (SIPE)"][1:] == ["58.6", "", "", "64.7", "", ""]  # not run: the paper's figures alone
+    with open(made.folder / "table2.csv") as file:
+        rows = [row for row in csv.DictReader(file) if row["row"] == "+ norm" and row["column"] == "plain"]
+    assert float(rows[0]["mean"]) == pytest.approx(miou[1.0, False], abs=1e-3)
+    assert "+ bg" in (made.folder / "table2.tex").read_text()
+
+
+def test_again_runs_nothing(made):
+    log = (made.folder / "full_seed0" / "log.jsonl").read_bytes()
+    again = run(*made.command)
+    assert again.returncode == 0 and "run_pipeline.sh" not in again.stdout
+    assert (made.folder / "full_seed0" / "log.jsonl").read_bytes() == log
+    assert "+ norm" in again.stdout
+
+
+def test_the_mean_can_be_taken_over_some_classes(made):
+    again = run(*made.command, "--classes", "background")
+    assert again.returncode == 0 and "over background;" in again.stdout
+    wrong = run(*made.command, "--classes", "background", "unicorn")
+    assert wrong.returncode == 2 and len(error_lines(wrong.stderr)) == 1 and "unicorn" in wrong.stderr
+
+
+def test_dry_run_lists_what_is_missing_and_runs_nothing(made):
+    before = sorted(made.root.rglob("*"))
+    done = run(*made.command, "--table", "2", "--networks", "full", "baseline", "--dry_run")
+    assert done.returncode == 0, done.stderr
+    assert "# full_seed0: finished" in done.stdout and "# baseline_seed0: " in done.stdout
+    assert "for train_aesipe, make_cam, eval_cam" in done.stdout and "together about" in done.stdout
+    assert sorted(made.root.rglob("*")) == before
+
+
+def test_a_run_of_other_settings_is_refused(made):
+    done = run(*made.command, "train_aesipe.lr=0.5")
+    assert done.returncode == 2 and len(error_lines(done.stderr)) == 1 and "lr: 0.01 there, 0.5 now" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--table", "4"], ["--dataset", "none.yaml"], ["nonsense"],
+                                       ["train_aesipe.no_such=1"], ["--seeds", "0"]])
+def test_bad_input_is_one_line(arguments):
+    done = run(sys.executable, "reproduce.py", *arguments)
+    assert done.returncode == 2 and len(error_lines(done.stderr)) == 1 and "Traceback" not in done.stderr
+
+
+def jobs_of(numbers, root, seeds=1):
+    return make_jobs([TABLES[number] for number in numbers], "configs/demo.yaml",
+                     [f"common.dataset_root={root / 'toy'}", f"common.run_root={root}"], seeds)[0]
+
+
+def test_networks_are_shared_by_rows_and_tables(tmp_path):
+    jobs = jobs_of((1, 2, 3), tmp_path, seeds=2)
+    assert len(jobs) == 2 * len(NETWORKS) and len({job.name for job in jobs}) == len(jobs)
+    full = next(job for job in jobs if job.name == "full_seed1")
+    assert full.segmentation and full.weights == (0.8, 1.0)
+    args = full.arguments("train_aesipe")
+    assert args.seed == 1 and args.normalization == "minmax" and args.ae and args.run == tmp_path / "demo" / "full_seed1"
+    assert full.arguments("make_cam").list == "train_aug"  # the later stages need them all
+    alone = next(job for job in jobs if job.name == "ae_seed0")
+    assert not alone.segmentation and alone.arguments("make_cam").list == "train"
+
+
+def test_a_test_list_without_masks_ends_in_an_archive_for_the_server(tmp_path):
+    make_toy(tmp_path / "toy", train=1, train_aug=2, val=1, size=64, seed=0)
+    job = jobs_of((1,), tmp_path)[0]
+    assert len(list(job.commands())) == 1
+    names = (tmp_path / "toy" / "lists" / "val.txt").read_text().split()
+    (tmp_path / "toy" / "lists" / "test.txt").write_text(names[0] + "\n")
+    assert not any("submission" in part for part in list(job.commands())[1])  # there is a mask to evaluate
+    next((tmp_path / "toy").glob(f"SegmentationClass*/{names[0]}.png")).unlink()
+    assert f"deeplab_test.submission={job.archive}" in list(job.commands())[1]
