@@ -8,14 +8,13 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
 
 from data.layout import Layout, read_label_png
 from deeplab.test import load_trained, multi_scale_probabilities
-from module.labels import weighted_argmax
 from tool.config import make_parser, parse, positive, rate, run_main, used_settings
 from tool.io import CAM_FOLDERS, atomic, load_cam, load_json, save_settings
+from viz.panels import colour_labels, colour_scores
 from voc12.palette import voc_palette
 
 MAP_NAMES = {"cam": "CAM", "is_cam": "IS-CAM", "ae_is_cam": "AE-IS-CAM"}
@@ -75,26 +74,6 @@ def class_table(rows):
             cells = ["" if value is None else f"{100 * value:.1f}" for value in values]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def colour_scores(image, keys, cam, palette, background_weight):
-    """Foreground scores over the greyed image, each class in its colour, and the outline of their labels in white.
-
-    image: uint8 [H,W,3]. keys: [k]. cam: [k,H,W] in [0,1]. Returns uint8 [H,W,3].
-    """
-    grey = image.mean(axis=2, keepdims=True)
-    weight = np.clip(cam[1:], 0, 1)[..., None]
-    total = np.maximum(weight.sum(axis=0), 1)  # overlapping classes share a pixel
-    colour = (weight * palette[keys[1:], None, None]).sum(axis=0) / total
-    picture = (grey * (1 - (weight.sum(axis=0) / total)) + colour).astype(np.uint8)
-    labels = weighted_argmax(cam, background_weight)
-    outline = (labels[1:, 1:] != labels[:-1, 1:]) | (labels[1:, 1:] != labels[1:, :-1])
-    picture[1:, 1:][outline] = 255
-    return picture
-
-
-def colour_labels(labels, palette):
-    return None if labels is None else palette[labels]
 
 
 def panels(layout, run, image_id, model, args):

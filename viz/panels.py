@@ -1,0 +1,27 @@
+"""Pictures of maps and labels in colours: arrays in, arrays out."""
+
+import numpy as np
+
+from module.labels import weighted_argmax
+
+
+def colour_scores(image, keys, cam, palette, background_weight):
+    """Foreground scores over the greyed image, each class in its colour, and the outline of their labels in white.
+
+    image: uint8 [H,W,3]. keys: [k], classes with background 0 first. cam: [k,H,W] in [0,1]. palette: uint8 [256,3].
+    background_weight: factor on the background's score for the labels. Returns uint8 [H,W,3].
+    """
+    grey = image.mean(axis=2, keepdims=True)
+    weight = np.clip(cam[1:], 0, 1)[..., None]
+    total = np.maximum(weight.sum(axis=0), 1)  # overlapping classes share a pixel
+    colour = (weight * palette[keys[1:], None, None]).sum(axis=0) / total
+    picture = (grey * (1 - (weight.sum(axis=0) / total)) + colour).astype(np.uint8)
+    labels = weighted_argmax(cam, background_weight)
+    outline = (labels[1:, 1:] != labels[:-1, 1:]) | (labels[1:, 1:] != labels[1:, :-1])
+    picture[1:, 1:][outline] = 255
+    return picture
+
+
+def colour_labels(labels, palette):
+    """labels: integers [H,W] in 0-255, or None. Returns uint8 [H,W,3], or None for None."""
+    return None if labels is None else palette[labels]
