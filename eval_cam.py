@@ -8,6 +8,7 @@ from module.crf import dense_crf_labels
 from module.labels import weighted_argmax
 from tool.config import make_parser, parse, rate, run_main, used_settings
 from tool.io import CAM_FOLDERS, load_cam, save_json, save_settings
+from tool.logging import StageUsage
 from tool.metric import label_confusion_matrix, scores
 from tool.parallel import parallel_map
 
@@ -57,6 +58,7 @@ def evaluate_map(layout, name, ids, args):
 
 def main():
     args = parse(get_parser(), "eval_cam")
+    usage = StageUsage(args.run, "eval_cam")
     layout = Layout(args.dataset_root)
     ids = layout.ids(args.list)
     if not any(map(layout.has_mask, ids)):
@@ -70,6 +72,7 @@ def main():
             print(f"{name:10s} background x{row['background_weight']:<5g} {'+CRF' if row['crf'] else '    '} "
                   f"mIoU {100 * row['miou']:.2f}")
     save_json(args.run / "eval" / "cam.json", {"list": args.list, "maps": results})
+    usage.finish(len(ids), len(ids))
 
 
 if __name__ == "__main__":

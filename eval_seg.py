@@ -5,6 +5,7 @@ from functools import partial
 from data.layout import Layout, read_label_png
 from tool.config import make_parser, parse, run_main, used_settings
 from tool.io import save_json, save_settings
+from tool.logging import StageUsage
 from tool.metric import label_confusion_matrix, scores
 from tool.parallel import parallel_map
 
@@ -29,6 +30,7 @@ def evaluate_folder(layout, folder, ids, workers, description):
 
 def main():
     args = parse(get_parser(), "eval_seg")
+    usage = StageUsage(args.run, "eval_seg")
     layout = Layout(args.dataset_root)
     ids = layout.ids(args.list)
     if not any(map(layout.has_mask, ids)):
@@ -38,6 +40,7 @@ def main():
     result = evaluate_folder(layout, args.run / args.folder, ids, args.num_workers, "eval_seg")
     print(f"{args.folder} on {args.list}: mIoU {100 * result['miou']:.2f}")
     save_json(args.run / "eval" / "seg.json", {"list": args.list, "folder": args.folder, **result})
+    usage.finish(len(ids), len(ids))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from tool.checkpoint import load_model, trained_settings
 from tool.config import add_precision_flag, make_parser, parse, rate, run_main, settings, used_settings
 from tool.dist import close_dist, init_dist, set_precision
 from tool.io import CAM_FOLDERS, claim_folder, save_cam, save_settings
+from tool.logging import StageUsage
 from tool.parallel import background
 from train_aesipe import add_method_flags
 
@@ -71,9 +72,10 @@ def load_trained(run, n_classes, device, overrides):
 
 def main():
     args = parse(get_parser(), "make_cam")
+    usage = StageUsage(args.run, "make_cam")
     dist = init_dist()
     layout = Layout(args.dataset_root)
-    ids = layout.labelled_ids(args.list)[dist.rank :: dist.world]
+    ids = layout.labelled_ids(args.list)
     model = load_trained(args.run, layout.n_classes, dist.device, {key: getattr(args, key) for key in METHOD})
     folders = {name: args.run / CAM_FOLDERS[name] for name in args.maps}
     if dist.main:
@@ -82,7 +84,8 @@ def main():
         for folder in folders.values():
             claim_folder(folder, record, source=args.run / "ckpt" / "aesipe.pt")
     dist.barrier()
-    todo = [i for i in ids if not all((folder / f"{i}.npz").exists() for folder in folders.values())]
+    todo = [i for i in ids[dist.rank :: dist.world]
+            if not all((folder / f"{i}.npz").exists() for folder in folders.values())]
     dtype = set_precision(args.precision, dist.device)
     with background() as submit:
         for image_id, image in tqdm(image_loader(layout, todo, args.num_workers), desc="make_cam", unit="image",
@@ -91,7 +94,7 @@ def main():
             keys, maps = multi_scale_maps(model, image, labels, args.scales, args.maps, dtype)
             for name, folder in folders.items():
                 submit(save_cam, folder / f"{image_id}.npz", keys.cpu(), maps[name].cpu(), args.cam_bits)
-    dist.barrier()
+    usage.finish(dist.total(len(todo)), len(ids))
     close_dist()
 
 

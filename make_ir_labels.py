@@ -7,6 +7,7 @@ from module.crf import dense_crf_labels
 from module.labels import ir_labels, weighted_argmax
 from tool.config import make_parser, parse, rate, run_main, settings, used_settings
 from tool.io import claim_folder, load_cam, save_settings
+from tool.logging import StageUsage
 from tool.parallel import parallel_map, share
 from voc12.palette import save_label_png
 
@@ -29,15 +30,19 @@ def label_image(layout, cam_folder, folder, background_weight, image_id):
 
 def main():
     args = parse(get_parser(), "make_ir_labels")
+    usage = StageUsage(args.run, "make_ir_labels")
     layout = Layout(args.dataset_root)
     folder = args.run / "ir_label"
     record = settings(args, leave_out=("list",))
     save_settings(args.run, "make_ir_labels", used_settings(args))
     claim_folder(folder, record, source=args.run / "cam")
-    todo = [i for i in share(layout.ids(args.list)) if not (folder / f"{i}.png").exists()]
+    ids = layout.ids(args.list)
+    missing = {i for i in ids if not (folder / f"{i}.png").exists()}
+    todo = [i for i in share(ids) if i in missing]
     work = partial(label_image, layout, args.run / "cam", folder, args.background_weight)
     for _ in parallel_map(work, todo, args.num_workers, "make_ir_labels"):
         pass
+    usage.finish(len(missing), len(ids))
 
 
 if __name__ == "__main__":

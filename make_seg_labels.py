@@ -17,6 +17,7 @@ from tool.checkpoint import load_model, trained_settings
 from tool.config import add_precision_flag, make_parser, parse, positive, rate, run_main, settings, used_settings
 from tool.dist import close_dist, init_dist, set_precision
 from tool.io import claim_folder, load_cam, save_settings
+from tool.logging import StageUsage
 from tool.parallel import background
 from voc12.palette import save_label_png
 
@@ -56,6 +57,7 @@ def pseudo_label(keys, cam, boundary, args):
 
 def main():
     args = parse(get_parser(), "make_seg_labels")
+    usage = StageUsage(args.run, "make_seg_labels")
     dist = init_dist()
     layout = Layout(args.dataset_root)
     path, folder = args.run / "ckpt" / "irn.pt", args.run / "seg_label"
@@ -66,7 +68,8 @@ def main():
         save_settings(args.run, "make_seg_labels", used_settings(args))
         claim_folder(folder, record, source=path)
     dist.barrier()
-    todo = [i for i in layout.ids(args.list)[dist.rank :: dist.world] if not (folder / f"{i}.png").exists()]
+    ids = layout.ids(args.list)
+    todo = [i for i in ids[dist.rank :: dist.world] if not (folder / f"{i}.png").exists()]
     dtype = set_precision(args.precision, dist.device)
     images = image_loader(layout, todo, args.num_workers, more=lambda i: load_cam(args.run / "cam" / f"{i}.npz"))
     with background() as submit:
@@ -75,7 +78,7 @@ def main():
             boundary = mean_boundary(irn, image.to(dist.device), dtype)
             labels = pseudo_label(keys.numpy(), cam.to(dist.device), boundary, args)
             submit(save_label_png, folder / f"{image_id}.png", labels)
-    dist.barrier()
+    usage.finish(dist.total(len(todo)), len(ids))
     close_dist()
 
 

@@ -14,6 +14,7 @@ from data.layout import Layout, read_label_png
 from deeplab.test import load_trained, multi_scale_probabilities
 from tool.config import make_parser, parse, positive, rate, run_main, used_settings
 from tool.io import CAM_FOLDERS, atomic, load_cam, load_json, save_settings
+from tool.logging import StageUsage
 from viz.panels import colour_labels, colour_scores
 from voc12.palette import voc_palette
 
@@ -127,6 +128,7 @@ def draw_panels(layout, run, ids, args, path):
 
 def main():
     args = parse(get_parser(), "report")
+    usage = StageUsage(args.run, "report")
     layout = Layout(args.dataset_root)
     save_settings(args.run, "report", used_settings(args))
     folder = args.run / "report"
@@ -142,6 +144,7 @@ def main():
     shown = ids[:: max(1, len(ids) // args.images)][: args.images]
     draw_panels(layout, args.run, shown, args, folder / "panels.png")
     print(f"{folder / 'report.md'}, {folder / 'panels.png'}")
+    usage.finish(len(shown), len(shown))
 
 
 if __name__ == "__main__":

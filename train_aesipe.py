@@ -8,9 +8,12 @@ from data.loader import TrainingSet, steps_per_epoch, training_loader
 from data.transforms import CropTransform
 from module.affinity import AE_SEQUENCE
 from net.aesipe import build
-from tool.config import (add_network_flags, add_training_flags, make_parser, parse, positive, rate, run_main, settings)
-from tool.dist import close_dist
+from tool.config import (add_network_flags, add_training_flags, make_parser, natural, parse, positive, rate, run_main,
+                         settings)
+from tool.dist import close_dist, set_precision
 from tool.engine import fit, start_training
+from tool.logging import StageUsage
+from viz.watch import watch_maps
 
 CLIP = 1.0  # bound on the gradient norm
 
@@ -24,6 +27,10 @@ def get_parser():
     parser.add_argument("--train_list", default="train_aug", help="lists/NAME.txt of the dataset")
     parser.add_argument("--long_side", type=positive, nargs=2, default=(320, 640), metavar=("LOW", "HIGH"),
                         help="range of the image's longer side in training, pixels")
+    parser.add_argument("--val_list", default="train", help="list with masks on which training is watched")
+    parser.add_argument("--val_every", type=natural, default=500,
+                        help="steps between measurements of the maps' mIoU, the last step included; 0: never")
+    parser.add_argument("--val_images", type=positive, default=100, help="how many, spread over val_list")
     return parser
 
 
@@ -47,6 +54,7 @@ def step_losses(criterion, network, batch):
 
 def main():
     args = parse(get_parser(), "train_aesipe")
+    usage = StageUsage(args.run, "train_aesipe")
     layout = Layout(args.dataset_root)
     record, path = settings(args), args.run / "ckpt" / "aesipe.pt"
     dist = start_training(args, "train_aesipe", path, record)
@@ -58,8 +66,10 @@ def main():
     steps = args.max_epochs * steps_per_epoch(len(images), args.batch_size)
     loader = partial(training_loader, images, args.batch_size, steps, rank=dist.rank, world=dist.world,
                      workers=args.num_workers)
-    fit(model, partial(step_losses, criterion), model.parameter_groups(args.lr, args.lr_new), loader, steps, args,
-        dist, path, record, clip=CLIP)
+    watch = watch_maps(layout, args, set_precision(args.precision, dist.device), dist)
+    done = fit(model, partial(step_losses, criterion), model.parameter_groups(args.lr, args.lr_new), loader, steps,
+               args, dist, path, record, clip=CLIP, watch=watch, watch_every=args.val_every)
+    usage.finish(done, steps)
     close_dist()
 
 

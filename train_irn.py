@@ -16,6 +16,7 @@ from tool.config import (add_network_flags, add_training_flags, make_parser, par
 from tool.dist import close_dist, set_precision
 from tool.engine import fit, start_training
 from tool.io import source_record
+from tool.logging import StageUsage
 
 STRIDE = 4  # of IRN's maps
 
@@ -56,6 +57,7 @@ def measure_mean_displacement(images, dtype, dist, network):
 
 def main():
     args = parse(get_parser(), "train_irn")
+    usage = StageUsage(args.run, "train_irn")
     layout = Layout(args.dataset_root)
     if args.crop_size // STRIDE < 2 * args.radius - 1:
         raise UserError(f"crop_size {args.crop_size} is too small for pairs within radius {args.radius} at stride "
@@ -73,8 +75,9 @@ def main():
                      workers=args.num_workers)
     whole = image_loader(layout, ids[dist.rank :: dist.world], args.num_workers)
     dtype = set_precision(args.precision, dist.device)
-    fit(model, partial(step_losses, args.radius), model.parameter_groups(args.lr), loader, steps, args, dist, path,
-        record, after=partial(measure_mean_displacement, whole, dtype, dist))
+    done = fit(model, partial(step_losses, args.radius), model.parameter_groups(args.lr), loader, steps, args, dist,
+               path, record, after=partial(measure_mean_displacement, whole, dtype, dist))
+    usage.finish(done, steps)
     close_dist()
 
 

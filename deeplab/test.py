@@ -21,6 +21,7 @@ from tool.checkpoint import load_model, trained_settings
 from tool.config import add_precision_flag, make_parser, parse, rate, run_main, settings, used_settings
 from tool.dist import close_dist, init_dist, set_precision
 from tool.io import claim_folder, save_json, save_settings
+from tool.logging import StageUsage
 from tool.parallel import background, drain, process_pool
 from voc12.palette import save_label_png
 
@@ -100,6 +101,7 @@ def evaluate(layout, ids, folders, args):
 
 def main():
     args = parse(get_parser(), "deeplab_test")
+    usage = StageUsage(args.run, "deeplab_test")
     layout = Layout(args.dataset_root)
     ids = layout.ids(args.list)
     if args.submission:
@@ -116,13 +118,14 @@ def main():
         model = load_trained(args.run, layout.n_classes, dist.device)
         todo = [i for i in ids[dist.rank :: dist.world] if not all((f / f"{i}.png").exists() for f in folders)]
         segment(model, layout, todo, folders, args, dist, pool)
-        dist.barrier()
+        done = dist.total(len(todo))
     close_dist()
     if dist.main:
         evaluate(layout, ids, folders, args)
         if args.submission:
             n_files = write_submission(args.submission, folders[-1], layout, ids, args.competition)
             print(f"{args.submission}: {n_files} label images of {args.competition}, checked")
+    usage.finish(done, len(ids))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from tool.config import (add_network_flags, add_training_flags, make_parser, par
 from tool.dist import close_dist
 from tool.engine import fit, start_training
 from tool.io import source_record
+from tool.logging import StageUsage
 
 
 def get_parser():
@@ -37,6 +38,7 @@ def step_losses(criterion, network, batch):
 
 def main():
     args = parse(get_parser(), "deeplab_train")
+    usage = StageUsage(args.run, "deeplab_train")
     layout = Layout(args.dataset_root)
     truth = args.labels == "truth"
     record = {**settings(args), "source": None if truth else source_record(args.run / args.labels)}
@@ -53,8 +55,9 @@ def main():
                          target=target)
     loader = partial(training_loader, images, args.batch_size, args.max_iters, rank=dist.rank, world=dist.world,
                      workers=args.num_workers)
-    fit(model, partial(step_losses, criterion), model.parameter_groups(args.lr), loader, args.max_iters, args, dist,
-        path, record)
+    done = fit(model, partial(step_losses, criterion), model.parameter_groups(args.lr), loader, args.max_iters, args,
+               dist, path, record)
+    usage.finish(done, args.max_iters)
     close_dist()
 
 

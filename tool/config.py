@@ -136,7 +136,7 @@ def used_settings(args):
 def settings(args, leave_out=()):
     """The settings that decide what a stage computes, as plain values: not where it runs or how it is watched."""
     bookkeeping = {"run_root", "session_name", "dataset_root", "num_workers", "save_every", "resume", "deterministic",
-                   "compile", *leave_out}
+                   "compile", "val_list", "val_every", "val_images", *leave_out}
     return {key: value for key, value in used_settings(args).items() if key not in bookkeeping}
 
 

@@ -2,7 +2,7 @@
 
 import math
 import signal
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -53,15 +53,18 @@ def refuse_other_settings(path, known, record):
                         "--no-resume to train it anew")
 
 
-def fit(model, losses, groups, make_loader, steps, args, dist, path, record, clip=math.inf, after=None):
+def fit(model, losses, groups, make_loader, steps, args, dist, path, record, clip=math.inf, after=None,
+        watch=None, watch_every=1):
     """Train a network and write the result to path.
 
     losses: function (network, batch) -> dict of scalars with `loss`. groups: of the optimiser.
     make_loader: function from the first step to an iterable of batches. steps: of the whole training.
     args: settings of `tool.config.add_training_flags`. record: settings that must agree for going on.
     clip: bound on the gradient norm. after: function called with the network once it is trained.
+    watch: function (step, network in eval mode, StepLog) called in every process after each `watch_every` steps and
+    the last; training goes on as if it had not been called.
     The schedule is lr * (1 - step / steps)^0.9. The full state is saved every `save_every` steps and when the process
-    is told to stop (SIGINT, SIGTERM); a later call goes on from it.
+    is told to stop (SIGINT, SIGTERM); a later call goes on from it. Returns how many steps this call did.
     """
     model = _synchronised(model, args, dist).to(dist.device, memory_format=torch.channels_last)
     model.train()
@@ -94,11 +97,15 @@ def fit(model, losses, groups, make_loader, steps, args, dist, path, record, cli
                            | {"step": step, "settings": record})
             if stop:
                 raise KeyboardInterrupt
+            if watch is not None and (step % watch_every == 0 or step == steps):
+                with log.paused(), _set_aside(model, args.compile):
+                    watch(step, model, log)
     if after is not None:
         after(model.eval())
     if dist.main:
         save_result(path, model, record)
         state_path.unlink(missing_ok=True)
+    return steps - start
 
 
 def train_step(network, losses, batch, optimizer, scaler, dtype=None, clip=math.inf):
@@ -136,6 +143,20 @@ def _restore(state, path, record, dist):
     for key, part in state.items():
         part.load_state_dict(saved[key])
     return saved["step"]
+
+
+@contextmanager
+def _set_aside(model, compiled):
+    """The model in eval mode, for images of any size; then as it was. Random draws need no care: each step is seeded.
+
+    The encoder runs uncompiled: other sizes would have it compiled anew, and training might go on with that.
+    """
+    benchmark, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
+    model.eval()
+    with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+        yield
+    model.train()
+    torch.backends.cudnn.benchmark = benchmark
 
 
 @contextmanager

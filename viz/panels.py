@@ -1,5 +1,6 @@
 """Pictures of maps and labels in colours: arrays in, arrays out."""
 
+import cv2
 import numpy as np
 
 from module.labels import weighted_argmax
@@ -25,3 +26,12 @@ def colour_scores(image, keys, cam, palette, background_weight):
 def colour_labels(labels, palette):
     """labels: integers [H,W] in 0-255, or None. Returns uint8 [H,W,3], or None for None."""
     return None if labels is None else palette[labels]
+
+
+def side_by_side(pictures, width, gap=4):
+    """Pictures of one size, uint8 [H,W,3], in a row with white gaps between them, shrunk to at most `width` pixels."""
+    white = np.full((len(pictures[0]), gap, 3), 255, np.uint8)
+    row = np.hstack([part for picture in pictures for part in (white, picture)][1:])
+    factor = width / row.shape[1]
+    return row if factor >= 1 else cv2.resize(row, (width, max(1, round(len(row) * factor))),
+                                              interpolation=cv2.INTER_AREA)

@@ -1,0 +1,107 @@
+"""Watching AE-SIPE while it trains: mIoU of its maps on a few images with masks, and pictures of some of them."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torchvision.transforms.v2.functional as V
+from torchvision.transforms import InterpolationMode
+
+from module.labels import weighted_argmax
+from tool.metric import label_confusion_matrix, scores
+from viz.panels import colour_labels, colour_scores, side_by_side
+from voc12.palette import voc_palette
+
+MAPS = ("cam", "is_cam", "ae_is_cam")  # of AESIPE.forward, in the method's order
+EPS = 1e-5
+N_PANELS = 4
+PANEL_WIDTH = 1280  # pixels of the pictures side by side
+BACKGROUND_WEIGHT = 1.0  # the maps as they are: the weight that suits them best depends on how far training is
+
+
+def watch_maps(layout, args, dtype, dist):
+    """The MapWatch that train_aesipe.py's settings ask for; None, and a line that says so, where there are no masks.
+
+    layout: `data.layout.Layout`. args: val_list, val_every, val_images and long_side. dtype, dist: see MapWatch.
+    """
+    if args.val_every == 0:
+        return None
+    exists = (layout.root / "lists" / f"{args.val_list}.txt").exists()
+    ids = layout.ids(args.val_list) if exists else []
+    ids = [image_id for image_id in ids if layout.has_mask(image_id) and layout.is_labelled(image_id)]
+    if ids:
+        return MapWatch(layout, spread(ids, args.val_images), max(args.long_side), dtype, dist)
+    if dist.main:
+        print(f"train_aesipe: {layout.root} has no {'masks of' if exists else 'list'} {args.val_list}, "
+              "trained without validation")
+    return None
+
+
+def spread(items, count):
+    """At most `count` of the items, evenly over them."""
+    count = min(count, len(items))
+    return [items[index * len(items) // count] for index in range(count)]
+
+
+class MapWatch:
+    """mIoU of CAM, IS-CAM and AE-IS-CAM at a single scale, without CRF; `watch` of `tool.engine.fit`.
+
+    layout: `data.layout.Layout`. ids: images with masks and labels. long_side: larger images are shrunk to it, so that
+    none costs more than training does. dtype: of the encoder, None: float32. dist: each process takes its own images.
+    Raises UserError for a mask that does not fit its image or the classes: at once, not after hundreds of steps.
+    """
+
+    def __init__(self, layout, ids, long_side, dtype, dist):
+        self.layout, self.long_side, self.dtype, self.dist = layout, long_side, dtype, dist
+        self.ids = ids[dist.rank :: dist.world]
+        self.shown = spread(self.ids, N_PANELS) if dist.main else []
+        for image_id in self.ids:
+            label_confusion_matrix(layout.mask(image_id), np.zeros(layout.size(image_id), np.uint8), layout.n_classes,
+                                   image_id)
+
+    def __call__(self, step, model, log):
+        n_classes = self.layout.n_classes
+        matrices = np.zeros((len(MAPS), n_classes, n_classes + 1), np.int64)
+        for image_id in self.ids:
+            image, truth = self.read(image_id)
+            labels = self.layout.labels(image_id).to(self.dist.device)
+            keys, maps = image_maps(model, image.to(self.dist.device), labels, self.dtype)
+            for matrix, cam in zip(matrices, maps):
+                found = keys[weighted_argmax(cam, BACKGROUND_WEIGHT)]
+                matrix += label_confusion_matrix(truth, found, n_classes, image_id)
+            if image_id in self.shown:
+                log.picture(f"panels/{image_id}", panel(image.permute(1, 2, 0).numpy(), keys, maps, truth), step)
+        total = self.dist.sum(torch.from_numpy(matrices).to(self.dist.device)).cpu().numpy()
+        log.validation(step, {name: scores(matrix, self.layout.class_names)["miou"]
+                              for name, matrix in zip(MAPS, total)})
+
+    def read(self, image_id):
+        """(image uint8 [3,h,w], truth uint8 [h,w]) at the size at which the image is watched."""
+        size = self.layout.size(image_id)
+        factor = min(1, self.long_side / max(size))
+        size = [max(1, round(side * factor)) for side in size]
+        image = V.resize(self.layout.image(image_id, at_least=size), size, antialias=True)
+        truth = torch.from_numpy(self.layout.mask(image_id))[None]
+        return image, V.resize(truth, size, interpolation=InterpolationMode.NEAREST_EXACT)[0].numpy()
+
+
+@torch.inference_mode()
+def image_maps(model, image, labels, dtype=None):
+    """One pass over one image.
+
+    model: AESIPE in eval mode. image: uint8 [3,H,W] on the model's device. labels: float [K-1] in {0,1}.
+    dtype: of the encoder, None: float32.
+    Returns (keys int64 [k], the background and the image's classes; [float32 [k,H,W] in [0,1] for each of MAPS]).
+    """
+    keys = torch.cat([labels.new_ones(1), labels]).nonzero()[:, 0]
+    with torch.autocast(image.device.type, dtype, enabled=dtype is not None):
+        output = model((image[None].float() / 255).contiguous(memory_format=torch.channels_last), labels[None])
+    maps = [F.interpolate(output[name][:, keys], image.shape[1:], mode="bilinear", align_corners=True)[0]
+            for name in MAPS]
+    return keys.cpu().numpy(), [(cam / (cam.amax(dim=(1, 2), keepdim=True) + EPS)).cpu().numpy() for cam in maps]
+
+
+def panel(image, keys, maps, truth):
+    """image | CAM | IS-CAM | AE-IS-CAM | truth, uint8 [h,w,3]. image: uint8 [H,W,3]. keys, maps: of `image_maps`."""
+    palette = voc_palette()
+    pictures = [colour_scores(image, keys, cam, palette, BACKGROUND_WEIGHT) for cam in maps]
+    return side_by_side([image, *pictures, colour_labels(truth, palette)], PANEL_WIDTH)
