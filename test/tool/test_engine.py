@@ -45,12 +45,13 @@ def settings_of(run, **changes):
 
 
 def train(run, losses=squares, record=None, steps=STEPS, after=None, loader=batches, clip=math.inf, dropout=0.5,
-          **changes):
+          watch=None, watch_every=1, **changes):
     model = tiny_network(dropout)
     groups = [{"params": model[0].parameters(), "lr": 0.05},
               {"params": [*model[1].parameters(), *model[4].parameters()], "lr": 0.2}]
-    fit(model, losses, groups, loader, steps, settings_of(run, **changes), ALONE, run / "ckpt" / "tiny.pt",
-        record or {"lr": 0.05}, clip=clip, after=after)
+    model.steps_done = fit(model, losses, groups, loader, steps, settings_of(run, **changes), ALONE,
+                           run / "ckpt" / "tiny.pt", record or {"lr": 0.05}, clip=clip, after=after, watch=watch,
+                           watch_every=watch_every)
     return model
 
 
@@ -206,6 +207,42 @@ def test_after_sees_the_trained_network_in_eval_mode_and_its_changes_are_saved(t
 
     train(tmp_path, after=after)
     assert weights(tmp_path)["4.bias"].item() == 5
+
+
+def disturbing(seen):
+    """A watch that draws random numbers and runs the network, which in training mode would move batch norm."""
+    def watch(step, network, log):
+        seen.append(step)
+        assert not any(part.training for part in network.modules())
+        torch.manual_seed(step)
+        with torch.inference_mode():
+            network(torch.rand(3, 3, 11, 7) * 9)
+        log.validation(step, {"cam": step / 100})
+    return watch
+
+
+@pytest.mark.parametrize("last", [None, 5, 8])
+def test_training_that_is_watched_ends_as_if_it_were_not(tmp_path, last):
+    """Bitwise, whether it is stopped or not."""
+    train(tmp_path / "alone")
+    seen = []
+    watch = disturbing(seen)
+    if last is not None:
+        with pytest.raises(Stopped):
+            train(tmp_path / "watched", counted([], at=f"a{last}", do=stop), watch=watch, watch_every=5)
+    assert train(tmp_path / "watched", watch=watch, watch_every=5).training
+    assert_equal(weights(tmp_path / "alone"), weights(tmp_path / "watched"))
+    assert seen == {None: [5, 10, 12], 5: [5, 5, 10, 12], 8: [5, 10, 12]}[last]
+    lines = [json.loads(line) for line in (tmp_path / "watched/log.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["val"]) for line in lines if "val" in line] == [
+        (step, {"cam": step / 100}) for step in seen]
+
+
+def test_fit_tells_how_many_steps_it_did(tmp_path):
+    with pytest.raises(Stopped):
+        train(tmp_path, counted([], at="a6", do=stop))
+    assert train(tmp_path).steps_done == STEPS - 4
+    assert train(tmp_path / "whole").steps_done == STEPS
 
 
 def test_half_precision_trains(tmp_path):

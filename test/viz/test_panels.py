@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from viz.panels import colour_labels, colour_scores
+from viz.panels import colour_labels, colour_scores, side_by_side
 from voc12.palette import voc_palette
 
 PALETTE = voc_palette()
@@ -40,3 +40,12 @@ def test_labels_take_the_palettes_colours():
     labels = np.array([[0, 3], [255, 20]])
     np.testing.assert_array_equal(colour_labels(labels, PALETTE), PALETTE[labels])
     assert colour_labels(None, PALETTE) is None
+
+
+def test_a_row_of_pictures_has_gaps_and_at_most_the_width():
+    row = side_by_side([IMAGE, IMAGE, IMAGE], width=100)
+    assert row.shape == (6, 3 * 8 + 2 * 4, 3)
+    np.testing.assert_array_equal(row[:, :8], IMAGE)
+    assert (row[:, 8:12] == 255).all()
+    np.testing.assert_array_equal(row[:, 24:], IMAGE)
+    assert side_by_side([IMAGE, IMAGE, IMAGE], width=16).shape == (3, 16, 3)
