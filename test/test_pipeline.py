@@ -85,6 +85,11 @@ def script(monkeypatch, capsys):
     return call
 
 
+def finished(run):
+    """The records of what each stage took."""
+    return [line for line in map(json.loads, (run / "log.jsonl").read_text().splitlines()) if line.get("finished")]
+
+
 def where(demo, session):
     return ("--run_root", demo.run.parent, "--dataset_root", demo.layout.root, "--session_name", session,
             "--num_workers", "0")
@@ -154,8 +159,22 @@ def test_checkpoints_are_whole_and_know_their_settings(demo):
         state = torch.load(demo.run / "ckpt" / f"{name}.pt", weights_only=True)
         assert set(state) == {"model"} and all(value.isfinite().all() for value in state["model"].values())
         assert yaml.safe_load((demo.run / "ckpt" / f"{name}.yaml").read_text())["batch_size"] == 4
+
+
+def test_the_log_tells_the_steps_the_mious_and_what_each_stage_took(demo):
     logged = [json.loads(line) for line in (demo.run / "log.jsonl").read_text().splitlines()]
-    assert [(line["stage"], line["step"]) for line in logged] == [("aesipe", 3), ("irn", 3), ("deeplab", 2)]
+    steps = [(line["stage"], line["step"], set(line["val"]) if "val" in line else "loss" in line)
+             for line in logged if "step" in line]
+    assert steps == [("aesipe", 3, True), ("aesipe", 3, set(MAPS)), ("irn", 3, True), ("deeplab", 2, True)]
+    usage = {line["stage"]: line for line in finished(demo.run)}
+    assert {stage: (line["did"], line["of"]) for stage, line in usage.items()} == {
+        "train_aesipe": (3, 3), "make_cam": (12, 12), "eval_cam": (6, 6), "make_ir_labels": (12, 12),
+        "train_irn": (3, 3), "make_seg_labels": (12, 12), "eval_seg": (12, 12), "deeplab_train": (2, 2),
+        "deeplab_test": (4, 4), "report": (2, 2)}
+    for line in usage.values():
+        assert 0 < line["seconds"] < 600 and 100 < line["peak_memory_mb"] < 10_000
+        assert (line["device"], line["peak_gpu_memory_mb"], line["processes"]) == ("cpu", None, 1)
+    assert sorted(path.name for path in (demo.run / "tensorboard").iterdir()) == ["aesipe", "deeplab", "irn"]
 
 
 def test_no_temporary_files_are_left(demo):
@@ -219,7 +238,7 @@ def test_the_runs_config_gives_the_same_settings(demo):
 
 def test_a_second_call_makes_only_what_is_missing(demo, script):
     """Some stages by the driver, the others within this process, which is faster."""
-    before = stamps(demo.run)
+    before, usage = stamps(demo.run), finished(demo.run)
     lost_map, lost_label = demo.run / "is_cam/train_000003.npz", demo.run / "seg_label/train_000004.png"
     (_, cam), label = load_cam(lost_map), lost_label.read_bytes()
     lost_map.unlink()
@@ -233,6 +252,8 @@ def test_a_second_call_makes_only_what_is_missing(demo, script):
     assert after.keys() == before.keys()
     assert {path for path in after if after[path] != before[path]} == {lost_map, lost_label, *again}
     assert np.abs(load_cam(lost_map)[1] - cam).max() < 0.01 and lost_label.read_bytes() == label
+    usage = [(line["stage"], line["did"], line["of"]) for line in finished(demo.run)[len(usage):]]
+    assert usage == [("make_cam", 1, 12), ("make_seg_labels", 1, 12)]  # the others found everything done
 
 
 def test_other_settings_end_a_process_with_status_2(demo):
@@ -348,7 +369,11 @@ def test_two_processes_train_the_same_network_and_share_the_images(demo):
     assert (two / "ckpt/aesipe.yaml").read_text() == (demo.run / "ckpt/aesipe.yaml").read_text()
     for folder in MAPS.values():
         assert {path.name for path in (two / folder).iterdir()} == {path.name for path in (demo.run / folder).iterdir()}
-    assert len((two / "log.jsonl").read_text().splitlines()) == 1  # only the first process writes
+    logged, alone = ([json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()][:4]
+                     for run in (two, demo.run))
+    assert [line["stage"] for line in logged] == ["aesipe", "aesipe", "train_aesipe", "make_cam"]  # the first's alone
+    assert logged[1]["val"] == pytest.approx(alone[1]["val"], abs=0.01)
+    assert [(line["did"], line["of"], line["processes"]) for line in logged[2:]] == [(3, 3, 2), (12, 12, 2)]
 
 
 def test_deterministic_training_gives_the_same_bits_twice(demo):

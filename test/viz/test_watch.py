@@ -1,0 +1,206 @@
+"""Watching AE-SIPE's training, with train_aesipe.py's own main on a toy set."""
+
+import json
+import shutil
+import sys
+from argparse import Namespace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import train_aesipe
+from data.layout import Layout
+from data.toy import make_toy
+from errors import UserError
+from net.aesipe import build
+from tool.checkpoint import load_state, result_settings
+from tool.dist import Dist
+from viz.watch import MAPS, MapWatch, panel, spread, watch_maps
+from voc12.palette import save_label_png, voc_palette
+
+CPU = torch.device("cpu")
+FLAGS = ("--backbone", "resnet18", "--weights", "none", "--frozen_stages", "0", "--batch_norm", "train", "--crop_size",
+         "64", "--long_side", "56", "80", "--batch_size", "4", "--max_epochs", "2", "--num_workers", "0",
+         "--save_every", "2", "--val_list", "train")
+
+
+class Stopped(Exception):
+    """As if the machine had gone down."""
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory):
+    """A dozen images to train on, five of them in `train`; 6 steps with FLAGS."""
+    root = tmp_path_factory.mktemp("watch") / "toy"
+    make_toy(root, train=5, train_aug=12, val=1, size=72)
+    return Layout(root)
+
+
+def train(root, run, *flags, stop_at=None):
+    """train_aesipe.py in this process, broken off in step `stop_at` if there is one. Returns the run's folder."""
+    steps = []
+
+    def losses(criterion, network, batch):
+        steps.append(batch["id"])
+        if len(steps) == stop_at:
+            raise Stopped
+        return criterion(network(batch["image"], batch["labels"], batch["box"]), batch["labels"])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        patch.setattr(train_aesipe, "step_losses", losses)
+        patch.setattr(sys, "argv", ["train_aesipe.py", "--dataset_root", str(root), "--run_root", str(run.parent),
+                                    "--session_name", run.name, *FLAGS, *map(str, flags)])
+        train_aesipe.main()
+    return run
+
+
+@pytest.fixture(scope="module")
+def unwatched(layout):
+    return train(layout.root, layout.root.parent / "unwatched", "--val_every", 0)
+
+
+@pytest.fixture(scope="module")
+def watched(layout):
+    return train(layout.root, layout.root.parent / "watched", "--val_every", 4)
+
+
+def weights(run):
+    return load_state(run / "ckpt/aesipe.pt")["model"]
+
+
+def logged(run, key):
+    lines = map(json.loads, (run / "log.jsonl").read_text().splitlines())
+    return [(line.get("step"), line[key]) for line in lines if key in line]
+
+
+def assert_equal(one, other):
+    assert one.keys() == other.keys()
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_validation_leaves_training_as_it_is_stopped_or_not(layout, unwatched, watched, tmp_path):
+    """Bitwise: weights, batch norm's statistics and the settings by which the next stages know the result."""
+    parts = tmp_path / "parts"
+    with pytest.raises(Stopped):
+        train(layout.root, parts, "--val_every", 1, stop_at=4)
+    assert result_settings(parts / "ckpt/aesipe.pt") is None
+    train(layout.root, parts, "--val_every", 3, "--val_images", 2)  # it may be watched otherwise when it goes on
+    for run in (watched, parts):
+        assert_equal(weights(run), weights(unwatched))
+        assert (run / "ckpt/aesipe.yaml").read_text() == (unwatched / "ckpt/aesipe.yaml").read_text()
+    assert [[step for step, _ in logged(run, "val")] for run in (unwatched, watched, parts)] == [
+        [], [4, 6], [1, 2, 3, 3, 6]]
+    assert logged(parts, "did") == [(None, 4)] and logged(watched, "did") == [(None, 6)]
+
+
+def test_the_mious_counted_anew(layout, watched):
+    *_, (step, found) = logged(watched, "val")
+    assert step == 6 and list(found) == list(MAPS)
+    model, _ = build(Namespace(**{**result_settings(watched / "ckpt/aesipe.pt"), "weights": "none"}), layout.n_classes)
+    model.load_state_dict(weights(watched))
+    pairs = {name: [] for name in MAPS}
+    for image_id in layout.ids("train"):
+        image, labels = layout.image(image_id)[None].float() / 255, layout.labels(image_id)[None]
+        with torch.no_grad():
+            output = model.eval()(image, labels)
+        absent = torch.cat([torch.tensor([False]), labels[0] == 0])
+        for name in MAPS:
+            cam = F.interpolate(output[name], image.shape[2:], mode="bilinear", align_corners=True)[0]
+            cam = cam / (cam.amax(dim=(1, 2), keepdim=True) + 1e-5)
+            cam[absent] = -1
+            pairs[name].append((layout.mask(image_id).ravel(), cam.argmax(dim=0).numpy().ravel()))
+    for name in MAPS:
+        truth, labels = (np.concatenate(part) for part in zip(*pairs[name]))
+        ious = [((truth == k) & (labels == k)).sum() / ((truth == k) | (labels == k)).sum() for k in np.unique(truth)]
+        assert found[name] == pytest.approx(np.mean(ious))
+    board = EventAccumulator(str(watched / "tensorboard/aesipe"))
+    board.Reload()
+    assert {name: board.Scalars(f"val/{name}")[-1].value for name in MAPS} == pytest.approx(found)
+    ids = layout.ids("train")
+    assert board.Tags()["images"] == [f"panels/{ids[index]}" for index in (0, 1, 2, 3)]
+
+
+@pytest.mark.parametrize("lost, message", [("lists/train.txt", "has no list train"),
+                                           ("SegmentationClassAug", "has no masks of train")])
+def test_without_list_or_masks_a_line_says_so(layout, unwatched, tmp_path, capsys, lost, message):
+    root = tmp_path / "data"
+    shutil.copytree(layout.root, root)
+    shutil.rmtree(root / lost) if (root / lost).is_dir() else (root / lost).unlink()
+    capsys.readouterr()
+    run = train(root, tmp_path / "run")
+    assert [line for line in capsys.readouterr().out.splitlines() if message in line] == [
+        f"train_aesipe: {root} {message}, trained without validation"]
+    assert logged(run, "val") == []
+    assert_equal(weights(run), weights(unwatched))
+
+
+def settings_of(**changes):
+    return Namespace(**{**dict(val_list="train", val_every=1, val_images=100, long_side=(56, 80)), **changes})
+
+
+def test_a_wrong_mask_is_named_before_training(layout, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(layout.root, root)
+    image_id = layout.ids("train")[2]
+    mask = layout.mask(image_id)
+    for wrong in (mask[1:], np.where(mask == 0, 9, mask)):
+        save_label_png(root / f"SegmentationClassAug/{image_id}.png", wrong)
+        with pytest.raises(UserError, match=f"^{image_id}: "):
+            watch_maps(Layout(root), settings_of(), None, Dist(0, 1, CPU))
+
+
+def test_processes_share_the_images_and_the_first_shows_some(layout):
+    ids = layout.ids("train")
+    parts = [MapWatch(layout, ids, 80, None, Dist(rank, 2, CPU)) for rank in range(2)]
+    assert [part.ids for part in parts] == [ids[::2], ids[1::2]] and [part.shown for part in parts] == [ids[::2], []]
+
+
+class Network(torch.nn.Module):
+    """As AESIPE, with maps that say that the right half is the image's first class."""
+
+    def forward(self, image, labels):
+        self.seen = image
+        cam = torch.zeros(1, labels.shape[1] + 1, 5, 8)
+        cam[:, 0, :, :4], cam[:, 1 + labels[0].argmax(), :, 4:] = 1, 0.6
+        return {name: cam for name in MAPS}
+
+
+def test_large_images_are_shrunk_and_the_sums_are_of_all_processes(layout):
+    class Two(Dist):
+        def sum(self, values):
+            totals.append(values.clone())
+            return values + values
+
+    totals, said = [], []
+    network, ids = Network(), layout.ids("train")[:1]
+    log = SimpleNamespace(validation=lambda step, scores: said.append((step, scores)),
+                          picture=lambda name, image, step: said.append((name, image.shape, step)))
+    MapWatch(layout, ids, 36, None, Two(0, 2, CPU))(7, network, log)
+    height, width = layout.size(ids[0])
+    small = [round(side * 36 / max(height, width)) for side in (height, width)]
+    assert list(network.seen.shape[2:]) == small and max(small) == 36
+    (shown, (step, scores)), (total,) = said, totals
+    assert shown[0] == f"panels/{ids[0]}" and shown[2] == 7 and shown[1] == (small[0], 5 * small[1] + 4 * 4, 3)
+    assert step == 7 and len(set(scores.values())) == 1 and 0 < scores["cam"] < 1
+    assert total.shape == (3, layout.n_classes, layout.n_classes + 1) and total[0].sum() == small[0] * small[1]
+
+
+def test_a_panel_shows_image_maps_and_truth():
+    image = np.full((6, 8, 3), 90, np.uint8)
+    truth = np.zeros((6, 8), np.uint8)
+    truth[:, 4:] = 2
+    maps = [np.stack([np.zeros((6, 8)), np.full((6, 8), value)]).astype(np.float32) for value in (0.25, 0.5, 1.0)]
+    row = panel(image, np.array([0, 2]), maps, truth)
+    pictures = [row[:, start : start + 8] for start in range(0, row.shape[1], 12)]
+    assert (pictures[0] == image).all() and (pictures[4] == voc_palette()[truth]).all()
+    for value, picture in zip((0.25, 0.5, 1.0), pictures[1:4]):
+        np.testing.assert_allclose(picture[2, 2], (1 - value) * 90 + value * voc_palette()[2], atol=1)
+
+
+def test_spread():
+    assert spread([*range(10)], 3) == [0, 3, 6] and spread([1, 2], 5) == [1, 2] and spread([], 4) == []
