@@ -85,7 +85,8 @@ def parse(parser, section, argv=None):
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--config")
     path = finder.parse_known_args(argv)[0].config
-    flags = {action.dest: action for action in parser._actions if action.dest not in ("help", "config")}
+    flags = {action.dest: action for action in parser._actions
+             if action.option_strings and action.dest not in ("help", "config")}
     file_argv = []
     if path:
         config = read_config(path)
@@ -98,7 +99,7 @@ def parse(parser, section, argv=None):
         args = parser.parse_args(file_argv)  # alone first, so that a bad value is laid to where it stands
     except UserError as error:
         raise UserError(f"{path}: section {section}: {error}") from error
-    args = parser.parse_args(file_argv + argv)
+    args = parser.parse_args(argv, args)  # not as one line: a list of the file would take argv's first words
     args.run = Path(args.run_root) / args.session_name
     if hasattr(args, "weights"):
         args.weights = args.weights.replace("{run}", str(args.run))
@@ -130,7 +131,7 @@ def read_config(path):
 def used_settings(args):
     """Every flag's value as plain values: as section of a config file they give this call again."""
     return {key: list(value) if isinstance(value, tuple) else value
-            for key, value in sorted(vars(args).items()) if key not in ("config", "run")}
+            for key, value in sorted(vars(args).items()) if key not in ("config", "run", "runs")}
 
 
 def settings(args, leave_out=()):

@@ -30,8 +30,9 @@ def label_confusion_matrix(truth, labels, n_classes, name="labels"):
 def scores(matrix, class_names):
     """Scores of a confusion matrix [K,K+1]; unsure pixels count as missed.
 
-    Returns a dict of plain values in [0,1]: miou, the mean over the classes that occur in the truth; accuracy over
-    pixels; iou, by class name, None for a class that does not occur in the truth.
+    Returns a dict of plain values, the first three in [0,1]: miou, the mean over the classes that occur in the truth; accuracy over
+    pixels; iou, by class name, None for a class that does not occur in the truth; and confusion, the matrix itself in
+    pixels, rows and columns as in `label_confusion_matrix`.
     """
     matrix = np.asarray(matrix, np.int64)
     correct = np.diag(matrix).astype(np.float64)
@@ -43,4 +44,5 @@ def scores(matrix, class_names):
         "miou": float(iou[occurs].mean()) if occurs.any() else 0.0,
         "accuracy": float(correct.sum() / max(matrix.sum(), 1)),
         "iou": {name: float(value) if there else None for name, value, there in zip(class_names, iou, occurs)},
+        "confusion": matrix.tolist(),
     }

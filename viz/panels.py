@@ -35,3 +35,15 @@ def side_by_side(pictures, width, gap=4):
     factor = width / row.shape[1]
     return row if factor >= 1 else cv2.resize(row, (width, max(1, round(len(row) * factor))),
                                               interpolation=cv2.INTER_AREA)
+
+
+def over_image(image, labels, palette, strength=0.65):
+    """Labels of a coarse grid as blocks of their colour over the greyed image; the background stays grey.
+
+    image: uint8 [H,W,3]. labels: [h,w], 255 where there is none. Returns uint8 [H,W,3].
+    """
+    rows, columns = (np.arange(side) * cells // side for side, cells in zip(image.shape, labels.shape))
+    labels = labels[rows[:, None], columns]
+    grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
+    shown = ((labels > 0) & (labels != 255))[..., None]
+    return np.where(shown, strength * palette[labels] + (1 - strength) * grey, grey).astype(np.uint8)

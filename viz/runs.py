@@ -1,0 +1,143 @@
+"""What a run's folder says about it: settings, log and scores."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from errors import UserError
+from tool.io import CAM_FOLDERS, load_json
+
+MAP_NAMES = {"cam": "CAM", "is_cam": "IS-CAM", "ae_is_cam": "AE-IS-CAM"}
+STAGES = ("train_aesipe", "make_cam", "eval_cam", "make_ir_labels", "train_irn", "make_seg_labels", "eval_seg",
+          "deeplab_train", "deeplab_test")
+WHERE = ("run_root", "session_name", "num_workers", "save_every", "resume")  # settings that change no result
+
+
+@dataclass(frozen=True)
+class Run:
+    """path: the run's folder. name: to tell it from others. config: sections of config.yaml, {} without. log: records
+    of log.jsonl. scores: see `collect_scores`."""
+
+    path: Path
+    name: str
+    config: dict
+    log: list
+    scores: list
+
+    def map_folder(self, name):
+        """The folder of a kind of map (a key of MAP_NAMES), or None where the run has none."""
+        folder = self.path / CAM_FOLDERS[name]
+        return folder if folder.is_dir() else None
+
+
+def read_run(path):
+    """Returns the Run; what is missing is left empty. Raises UserError if there is no folder or a file is broken."""
+    path = Path(path)
+    if not path.is_dir():
+        raise UserError(f"{path}: no such run folder")
+    return Run(path, path.resolve().name, _read_config(path / "config.yaml"), read_log(path / "log.jsonl"),
+               collect_scores(path))
+
+
+def map_folders(runs):
+    """{(number of the run, kind of map): folder} of all the maps that the runs have."""
+    folders = {(number, name): run.map_folder(name) for number, run in enumerate(runs) for name in MAP_NAMES}
+    return {key: folder for key, folder in folders.items() if folder is not None}
+
+
+def _read_config(path):
+    try:
+        config = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.exists() else {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(config, dict) or not all(isinstance(values, dict) for values in config.values()):
+        raise UserError(f"{path}: must hold sections of keys and values")
+    return config
+
+
+def read_log(path):
+    """The records of a JSON lines file that name a stage; without the file none.
+
+    A line that a killed process left half written is passed over.
+    """
+    records = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and isinstance(record.get("stage"), str):
+            records.append(record)
+    return records
+
+
+def steps_of(log, stage, key):
+    """The records of a training stage that hold a key, by step; of a stage that began anew, the later ones."""
+    kept = []
+    for record in log:
+        if record["stage"] == stage and key in record and isinstance(record.get("step"), int):
+            while kept and kept[-1]["step"] >= record["step"]:
+                kept.pop()
+            kept.append(record)
+    return kept
+
+
+def collect_scores(run):
+    """All scores of a run: a list of (stage, list of the dataset, background weight or None, crf, scores)."""
+    rows = []
+    cams = load_json(run / "eval" / "cam.json")
+    for name, title in MAP_NAMES.items():
+        for result in (cams or {"maps": {}})["maps"].get(name, []):
+            rows.append((title, cams["list"], result["background_weight"], result["crf"], result))
+    pseudo = load_json(run / "eval" / "seg.json")
+    if pseudo:
+        rows.append(("pseudo label", pseudo["list"], None, False, pseudo))
+    for path in sorted((run / "eval").glob("deeplab_*.json")):
+        result = load_json(path)
+        for key in ("plain", "crf"):
+            if key in result:
+                rows.append(("DeepLabV3", result["list"], None, key == "crf", result[key]))
+    return rows
+
+
+def usage(log):
+    """Time and memory per stage from the log's lines of finished stages: a list of dicts.
+
+    Keys: stage, did (images or steps), seconds, memory and gpu_memory (MiB, None if unknown), device, processes. A
+    stage that took several calls has the sum of their work and time and the peak of their memory.
+    """
+    rows = {}
+    for record in log:
+        if not record.get("finished"):
+            continue
+        row = rows.setdefault(record["stage"], {"stage": record["stage"], "did": 0, "seconds": 0.0, "memory": None,
+                                                "gpu_memory": None})
+        row["did"] += record.get("did") or 0
+        row["seconds"] += record.get("seconds") or 0
+        for key, source in (("memory", "peak_memory_mb"), ("gpu_memory", "peak_gpu_memory_mb")):
+            known = [value for value in (row[key], record.get(source)) if value is not None]
+            row[key] = max(known, default=None)
+        row |= {"device": record.get("device"), "processes": record.get("processes")}
+    return list(rows.values())
+
+
+def setting_rows(runs):
+    """Settings per stage: {stage: [(key, [value of each run], whether they differ)]}.
+
+    Where a run was made is left out. A stage that a run did not reach does not differ: its values are None.
+    """
+    sections = dict.fromkeys([*STAGES, *(section for run in runs for section in run.config)])
+    table = {}
+    for section in sections:
+        parts = [run.config.get(section) for run in runs]
+        keys = sorted({key for part in parts if part for key in part} - set(WHERE))
+        rows = []
+        for key in keys:
+            values = [None if part is None else part.get(key) for part in parts]
+            known = [value for value, part in zip(values, parts) if part is not None]
+            rows.append((key, values, any(value != known[0] for value in known)))
+        if rows:
+            table[section] = rows
+    return table

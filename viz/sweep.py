@@ -1,0 +1,95 @@
+"""Exported maps against the masks: per image, and mIoU along the background's weight and along a threshold.
+
+One pass over the maps serves every weight and threshold: a pixel turns from foreground to background at one value, so
+pixels are counted by the interval of values in which they turn.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from module.labels import weighted_argmax
+from tool.io import load_cam
+from tool.metric import IGNORE, label_confusion_matrix, scores
+from tool.parallel import parallel_map
+
+WEIGHTS = np.round(np.arange(31) * 0.05, 2)  # factors on the background's score
+THRESHOLDS = np.round(np.arange(40) * 0.025, 3)  # constant scores of the background
+
+
+class MapScores(NamedTuple):
+    """Of one kind of map. miou: {ID: mIoU of the image}. weights, thresholds: mIoU at WEIGHTS and at THRESHOLDS."""
+
+    miou: dict
+    weights: np.ndarray
+    thresholds: np.ndarray
+
+
+def turn_counts(truth, labels, values, edges, n_classes):
+    """Pixels by class and by the interval of `edges` in which they turn from foreground to background.
+
+    truth: [H,W] in 0..K-1 or 255. labels: [H,W], the strongest foreground class. values: [H,W]; a pixel is foreground
+    at an edge if its value is above it. edges: [B], ascending.
+    Returns int64 [3,K,B+1]: pixels by label, those by label that are right, and pixels by truth.
+    """
+    known = truth != IGNORE
+    truth, labels = truth[known].astype(np.int64), labels[known].astype(np.int64)
+    interval = np.searchsorted(edges, values[known], side="left")
+    counts = []
+    for classes, chosen in ((labels, slice(None)), (labels, truth == labels), (truth, slice(None))):
+        flat = classes[chosen] * (len(edges) + 1) + interval[chosen]
+        counts.append(np.bincount(flat, minlength=n_classes * (len(edges) + 1)).reshape(n_classes, -1))
+    return np.stack(counts)
+
+
+def miou_at_edges(counts):
+    """counts: of `turn_counts`, summed over images. Returns the mIoU [B] over the classes that occur in the truth."""
+    predicted, right, truth = counts
+    # Above the edge: foreground of its class. Below: background, right where the truth is.
+    above = [part[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:] for part in (predicted, right)]
+    predicted_at, right_at = (part.astype(np.float64) for part in above)
+    predicted_at[0] = predicted.sum(axis=0).cumsum()[:-1]
+    right_at[0] = truth[0].cumsum()[:-1]
+    total = truth.sum(axis=1, keepdims=True)
+    iou = right_at / np.maximum(total + predicted_at - right_at, 1)
+    return iou[total[:, 0] > 0].mean(axis=0)
+
+
+def image_counts(truth, keys, cam, n_classes, background_weight, name):
+    """(mIoU of one image at a background weight, counts along WEIGHTS, counts along THRESHOLDS)."""
+    labels = keys[weighted_argmax(cam, background_weight)]
+    miou = scores(label_confusion_matrix(truth, labels, n_classes, name), range(n_classes))["miou"]
+    if len(cam) == 1:  # an image without classes: its one label never turns to foreground
+        labels, strongest = np.zeros(truth.shape, np.int64), np.zeros(truth.shape, np.float32)
+    else:
+        labels, strongest = keys[cam[1:].argmax(axis=0) + 1], cam[1:].max(axis=0)
+    ratio = np.where(strongest > 0, strongest / np.maximum(cam[0], 1e-12), 0)
+    return (miou, turn_counts(truth, labels, ratio, WEIGHTS, n_classes),
+            turn_counts(truth, labels, strongest, THRESHOLDS, n_classes))
+
+
+def _evaluate(layout, folders, background_weight, image_id):
+    truth = layout.mask(image_id)
+    return image_id, {
+        key: image_counts(truth, *load_cam(folder / f"{image_id}.npz"), layout.n_classes, background_weight, image_id)
+        for key, folder in folders.items() if (folder / f"{image_id}.npz").exists()}
+
+
+def score_maps(layout, folders, ids, background_weight, workers):
+    """Scores of exported maps: {key: MapScores} of the images that have a mask and a map.
+
+    folders: {key: folder of maps}. background_weight: of the images' own mIoU.
+    """
+    ids = [image_id for image_id in ids if layout.has_mask(image_id)]
+    if not ids or not folders:
+        return {}
+    mious, totals = {key: {} for key in folders}, {}
+    work = partial(_evaluate, layout, folders, background_weight)
+    for image_id, results in parallel_map(work, ids, workers, "report: scores of the maps"):
+        for key, (miou, *counts) in results.items():
+            mious[key][image_id] = miou
+            before = totals.get(key, (0, 0))
+            totals[key] = tuple(total + part for total, part in zip(before, counts))
+    return {key: MapScores({i: mious[key][i] for i in ids if i in mious[key]}, *map(miou_at_edges, totals[key]))
+            for key in folders if key in totals}
