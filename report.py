@@ -13,11 +13,11 @@ from tool.dist import init_dist, set_precision
 from tool.io import atomic, save_settings
 from tool.logging import StageUsage
 from viz.failure import count_failures
-from viz.figures import caption, draw_grid, strip, write_figures
+from viz.figures import caption, check_images, draw_grid, strip, write_figures
 from viz.gallery import Artist
 from viz.network import takes_new_seeds
 from viz.page import write_page
-from viz.runs import map_folders, read_run
+from viz.runs import map_folders, read_runs
 from viz.sweep import score_maps
 from viz.tables import class_table, score_table
 from voc12.palette import voc_palette
@@ -48,7 +48,7 @@ def get_parser():
 
 def resolve(args):
     """Let the first named run stand for --run_root and --session_name, and find the dataset. Returns the runs."""
-    runs = [read_run(path) for path in args.runs or [args.run]]
+    runs = read_runs(args.runs or [args.run])
     if args.runs:
         args.run = runs[0].path
         args.run_root, args.session_name = str(args.run.parent), args.run.name
@@ -103,10 +103,12 @@ def main():
     usage = StageUsage(args.run, "report")
     layout = Layout(args.dataset_root)
     ids = layout.ids(args.list)
+    check_images(layout, runs[0], args.figure)
     folder = Path(args.out) if args.out else args.run / "report"
     if not args.out:
         save_settings(args.run, "report", used_settings(args))
-    swept = score_maps(layout, map_folders(runs), ids, args.background_weight, args.num_workers)  # before torch computes
+    # Its processes are forked, so it comes before torch computes anything.
+    swept = score_maps(layout, map_folders(runs), ids, args.background_weight, args.num_workers)
     device, palette = init_dist().device, voc_palette()
     set_precision("float32", device)
     models = [load_localizer(run, layout.n_classes, device) if number == 0 or args.figure else None

@@ -30,7 +30,7 @@ def label_confusion_matrix(truth, labels, n_classes, name="labels"):
 def scores(matrix, class_names):
     """Scores of a confusion matrix [K,K+1]; unsure pixels count as missed.
 
-    Returns a dict of plain values, the first three in [0,1]: miou, the mean over the classes that occur in the truth; accuracy over
+    Returns a dict of plain values: miou in [0,1], the mean over the classes that occur in the truth; accuracy over
     pixels; iou, by class name, None for a class that does not occur in the truth; and confusion, the matrix itself in
     pixels, rows and columns as in `label_confusion_matrix`.
     """

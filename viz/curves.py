@@ -34,7 +34,7 @@ class Line(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """svg: the drawing, without any name that a user chose. legend: the lines. alt: what is seen, for screen readers."""
+    """svg: the drawing, without any name that a user chose. legend: the lines. alt: for screen readers."""
 
     title: str
     caption: str
@@ -75,7 +75,7 @@ def _svg(figure):
     text = file.getvalue()
     text = text[text.index("<svg"):]  # inline SVG has no prolog, no names of schemas and the width of its place
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href", "href")
     text = re.sub(r'(<svg [^>]*?)width="[^"]*" height="[^"]*"|(<svg [^>]*?)height="[^"]*" ([^>]*?)width="[^"]*"',
                   lambda match: match[1] or match[2] + match[3], text, count=1)
     return text.replace(INK, "currentColor")
@@ -88,12 +88,12 @@ def training_charts(runs):
         records = [steps_of(run.log, stage, "loss") for run in runs]
         terms = list(dict.fromkeys(key for log in records for record in log for key in record
                                    if key not in NOT_LOSSES and isinstance(record[key], (int, float))))
-        lines = [_line(term, runs, i, log, lambda record, term=term: record[term], terms.index(term))
+        lines = [_line(term, runs, i, log, lambda record, term=term: record.get(term, np.nan), terms.index(term))
                  for i, log in enumerate(records) for term in terms if log and term in log[-1]]
         if lines:
             charts.append(chart(f"{name}: losses", "Means over the steps between two lines of the log.", lines, "step",
                                 "loss", log=True))
-        rates = [_line("learning rate", runs, i, log, lambda record: record["lr"], 0)
+        rates = [_line("learning rate", runs, i, log, lambda record: record.get("lr", np.nan), 0)
                  for i, log in enumerate(records) if log and "lr" in log[-1]]
         if rates:
             charts.append(chart(f"{name}: learning rate", "Of the first group of parameters, the pre-trained layers.",
@@ -111,7 +111,6 @@ def training_charts(runs):
 
 def _line(name, runs, number, log, value, colour):
     title = name if len(runs) == 1 else f"{name}, {runs[number].name}"
-    log = [record for record in log if isinstance(record, dict)]
     return Line(title, [record["step"] for record in log], [value(record) for record in log],
                 COLOURS[colour % len(COLOURS)], DASHES[number % len(DASHES)])
 
@@ -139,7 +138,8 @@ def sweep_charts(runs, swept):
 
 
 def best_points(runs, swept):
-    """[(map, run, best weight, mIoU there, best threshold, mIoU there)] of the sweeps."""
-    return [(MAP_NAMES[name], runs[number].name, WEIGHTS[result.weights.argmax()], result.weights.max(),
+    """[(map, run, images, best weight, mIoU there, best threshold, mIoU there)] of the sweeps."""
+    return [(MAP_NAMES[name], runs[number].name, len(result.miou),
+             WEIGHTS[result.weights.argmax()], result.weights.max(),
              THRESHOLDS[result.thresholds.argmax()], result.thresholds.max())
             for (number, name), result in swept.items()]

@@ -20,9 +20,9 @@ import matplotlib.pyplot as plt
 import torch
 
 from data.layout import read_label_png
-from errors import UserError
 from module.affinity import pamr_refine
 from module.labels import weighted_argmax
+from tool.checkpoint import trained_settings
 from tool.io import atomic, load_cam
 from viz.gallery import map_path
 from viz.network import enlarged, localize, seed_labels, takes_new_seeds
@@ -92,15 +92,17 @@ def _map(layout, run, model, name, image_id, pixels):
     return maps["keys"].numpy(), enlarged(maps[name], pixels.shape[1:])
 
 
-def write_figures(layout, runs, models, ids, palette, background_weight, folder):
-    """Write figure1_ID.png of each image and figure3.png of all. Returns [(path, caption)].
-
-    Raises UserError if the judged run has no network or an image no labels, before anything is written.
-    """
-    if models[0] is None:
-        raise UserError(f"{runs[0].path / 'ckpt' / 'aesipe.pt'}: is missing or unfinished: --figure needs the network")
+def check_images(layout, run, ids):
+    """Raises UserError unless the run has a network, and each image is there and has labels."""
+    if ids:
+        trained_settings(run.path / "ckpt" / "aesipe.pt")
     for image_id in ids:
-        layout.labels(image_id), layout.size(image_id)
+        layout.size(image_id)
+        layout.labels(image_id)
+
+
+def write_figures(layout, runs, models, ids, palette, background_weight, folder):
+    """Write figure1_ID.png of each image and figure3.png of all. Returns [(path, caption)]; see `check_images`."""
     written = []
     for image_id in ids:
         path = folder / f"figure1_{image_id}.png"

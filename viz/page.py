@@ -27,7 +27,7 @@ def write_page(path, runs, swept, artist, ids, changes, figures, args):
         "highlights": highlights(runs), "scores": compared_scores(runs),
         "classes": class_columns(*runs[:2]) if args.per_class else None,
         "sweeps": sweep_charts(runs, swept), "best_points": best_points(runs, swept),
-        "confusions": confusions(runs[0].scores, artist.layout.class_names), "curves": training_charts(runs),
+        "confusions": confusions(runs[0].scores), "curves": training_charts(runs),
         "groups": gallery_groups(runs, swept, ids, args.images), "artist": artist,
         "failure": failure_summary(changes, artist.layout.class_names),
         "failure_pictures": [(change, draw_change(artist.layout, artist.model, change, artist.palette))

@@ -32,13 +32,18 @@ class Run:
         return folder if folder.is_dir() else None
 
 
-def read_run(path):
-    """Returns the Run; what is missing is left empty. Raises UserError if there is no folder or a file is broken."""
-    path = Path(path)
-    if not path.is_dir():
-        raise UserError(f"{path}: no such run folder")
-    return Run(path, path.resolve().name, _read_config(path / "config.yaml"), read_log(path / "log.jsonl"),
-               collect_scores(path))
+def read_runs(paths):
+    """Returns the Runs; what is missing in one is left empty. Raises UserError if there is no folder or a file is
+    broken."""
+    paths = [Path(path) for path in paths]
+    missing = next((path for path in paths if not path.is_dir()), None)
+    if missing is not None:
+        raise UserError(f"{missing}: no such run folder")
+    names = [path.resolve().name for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
+    return [Run(path, name, _read_config(path / "config.yaml"), read_log(path / "log.jsonl"), collect_scores(path))
+            for path, name in zip(paths, names)]
 
 
 def map_folders(runs):

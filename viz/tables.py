@@ -106,7 +106,7 @@ def confusion_table(matrix, class_names):
              for row in pixels.nonzero()[0]])
 
 
-def confusions(rows, class_names):
+def confusions(rows):
     """The confusion tables of a run's stages at their best background weight: [(title, list, table)].
 
     Scores from before matrices were kept have none.
@@ -115,5 +115,5 @@ def confusions(rows, class_names):
     for stage, list_name, weight, crf, result in best_rows(rows).values():
         if "confusion" in result:
             title = stage + ("" if weight is None else f", background x {weight:g}") + (", + CRF" if crf else "")
-            tables.append((title, list_name, confusion_table(result["confusion"], class_names)))
+            tables.append((title, list_name, confusion_table(result["confusion"], list(result["iou"]))))
     return tables

@@ -50,12 +50,14 @@ def test_truth_255_is_not_counted():
 def test_unsure_labels_count_as_missed():
     truth, labels = np.array([[1, 1, 1, 1]]), np.array([[1, 255, 255, 1]])
     result = scores(label_confusion_matrix(truth, labels, 2), ["background", "cat"])
-    assert result == {"miou": 0.5, "accuracy": 0.5, "iou": {"background": None, "cat": 0.5}}
+    assert result == {"miou": 0.5, "accuracy": 0.5, "iou": {"background": None, "cat": 0.5},
+                      "confusion": [[0, 0, 0], [0, 2, 2]]}
 
 
 def test_scores_worked_by_hand():
     matrix = [[6, 2, 0, 0], [1, 3, 0, 1], [0, 0, 0, 0]]
     result = scores(matrix, ["background", "cat", "dog"])
+    assert result["confusion"] == matrix
     assert result["iou"] == {"background": 6 / 9, "cat": 3 / 7, "dog": None}
     assert result["miou"] == pytest.approx((6 / 9 + 3 / 7) / 2) and result["accuracy"] == pytest.approx(9 / 13)
 
@@ -69,7 +71,8 @@ def test_a_class_only_in_the_labels_lowers_others_but_is_not_averaged():
 def test_perfect_and_empty():
     truth = np.array([[0, 1, 2, 2]])
     assert scores(label_confusion_matrix(truth, truth, 3), "abc")["miou"] == 1
-    assert scores(np.zeros((3, 4)), "abc") == {"miou": 0, "accuracy": 0, "iou": {"a": None, "b": None, "c": None}}
+    assert scores(np.zeros((3, 4)), "abc") == {"miou": 0, "accuracy": 0, "iou": {"a": None, "b": None, "c": None},
+                                               "confusion": [[0] * 4] * 3}
 
 
 def test_255_classes_are_kept_apart_from_255():

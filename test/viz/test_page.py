@@ -1,0 +1,122 @@
+"""The page of runs made by hand: no network, few stages, names that are markup elsewhere."""
+
+import re
+from html.parser import HTMLParser
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.layout import Layout
+from tool.io import save_cam, save_json
+from tool.metric import scores
+from viz.gallery import Artist
+from viz.page import duration, percent, plain, signed, write_page
+from viz.runs import map_folders, read_runs
+from viz.sweep import score_maps
+from voc12.palette import save_label_png, voc_palette
+
+EVIL = '<script>alert("1")</script>'
+NAMES = ("background", EVIL, "a & b's $x^2$", "猫 <!--")
+IDS = ('i"><img src=x onerror=alert(2)>', "b$1", "c")
+
+
+class Parser(HTMLParser):
+    """Tags with their attributes, and the text of the page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text = [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture
+def layout(tmp_path):
+    root, rng = tmp_path / "set", np.random.default_rng(0)
+    for folder in ("JPEGImages", "SegmentationClassAug", "lists"):
+        (root / folder).mkdir(parents=True)
+    (root / "classes.txt").write_text("\n".join(NAMES), encoding="utf-8")
+    (root / "lists/train.txt").write_text("\n".join(IDS))
+    (root / "image_labels.txt").write_text("".join(f"{i}\t{EVIL}\t{NAMES[3]}\n" for i in IDS), encoding="utf-8")
+    for image_id in IDS:
+        Image.fromarray(rng.integers(0, 256, (20, 30, 3), np.uint8)).save(root / "JPEGImages" / f"{image_id}.png")
+        save_label_png(root / "SegmentationClassAug" / f"{image_id}.png", rng.choice([0, 1, 3, 255], (20, 30)))
+    return Layout(root)
+
+
+def write_run(folder, seed, maps=("cam",)):
+    rng = np.random.default_rng(seed)
+    for name in maps:
+        for image_id in IDS:
+            save_cam(folder / name / f"{image_id}.npz", [0, 1, 3], rng.random((3, 20, 30)))
+    return folder
+
+
+def render(layout, folders, tmp_path):
+    runs = read_runs(folders)
+    args = SimpleNamespace(list="train", images=2, background_weight=1.0, scales=(1.0,), per_class=True,
+                           dataset_root=str(layout.root))
+    swept = score_maps(layout, map_folders(runs), IDS, 1.0, 1)
+    artist = Artist(layout, runs[0], runs[1:], None, None, voc_palette(), 1.0)
+    write_page(tmp_path / "index.html", runs, swept, artist, list(IDS), [], [], args)
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+    return text, Parser(text)
+
+
+def test_names_are_escaped_and_nothing_outside_the_page_is_asked_for(layout, tmp_path):
+    folder = write_run(tmp_path / "run<i>", 0, maps=("cam", "is_cam"))
+    matrix = np.arange(20).reshape(4, 5)
+    row = {"background_weight": 1.0, "crf": False, **scores(matrix, NAMES)}
+    save_json(folder / "eval/cam.json", {"list": EVIL, "maps": {"ae_is_cam": [row]}})
+    (folder / "config.yaml").write_text("make_cam: {scales: '</td><script>'}\n")
+    (folder / "log.jsonl").write_text('{"stage": "aesipe", "step": 1, "loss": 2, "lr": 1, "<script>": 3}\n')
+    text, page = render(layout, [folder, write_run(tmp_path / "$other$", 1)], tmp_path)
+    tags = {tag for tag, _ in page.tags}
+    assert "script" not in tags and "i" not in tags and not re.search(r"https?:|//\w", re.sub(r"base64,\S+", "", text))
+    assert all(attributes.get("src", "data:").startswith("data:") for _, attributes in page.tags)
+    assert all(attributes.get("href", "#").startswith("#") for _, attributes in page.tags)
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    assert all(attributes.get("alt") for tag, attributes in page.tags if tag == "img")
+    for name in (*NAMES, *IDS, "run<i>", "$other$", "</td><script>"):
+        assert name in page.text, name
+
+
+def test_links_of_the_contents_lead_somewhere(layout, tmp_path):
+    _, page = render(layout, [write_run(tmp_path / "run", 0)], tmp_path)
+    targets = {attributes["href"][1:] for tag, attributes in page.tags if tag == "a"}
+    named = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    assert {"sweeps", "gallery"} <= targets <= named and "scores" not in targets
+
+
+def test_an_empty_run_has_a_page(layout, tmp_path):
+    (tmp_path / "run").mkdir()
+    text, page = render(layout, [tmp_path / "run"], tmp_path)
+    assert "Nothing was evaluated" in page.text and "no lines of finished stages" in page.text
+    titles = [attributes.get("alt", "").split(" of ")[0] for tag, attributes in page.tags if tag == "img"]
+    assert set(titles) == {"image", "truth"}  # columns that the run lacks are left out
+
+
+def test_the_gallery_is_sorted_against_the_baseline(layout, tmp_path):
+    """The judged run's map is the truth for one image, the baseline's for another."""
+    run, baseline = write_run(tmp_path / "run", 0), write_run(tmp_path / "base", 1)
+    for folder, image_id in ((run, IDS[1]), (baseline, IDS[2])):
+        truth = layout.mask(image_id)
+        save_cam(folder / "cam" / f"{image_id}.npz", [0, 1, 3], np.stack([truth == k for k in (0, 1, 3)]))
+    _, page = render(layout, [run, baseline], tmp_path)
+    gained, lost = page.text.index("Gained most"), page.text.index("Lost most")
+    assert gained < page.text.index("b$1", gained) < lost < page.text.index("c mIoU", lost)
+    assert "mIoU 100.0 (+" in page.text[gained:lost]
+
+
+def test_formats():
+    assert [percent(0.1234), percent(None), percent(1, 2)] == ["12.3", "–", "100.00"]
+    assert [signed(0.05), signed(-0.05), signed(None)] == ["+5.0", "−5.0", ""]
+    assert [duration(s) for s in (1.25, 59.9, 61, 3600, 7325)] == ["1.2 s", "59.9 s", "1 min 1 s", "1 h 0 min", "2 h 2 min"]
+    assert [plain(v) for v in (None, True, [1.0, 2], "x")] == ["–", "true", "1.0, 2", "x"]
