@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -223,6 +224,49 @@ def test_report_shows_every_stage(demo):
         assert any(line.startswith(start) for line in text.splitlines()), start
     with Image.open(demo.run / "report/panels.png") as image:
         assert np.array(image.convert("L")).std() > 10  # something is drawn
+
+
+def test_the_page_holds_every_stage_and_refers_to_nothing_outside(demo):
+    text = (demo.run / "report/index.html").read_text(encoding="utf-8")
+    for part in ("scores", "classes", "sweeps", "confusion", "curves", "gallery", "settings"):
+        assert f'<section id="{part}">' in text
+    for title in ("AE-SIPE: losses", "IRN: losses", "DeepLabV3: losses", "seeds before AE", "seeds after AE", "CRF",
+                  "pseudo label", "prediction", "truth"):
+        assert title in text
+    assert not re.search(r"https?:|<script|<link", re.sub(r"base64,[^\"]+", "", text))
+
+
+def test_the_confusion_of_every_score_is_kept(demo):
+    for row in json.loads((demo.run / "eval/cam.json").read_text())["maps"]["cam"]:
+        matrix = np.array(row["confusion"])
+        assert matrix.shape == (6, 7) and np.diag(matrix).sum() / matrix.sum() == pytest.approx(row["accuracy"])
+
+
+def test_report_compares_runs_and_draws_the_papers_figures(demo, tmp_path):
+    """The second run has maps alone; both folders stay as they are."""
+    other = tmp_path / "other"
+    shutil.copytree(demo.run / "is_cam", other / "cam")
+    before = sorted(demo.run.rglob("*")), (demo.run / "config.yaml").read_text()
+    done = run(sys.executable, "report.py", demo.run, other, "--out", tmp_path / "out", "--images", "1",
+               "--failure_images", "0", "--num_workers", "1", "--figure", "train_000001", "val_000000")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "index.html", "report.md", "panels.png", "figure1_train_000001.png", "figure1_val_000000.png", "figure3.png"}
+    text = (tmp_path / "out/index.html").read_text(encoding="utf-8")
+    assert "other: last map" in text and '<section id="figures">' in text and '<section id="failure">' not in text
+    assert before == (sorted(demo.run.rglob("*")), (demo.run / "config.yaml").read_text())
+    assert sorted(path.name for path in other.iterdir()) == ["cam"]
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["{run}/none"], "none: no such run folder"),
+    (["{run}", "--figure", "nothing"], "nothing.jpg: no such image"),
+    (["{run}/ckpt"], "names no dataset: give --dataset_root"),
+])
+def test_report_refuses_what_it_cannot_show_before_it_writes(demo, script, tmp_path, arguments, message):
+    done = script("report.py", *(part.replace("{run}", str(demo.run)) for part in arguments), "--out", tmp_path / "out")
+    assert done.status == 2 and len(done.err.splitlines()) == 1 and message in done.err
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_runs_config_gives_the_same_settings(demo):

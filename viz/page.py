@@ -22,16 +22,16 @@ def write_page(path, runs, swept, artist, ids, changes, figures, args):
     runs: Runs. swept: {(number of the run, kind of map): MapScores}. artist: of runs[0]. ids: of the list.
     changes: SeedChanges of the network. figures: [(path of a PNG, caption)]. args: settings of report.py.
     """
+    failure = failure_summary(changes, artist.layout.class_names)
     context = {
         "runs": runs, "args": args, "n_images": len(ids), "class_names": artist.layout.class_names,
         "highlights": highlights(runs), "scores": compared_scores(runs),
         "classes": class_columns(*runs[:2]) if args.per_class else None,
         "sweeps": sweep_charts(runs, swept), "best_points": best_points(runs, swept),
         "confusions": confusions(runs[0].scores), "curves": training_charts(runs),
-        "groups": gallery_groups(runs, swept, ids, args.images), "artist": artist,
-        "failure": failure_summary(changes, artist.layout.class_names),
+        "groups": gallery_groups(runs, swept, ids, args.images), "artist": artist, "failure": failure,
         "failure_pictures": [(change, draw_change(artist.layout, artist.model, change, artist.palette))
-                             for change in worst(changes, args.images)],
+                             for change in (failure["worst"] if failure else [])[: args.images]],
         "failure_colours": [" ".join(map(str, colour)) for colour in COLOURS],
         "figures": [(path.name, file_uri(path), text) for path, text in figures],
         "usage": [(run.name, usage(run.log)) for run in runs], "rates": [(run.name, rates(run.log)) for run in runs],
@@ -76,12 +76,6 @@ def gallery_groups(runs, swept, ids, count):
 def _last_map(swept, number):
     """The key of the last of a run's maps that was scored, or None."""
     return next(((number, name) for name in reversed(MAP_NAMES) if (number, name) in swept), None)
-
-
-def worst(changes, count):
-    """The failures to show: those that AE expanded most."""
-    expanded = [change for change in changes if change.verdict == "expanded"]
-    return sorted(expanded, key=lambda change: -change.growth)[:count]
 
 
 def rates(log):

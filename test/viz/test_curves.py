@@ -23,7 +23,8 @@ def test_svg_is_whole_refers_to_nothing_and_takes_the_pages_colour():
 
 
 def test_logs_that_lack_stages_and_validation():
-    log = [{"stage": "aesipe", "step": 10, "loss": 1.0, "lr": 0.1}, {"stage": "aesipe", "step": 10, "val": {"cam": 0.4}},
+    log = [{"stage": "aesipe", "step": 10, "loss": 1.0, "lr": 0.1},
+           {"stage": "aesipe", "step": 10, "val": {"cam": 0.4}},
            {"stage": "aesipe", "step": 20, "val": {"cam": 0.5, "is_cam": 0.6}}]
     charts = training_charts([make_run("one", log), make_run("two")])
     assert [chart.title for chart in charts] == ["AE-SIPE: losses", "AE-SIPE: learning rate", "AE-SIPE: validation"]

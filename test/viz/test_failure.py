@@ -47,10 +47,11 @@ def test_truth_is_resized_by_nearest():
 
 
 def test_summary():
-    changes = [SeedChange("a", 1, 3, 1, 4, 4, 10), SeedChange("b", 1, 3, 1, 4, 6, 10), SeedChange("b", 2, 4, 4, 3, 1, 10),
-               SeedChange("c", 2, 3, 1, 0, 0, 10)]
+    changes = [SeedChange("a", 1, 3, 1, 4, 4, 10), SeedChange("b", 1, 3, 1, 4, 6, 10),
+               SeedChange("b", 2, 4, 4, 3, 1, 10), SeedChange("c", 2, 3, 1, 0, 0, 10)]
     result = failure_summary(changes, ["background", "cat", "dog"])
     assert result["counts"] == {"expanded": 2, "repaired": 1, "lost": 1, "kept": 0}
     assert (result["judged"], result["images"], result["precision"]) == (4, 3, (13 / 20, 11 / 22))
     assert result["classes"] == [("cat", 2, 2, 0), ("dog", 2, 0, 1)]
+    assert [change.image_id for change in result["worst"]] == ["b", "a"]  # 5 more wrong cells, then 3
     assert failure_summary([], ["background", "cat"]) is None

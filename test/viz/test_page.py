@@ -118,5 +118,6 @@ def test_the_gallery_is_sorted_against_the_baseline(layout, tmp_path):
 def test_formats():
     assert [percent(0.1234), percent(None), percent(1, 2)] == ["12.3", "–", "100.00"]
     assert [signed(0.05), signed(-0.05), signed(None)] == ["+5.0", "−5.0", ""]
-    assert [duration(s) for s in (1.25, 59.9, 61, 3600, 7325)] == ["1.2 s", "59.9 s", "1 min 1 s", "1 h 0 min", "2 h 2 min"]
+    assert [duration(s) for s in (1.25, 59.9, 61, 3600, 7325)] == [
+        "1.2 s", "59.9 s", "1 min 1 s", "1 h 0 min", "2 h 2 min"]
     assert [plain(v) for v in (None, True, [1.0, 2], "x")] == ["–", "true", "1.0, 2", "x"]

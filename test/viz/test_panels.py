@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from viz.panels import colour_labels, colour_scores, side_by_side
+from viz.panels import colour_labels, colour_scores, over_image, side_by_side
 from voc12.palette import voc_palette
 
 PALETTE = voc_palette()
@@ -49,3 +49,12 @@ def test_a_row_of_pictures_has_gaps_and_at_most_the_width():
     assert (row[:, 8:12] == 255).all()
     np.testing.assert_array_equal(row[:, 24:], IMAGE)
     assert side_by_side([IMAGE, IMAGE, IMAGE], width=16).shape == (3, 16, 3)
+
+
+def test_seeds_are_blocks_of_their_colour_and_the_rest_is_grey():
+    image = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
+    picture = over_image(image, np.array([[0, 2, 255]]), voc_palette(), strength=1)
+    assert (picture[:, 2:4] == voc_palette()[2]).all()
+    for columns in (slice(0, 2), slice(4, 6)):
+        grey = image[:, columns].mean(axis=2).astype(np.uint8)
+        assert (picture[:, columns] == grey[..., None]).all()

@@ -14,7 +14,8 @@ def test_lines_that_are_no_records_are_passed_over(tmp_path):
 
 
 def test_steps_done_again_replace_the_earlier_ones():
-    log = [{"stage": "aesipe", "step": step, "loss": loss} for step, loss in ((10, 5), (20, 4), (30, 3), (20, 2), (30, 1))]
+    log = [{"stage": "aesipe", "step": step, "loss": loss}
+           for step, loss in ((10, 5), (20, 4), (30, 3), (20, 2), (30, 1))]
     log.insert(2, {"stage": "irn", "step": 1, "loss": 9})
     log.insert(3, {"stage": "aesipe", "step": 25, "val": {"cam": 0.5}})
     assert [(line["step"], line["loss"]) for line in steps_of(log, "aesipe", "loss")] == [(10, 5), (20, 2), (30, 1)]

@@ -44,6 +44,6 @@ def test_a_background_of_zero_leaves_every_pixel_with_a_score_to_the_foreground(
 
 
 def test_an_image_without_classes_is_background():
-    _, by_weight, by_threshold = image_counts(np.zeros((2, 2), int), np.array([0]), np.ones((1, 2, 2), np.float32), 3, 1,
-                                              "img")
+    truth, cam = np.zeros((2, 2), int), np.ones((1, 2, 2), np.float32)
+    _, by_weight, by_threshold = image_counts(truth, np.array([0]), cam, 3, 1, "img")
     assert (miou_at_edges(by_weight) == 1).all() and (miou_at_edges(by_threshold) == 1).all()
