@@ -128,7 +128,7 @@ def main():
     write_page(folder / "index.html", runs, swept, artist, ids, changes, figures, args)
     print(", ".join(str(folder / name) for name in ("index.html", "report.md", "panels.png")))
     if not args.out:
-        usage.finish(len(ids), len(ids))
+        usage.finish(len(shown), len(shown))
 
 
 if __name__ == "__main__":
