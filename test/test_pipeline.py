@@ -206,6 +206,20 @@ def test_scores_of_the_cams_counted_anew(demo, name):
         assert (rows[weight, False]["miou"], rows[weight, False]["accuracy"]) == miou(pairs)
 
 
+def test_crf_of_some_maps_alone(demo, script, tmp_path):
+    shutil.copytree(demo.run / "cam", tmp_path / "one" / "cam")
+    shutil.copytree(demo.run / "is_cam", tmp_path / "one" / "is_cam")
+    done = script("eval_cam.py", "--run_root", tmp_path, "--session_name", "one", "--dataset_root", demo.layout.root,
+                  "--num_workers", 1, "--maps", "is_cam", "ae_is_cam", "--crf_maps", "ae_is_cam",
+                  "--background_weight", 0.8)
+    assert done.status == 0
+    maps = json.loads((tmp_path / "one" / "eval" / "cam.json").read_text())["maps"]
+    assert [row["crf"] for row in maps["is_cam"]] == [False]
+    assert [row["crf"] for row in maps["ae_is_cam"]] == [False, True]
+    known = json.loads((demo.run / "eval" / "cam.json").read_text())["maps"]["ae_is_cam"]
+    assert all(row in known for row in maps["ae_is_cam"])
+
+
 @pytest.mark.parametrize("path, key, list_name, folder", [
     ("eval/seg.json", None, "train_aug", "seg_label"), ("eval/deeplab_val.json", "plain", "val", "deeplab/val"),
     ("eval/deeplab_val.json", "crf", "val", "deeplab/val_crf")])

@@ -14,7 +14,7 @@ from tool.io import load_cam
 from tool.metric import IGNORE, label_confusion_matrix, scores
 from tool.parallel import parallel_map
 
-WEIGHTS = np.round(np.arange(31) * 0.05, 2)  # factors on the background's score
+WEIGHTS = np.round(np.arange(41) * 0.05, 2)  # factors on the background's score
 THRESHOLDS = np.round(np.arange(40) * 0.025, 3)  # constant scores of the background
 
 
