@@ -20,6 +20,7 @@ from viz.page import write_page
 from viz.runs import map_folders, read_runs
 from viz.sweep import score_maps
 from viz.tables import class_table, score_table
+from viz.watch import spread
 from voc12.palette import voc_palette
 
 
@@ -79,11 +80,6 @@ def load_predictor(run, n_classes, scales, device):
     if not (run.path / "ckpt" / "deeplab.yaml").exists():
         return None
     return partial(predict, deeplab.test.load_trained(run.path, n_classes, device), scales, device)
-
-
-def spread(items, count):
-    """At most `count` of the items, evenly spread."""
-    return items[:: max(1, len(items) // max(1, count))][:count]
 
 
 def write_markdown(path, run, title, per_class):

@@ -5,14 +5,17 @@ import torch.nn.functional as F
 
 
 @torch.inference_mode()
-def localize(model, image, labels):
-    """One pass of an AESIPE network over an image at scale 1.
+def localize(model, image, labels, dtype=None):
+    """One pass of an AESIPE network in eval mode over an image at scale 1.
 
-    image: uint8 [3,H,W]. labels: float [K-1] in {0,1}. Returns a dict of CPU tensors: keys int64 [k], background and
-    the image's classes; cam, is_cam, ae_is_cam, seeds, ae_seeds, float [k,h,w], as AESIPE.localize defines them.
+    image: uint8 [3,H,W]. labels: float [K-1] in {0,1}. dtype: of the encoder, None: float32.
+    Returns a dict of CPU tensors: keys int64 [k], background and the image's classes; cam, is_cam, ae_is_cam, seeds,
+    ae_seeds, float [k,h,w], as AESIPE.localize defines them.
     """
     device = next(model.parameters()).device
-    output = model(image[None].to(device).float() / 255, labels[None].to(device))
+    with torch.autocast(device.type, dtype, enabled=dtype is not None):
+        image = (image[None].to(device).float() / 255).contiguous(memory_format=torch.channels_last)
+        output = model(image, labels[None].to(device))
     keys = torch.cat([labels.new_ones(1), labels]).nonzero()[:, 0]
     return {"keys": keys, **{name: output[name][0].cpu()[keys]
                              for name in ("cam", "is_cam", "ae_is_cam", "seeds", "ae_seeds")}}

@@ -2,17 +2,16 @@
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import torchvision.transforms.v2.functional as V
 from torchvision.transforms import InterpolationMode
 
 from module.labels import weighted_argmax
 from tool.metric import label_confusion_matrix, scores
+from viz.network import enlarged, localize
 from viz.panels import colour_labels, colour_scores, side_by_side
 from voc12.palette import voc_palette
 
 MAPS = ("cam", "is_cam", "ae_is_cam")  # of AESIPE.forward, in the method's order
-EPS = 1e-5
 N_PANELS = 4
 PANEL_WIDTH = 1280  # pixels of the pictures side by side
 BACKGROUND_WEIGHT = 1.0  # the maps as they are: the weight that suits them best depends on how far training is
@@ -63,8 +62,8 @@ class MapWatch:
         matrices = np.zeros((len(MAPS), n_classes, n_classes + 1), np.int64)
         for image_id in self.ids:
             image, truth = self.read(image_id)
-            labels = self.layout.labels(image_id).to(self.dist.device)
-            keys, maps = image_maps(model, image.to(self.dist.device), labels, self.dtype)
+            output = localize(model, image, self.layout.labels(image_id), self.dtype)
+            keys, maps = output["keys"].numpy(), [enlarged(output[name], truth.shape) for name in MAPS]
             for matrix, cam in zip(matrices, maps):
                 found = keys[weighted_argmax(cam, BACKGROUND_WEIGHT)]
                 matrix += label_confusion_matrix(truth, found, n_classes, image_id)
@@ -84,24 +83,11 @@ class MapWatch:
         return image, V.resize(truth, size, interpolation=InterpolationMode.NEAREST_EXACT)[0].numpy()
 
 
-@torch.inference_mode()
-def image_maps(model, image, labels, dtype=None):
-    """One pass over one image.
-
-    model: AESIPE in eval mode. image: uint8 [3,H,W] on the model's device. labels: float [K-1] in {0,1}.
-    dtype: of the encoder, None: float32.
-    Returns (keys int64 [k], the background and the image's classes; [float32 [k,H,W] in [0,1] for each of MAPS]).
-    """
-    keys = torch.cat([labels.new_ones(1), labels]).nonzero()[:, 0]
-    with torch.autocast(image.device.type, dtype, enabled=dtype is not None):
-        output = model((image[None].float() / 255).contiguous(memory_format=torch.channels_last), labels[None])
-    maps = [F.interpolate(output[name][:, keys], image.shape[1:], mode="bilinear", align_corners=True)[0]
-            for name in MAPS]
-    return keys.cpu().numpy(), [(cam / (cam.amax(dim=(1, 2), keepdim=True) + EPS)).cpu().numpy() for cam in maps]
-
-
 def panel(image, keys, maps, truth):
-    """image | CAM | IS-CAM | AE-IS-CAM | truth, uint8 [h,w,3]. image: uint8 [H,W,3]. keys, maps: of `image_maps`."""
+    """image | CAM | IS-CAM | AE-IS-CAM | truth, uint8 [h,w,3].
+
+    image: uint8 [H,W,3]. keys: [k]. maps: [k,H,W] in [0,1], one for each of MAPS. truth: uint8 [H,W].
+    """
     palette = voc_palette()
     pictures = [colour_scores(image, keys, cam, palette, BACKGROUND_WEIGHT) for cam in maps]
     return side_by_side([image, *pictures, colour_labels(truth, palette)], PANEL_WIDTH)

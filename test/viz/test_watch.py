@@ -163,11 +163,15 @@ def test_processes_share_the_images_and_the_first_shows_some(layout):
 class Network(torch.nn.Module):
     """As AESIPE, with maps that say that the right half is the image's first class."""
 
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
     def forward(self, image, labels):
         self.seen = image
         cam = torch.zeros(1, labels.shape[1] + 1, 5, 8)
         cam[:, 0, :, :4], cam[:, 1 + labels[0].argmax(), :, 4:] = 1, 0.6
-        return {name: cam for name in MAPS}
+        return {name: cam for name in (*MAPS, "seeds", "ae_seeds")}
 
 
 def test_large_images_are_shrunk_and_the_sums_are_of_all_processes(layout):
