@@ -12,6 +12,7 @@ from tool.config import (add_network_flags, add_training_flags, make_parser, nat
                          settings)
 from tool.dist import close_dist, set_precision
 from tool.engine import fit, start_training
+from tool.io import save_class_names
 from tool.logging import StageUsage
 from viz.watch import watch_maps
 
@@ -60,6 +61,8 @@ def main():
     dist = start_training(args, "train_aesipe", path, record)
     if dist is None:
         return
+    if dist.main:
+        save_class_names(args.run, layout.class_names)
     model, criterion = build(args, layout.n_classes)
     transform = CropTransform(args.crop_size, long_side=args.long_side)
     images = TrainingSet(layout, layout.labelled_ids(args.train_list), transform, args.seed)

@@ -27,11 +27,7 @@ class Layout:
 
     def __init__(self, root):
         self.root = Path(root)
-        self.class_names = [line.strip() for _, line in read_lines(self.root / "classes.txt")]
-        if len(self.class_names) < 2 or len(set(self.class_names)) != len(self.class_names):
-            raise UserError(f"{self.root / 'classes.txt'}: needs `background` and at least one class, each once")
-        if len(self.class_names) > 255:
-            raise UserError(f"{self.root / 'classes.txt'}: at most 255 classes fit an index PNG (255 is ignored)")
+        self.class_names = read_class_names(self.root / "classes.txt")
         self.mask_folder = find_masks(self.root)
         self._labels = None
         self._files = None
@@ -83,42 +79,22 @@ class Layout:
             self._files = image_files(self.root / "JPEGImages")
         return self._files
 
-    def size(self, image_id):
-        """(H, W) of the image as `image` returns it, from its file's header alone."""
-        with self._open(image_id) as picture:
-            width, height = picture.size
-            return (width, height) if _is_sideways(picture) else (height, width)
-
-    def image(self, image_id, at_least=None):
-        """RGB image as uint8 [3,H,W], turned as its EXIF data says.
-
-        at_least: (h, w). With it a JPEG that is at least twice as high and wide comes at 1/2, 1/4 or 1/8 of its size,
-        never below (h, w): libjpeg then computes only the pixels that are needed, in less than half the time.
-        """
-        with self._open(image_id) as picture:
-            if at_least is not None:
-                height, width = reversed(at_least) if _is_sideways(picture) else at_least
-                picture.draft(None, (width, height))
-            picture = ImageOps.exif_transpose(picture)
-            if picture.mode.startswith("I"):  # 16 bits, which convert would cut off at 255
-                picture = Image.fromarray((np.asarray(picture, np.uint16) >> 8).astype(np.uint8))
-            return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
-
-    @contextmanager
-    def _open(self, image_id):
+    def path(self, image_id):
+        """The image's file. Raises UserError if there is none or more than one."""
         names = self.files().get(image_id, ())
         if not names:
             raise UserError(f"{self.root / 'JPEGImages' / image_id}.jpg: no such image")
         if len(names) > 1:
             raise UserError(f"{self.root / 'JPEGImages'}: {' and '.join(names)} have the same ID: rename all but one")
-        path = self.root / "JPEGImages" / names[0]
-        try:
-            with Image.open(path) as picture:
-                if picture.mode == "F":  # its range is anyone's guess
-                    raise ValueError("its values are floats: save it with 8 or 16 bits")
-                yield picture
-        except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-            raise UserError(f"{path}: cannot be decoded as an image: {error}") from error
+        return self.root / "JPEGImages" / names[0]
+
+    def size(self, image_id):
+        """(H, W) of the image as `image` returns it, from its file's header alone."""
+        return image_size(self.path(image_id))
+
+    def image(self, image_id, at_least=None):
+        """RGB image as uint8 [3,H,W], see `read_image`."""
+        return read_image(self.path(image_id), at_least)
 
     def mask(self, image_id):
         """Ground truth as uint8 [H,W], 255 where it is not to be counted."""
@@ -140,6 +116,16 @@ class Layout:
                 raise UserError(f"{path}, line {number}: a second line for {image_id}: join the two")
             labels[image_id] = [index[name] for name in names]
         return labels
+
+
+def read_class_names(path):
+    """The names in a classes.txt, background first. Raises UserError if no dataset can have them."""
+    names = [line.strip() for _, line in read_lines(path)]
+    if len(names) < 2 or len(set(names)) != len(names):
+        raise UserError(f"{path}: needs `background` and at least one class, each once")
+    if len(names) > 255:
+        raise UserError(f"{path}: at most 255 classes fit an index PNG (255 is ignored)")
+    return names
 
 
 def read_lines(path):
@@ -177,8 +163,44 @@ def find_masks(root):
     return next((root / name for name in MASK_FOLDERS if (root / name).is_dir()), None)
 
 
-def _is_sideways(picture):
-    return picture.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
+def image_size(path):
+    """(H, W) of an image file as `read_image` returns it, from its header alone."""
+    with open_image(path) as picture:
+        width, height = picture.size
+        return (width, height) if orientation(picture) in SIDEWAYS else (height, width)
+
+
+def read_image(path, at_least=None):
+    """An image file of any mode as RGB, uint8 [3,H,W], turned as its EXIF data says; of an animation the first frame.
+
+    at_least: (h, w). With it a JPEG that is at least twice as high and wide comes at 1/2, 1/4 or 1/8 of its size,
+    never below (h, w): libjpeg then computes only the pixels that are needed, in less than half the time.
+    """
+    with open_image(path) as picture:
+        if at_least is not None:
+            height, width = reversed(at_least) if orientation(picture) in SIDEWAYS else at_least
+            picture.draft(None, (width, height))
+        picture = ImageOps.exif_transpose(picture)
+        if picture.mode.startswith("I"):  # 16 bits, which convert would cut off at 255
+            picture = Image.fromarray((np.asarray(picture, np.uint16) >> 8).astype(np.uint8))
+        return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+
+
+@contextmanager
+def open_image(path):
+    """Yields the PIL image of a file; what goes wrong until it is closed is a UserError that names the file."""
+    try:
+        with Image.open(path) as picture:
+            if picture.mode == "F":  # its range is anyone's guess
+                raise ValueError("its values are floats: save it with 8 or 16 bits")
+            yield picture
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: cannot be decoded as an image: {error}") from error
+
+
+def orientation(picture):
+    """EXIF's orientation of a PIL image, 1 to 8; None if it has none."""
+    return picture.getexif().get(ExifTags.Base.Orientation)
 
 
 def read_label_png(path):

@@ -83,9 +83,14 @@ class CropTransform:
 
 def scaled(image, factor):
     """image uint8 or float [...,H,W] resized by a factor, antialiased."""
-    if factor == 1:
+    return resized(image, [max(1, round(side * factor)) for side in image.shape[-2:]])
+
+
+def resized(image, size):
+    """image uint8 or float [...,H,W] at size (h, w), antialiased."""
+    if tuple(image.shape[-2:]) == tuple(size):
         return image
-    return F.resize(image, [max(1, round(side * factor)) for side in image.shape[-2:]], antialias=True)
+    return F.resize(image, list(size), antialias=True)
 
 
 def _uniform(generator):

@@ -14,7 +14,7 @@ from errors import UserError
 from tool.config import (add_network_flags, add_training_flags, make_parser, parse, positive, rate, run_main, settings)
 from tool.dist import close_dist
 from tool.engine import fit, start_training
-from tool.io import source_record
+from tool.io import save_class_names, source_record
 from tool.logging import StageUsage
 
 
@@ -46,6 +46,8 @@ def main():
     dist = start_training(args, "deeplab_train", path, record)
     if dist is None:
         return
+    if dist.main:
+        save_class_names(args.run, layout.class_names)
     if args.batch_size < 2 * dist.world:
         raise UserError(f"batch_size {args.batch_size} on {dist.world} process(es): batch norm of DeepLab's image "
                         "pooling needs two images or more on each")

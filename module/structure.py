@@ -29,8 +29,12 @@ def structure_seeds(features, cam, valid, background_weight=0.5, max_elements=MA
     # One more mask of ones makes sum(S) a column of the same product.
     columns = torch.cat([masks, torch.ones_like(masks[:, :1])], dim=1).transpose(1, 2).to(unit.dtype).contiguous()
     sums = torch.zeros_like(columns)  # [N,hw,P+1]
-    rows = max(1, max_elements // (n * h * w))
-    for start in range(0, h * w, rows):
+    if torch.compiler.is_exporting():  # a graph that serves images of every size cannot count blocks: it has one
+        rows, starts = h * w, (0,)
+    else:
+        rows = max(1, max_elements // (n * h * w))
+        starts = range(0, h * w, rows)
+    for start in starts:
         stop = start + rows
         block = (unit[:, :, start:stop].transpose(1, 2) @ unit[:, :, start:]).relu_()  # [N,rows,hw-start]
         sums[:, start:stop] += block @ columns[:, start:]

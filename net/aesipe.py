@@ -49,7 +49,7 @@ class AESIPE(nn.Module):
         """
         logits, semantic, hierarchical = self.encode(image)
         grid = hierarchical.shape[2:]
-        inside = image.new_ones(len(image), *grid) if box is None else inside_mask(box, image.shape[2:], grid)
+        inside = image.new_ones(image.shape[0], *grid) if box is None else inside_mask(box, image.shape[2:], grid)
         maps = self.localize(logits, semantic, hierarchical, image, valid_mask(labels, inside))
         return {"score": logits.mean(dim=(2, 3)), **maps}
 

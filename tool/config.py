@@ -14,7 +14,8 @@ import yaml
 from errors import UserError
 
 SECTIONS = ("common", "dataset", "train_aesipe", "make_cam", "eval_cam", "make_ir_labels", "train_irn",
-            "make_seg_labels", "eval_seg", "deeplab_train", "deeplab_test", "report")
+            "make_seg_labels", "eval_seg", "deeplab_train", "deeplab_test", "report", "predict",
+            "export")
 COMMON = ("dataset_root", "run_root", "session_name", "backbone", "weights", "num_workers", "seed", "precision",
           "batch_norm", "deterministic", "compile")
 
@@ -35,6 +36,12 @@ def make_parser(description):
     parser.add_argument("--session_name", default="aesipe", help="the run's folder below run_root")
     parser.add_argument("--num_workers", type=natural, default=default_workers(), help="worker processes")
     return parser
+
+
+def add_run_flags(parser):
+    """Flags of scripts that use a finished run, which may have come from another machine without its dataset."""
+    parser.add_argument("--run", help="the run's folder, in place of --run_root and --session_name")
+    parser.set_defaults(dataset_root=None)  # None: as the run was made
 
 
 def add_network_flags(parser, trainable=True):
@@ -100,7 +107,7 @@ def parse(parser, section, argv=None):
     except UserError as error:
         raise UserError(f"{path}: section {section}: {error}") from error
     args = parser.parse_args(argv, args)  # not as one line: a list of the file would take argv's first words
-    args.run = Path(args.run_root) / args.session_name
+    args.run = Path(getattr(args, "run", None) or Path(args.run_root) / args.session_name)
     if hasattr(args, "weights"):
         args.weights = args.weights.replace("{run}", str(args.run))
     return args

@@ -119,11 +119,28 @@ def source_record(source):
 
 def save_settings(run, section, settings):
     """Keep the settings as used, one section a stage, in the run's config.yaml."""
-    path = Path(run) / "config.yaml"
-    config = (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
+    config = load_run_config(run)
     config[section] = settings
-    with atomic(path) as temporary:
+    with atomic(Path(run) / "config.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+def load_run_config(run):
+    """The settings as used, {section: {key: value}}; {} for a run that has none yet."""
+    path = Path(run) / "config.yaml"
+    try:
+        config = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.exists() else {}
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(config, dict) or not all(isinstance(section, dict) for section in config.values()):
+        raise UserError(f"{path}: must hold sections of keys and values: delete it if it is damaged")
+    return config
+
+
+def save_class_names(run, class_names):
+    """Keep the names of the classes with the networks that know them, in the form of the dataset's classes.txt."""
+    with atomic(Path(run) / "classes.txt") as temporary:
+        temporary.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
 
 
 def brief(value):
