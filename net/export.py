@@ -1,0 +1,69 @@
+"""AE-SIPE and DeepLabV3 as graphs of torch.export, for images of any size and number."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+MAPS = ("cam", "is_cam", "ae_is_cam")
+EXAMPLE = (2, 80, 96)  # N, H, W: any would do, but no two sides alike, or the graph would hold for squares only
+CHECKED = ((1, 97, 131), (3, 160, 64), (1, 224, 224))  # at least 17 pixels: see `trace`
+
+
+class Localizer(nn.Module):
+    """AESIPE with only what others want of its output."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, image, labels):
+        """image: [N,3,H,W] RGB in [0,1]. labels: [N,K-1] float in {0,1}.
+
+        Returns a dict: score [N,K-1], the class logits; cam, is_cam, ae_is_cam [N,K,h,w] in [0,1] at stride 16,
+        background first, zero for classes not in labels.
+        """
+        output = self.model(image, labels)
+        return {name: output[name] for name in ("score", *MAPS)}
+
+
+def trace(model, n_labels=None):
+    """The network, in eval mode on the CPU, as a torch.export.ExportedProgram.
+
+    model: takes an image [N,3,H,W] and, with n_labels, labels [N,n_labels]. N, H and W stay free; H and W must be at
+    least 17, since a map of a single position has a layout of its own in memory, which a graph would have to know.
+    """
+    inputs = examples(EXAMPLE, n_labels)
+    dynamic = torch.export.Dim.DYNAMIC
+    shapes = [{0: dynamic, 2: dynamic, 3: dynamic}, {0: dynamic}]
+    with torch.no_grad():
+        return torch.export.export(model, inputs, dynamic_shapes=tuple(shapes[: len(inputs)]), strict=False)
+
+
+def examples(size, n_labels=None, seed=0):
+    """Inputs of size (N, H, W): blobs of colour, which have edges and areas as photographs do, and labels."""
+    n, height, width = size
+    generator = torch.Generator().manual_seed(seed)
+    image = F.interpolate(torch.rand(n, 3, 6, 5, generator=generator), (height, width), mode="bicubic").clamp(0, 1)
+    if n_labels is None:
+        return (image,)
+    labels = (torch.rand(n, n_labels, generator=generator) < 0.3).float()
+    labels[torch.arange(n), torch.arange(n) % n_labels] = 1
+    return image, labels
+
+
+@torch.no_grad()
+def differences(program, model, n_labels=None, sizes=CHECKED):
+    """{output: largest absolute difference between the graph's and the network's}, on inputs of other sizes and
+    contents than the example."""
+    graph, worst = program.module(), {}
+    for seed, size in enumerate(sizes, 1):
+        inputs = examples(size, n_labels, seed)
+        for name, (one, other) in _pairs(graph(*inputs), model(*inputs)):
+            worst[name] = max(worst.get(name, 0.0), float((one - other).abs().max()))
+    return worst
+
+
+def _pairs(one, other):
+    if isinstance(one, torch.Tensor):
+        return [("logits", (one, other))]
+    return [(name, (one[name], other[name])) for name in other]

@@ -1,0 +1,242 @@
+"""predict.py on images of every kind, with networks of random weights: what is checked is what becomes of the files."""
+
+import shutil
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_export import CLASSES, make_run
+from test_pipeline import error_lines, read_png, run, script  # noqa: F401: a fixture
+
+import deeplab.test
+import make_cam
+from data.layout import Layout, image_size, read_image
+from module.labels import labels_at_size, weighted_argmax
+from tool.picture import outlines, overlay, side_by_side, with_legend
+from voc12.palette import voc_palette
+
+MAPS = ("cam", "is_cam", "ae_is_cam")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    root = tmp_path_factory.mktemp("predict")
+    make_run(root / "run", root / "gone")
+    return root / "run"
+
+
+@pytest.fixture
+def call(made, script, tmp_path):
+    """call(images, flags): predict.py at one scale, into the folder out."""
+
+    def predict(*images, flags=(), run=made):
+        return script("predict.py", "--run", run, "--image", *images, "--out", tmp_path / "out", "--scales", 1, *flags)
+
+    return predict
+
+
+def photo(height=40, width=60, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
+    return cv2.resize(pixels, (width, height))
+
+
+def save(path, kind, height=40, width=60):
+    path.parent.mkdir(exist_ok=True)
+    pixels = photo(height, width)
+    if kind == "I;16":
+        cv2.imwrite(str(path), pixels[..., 0].astype(np.uint16) * 257)
+    elif kind == "EXIF":
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.fromarray(np.ascontiguousarray(np.rot90(pixels))).save(path, exif=exif)
+    elif kind == "animation":
+        Image.fromarray(pixels).save(path, save_all=True, append_images=[Image.fromarray(255 - pixels)])
+    else:
+        Image.fromarray(pixels).convert(kind).save(path)
+    return path
+
+
+@pytest.mark.parametrize("network", ["deeplab", "aesipe"])
+def test_every_kind_of_image_gives_labels_of_its_own_size(call, tmp_path, network):
+    kinds = {"grey.jpg": "L", "rgba.PNG": "RGBA", "palette.png": "P", "deep.16.png": "I;16", "turned.jpeg": "EXIF",
+             "cmyk.jpg": "CMYK", "moving.gif": "animation", "bits.png": "1",
+             "naïve Ω 二.webp": "RGB", "$a 50%.bmp": "RGB"}
+    paths = [save(tmp_path / "in" / name, kind) for name, kind in kinds.items()]
+    sizes = {"one.png": (1, 1), "flat.png": (1, 90), "tall.jpg": (150, 2), "large.jpg": (700, 900)}
+    paths += [save(tmp_path / "in" / name, "RGB", *size) for name, size in sizes.items()]
+    done = call(*paths, flags=("--network", network))
+    assert done.status == 0 and done.err == "" and len(done.out.splitlines()) == len(paths)
+    for path, line in zip(paths, done.out.splitlines()):
+        assert line.startswith(f"{path} (")
+        for kind in ("deeplab",) if network == "deeplab" else MAPS:
+            labels = read_png(tmp_path / f"out/{path.stem}_{kind}.png")
+            assert labels.shape == image_size(path) == sizes.get(path.name, (40, 60)) and labels.max() < len(CLASSES)
+            for ending in ("overlay", "heat") if network == "aesipe" else ("overlay",):
+                with Image.open(tmp_path / f"out/{path.stem}_{kind}_{ending}.jpg") as picture:
+                    picture.load()
+                    assert picture.format == "JPEG" and max(picture.size) >= min(640, max(labels.shape))
+    assert not [path for path in tmp_path.rglob("*.tmp")]
+
+
+def test_the_segmentation_is_the_tests(made, call, tmp_path):
+    """The same labels as deeplab/test.py writes, and of one run the network that is asked for."""
+    path = save(tmp_path / "a.png", "RGB", 70, 90)
+    assert call(path).status == 0
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"a_deeplab.png", "a_deeplab_overlay.jpg"}
+    model = deeplab.test.load_trained(made, len(CLASSES), torch.device("cpu"))
+    expected = deeplab.test.multi_scale_probabilities(model, read_image(path), [1.0], True).argmax(dim=0).numpy()
+    assert np.array_equal(read_png(tmp_path / "out/a_deeplab.png"), expected)
+
+
+def test_maps_are_make_cams(made, call, tmp_path):
+    path = save(tmp_path / "a.png", "RGB", 70, 90)
+    done = call(path, flags=("--network", "aesipe", "--labels", " Vögel,cat", "--background_weight", 0.5))
+    assert done.status == 0 and "cat 0." in done.out and "Vögel 0." in done.out and "my dog" not in done.out
+    model = make_cam.load_trained(made, len(CLASSES), torch.device("cpu"), {})
+    keys, maps = make_cam.multi_scale_maps(model, read_image(path), torch.tensor([1.0, 0, 1]), [1.0], MAPS)
+    assert keys.tolist() == [0, 1, 3]
+    for name in MAPS:
+        expected = keys.numpy()[weighted_argmax(maps[name].numpy(), 0.5)]
+        assert np.array_equal(read_png(tmp_path / f"out/a_{name}.png"), expected)
+
+
+def test_the_threshold_decides_which_classes_are_found(call, tmp_path):
+    path = save(tmp_path / "a.png", "RGB")
+    every = call(path, flags=("--network", "aesipe", "--threshold", 0)).out
+    assert all(name in every for name in CLASSES[1:]) and "strongest" not in every
+    none = call(path, flags=("--network", "aesipe", "--threshold", 1)).out
+    assert "none from 1 up, the strongest: " in none and sum(name in none for name in CLASSES[1:]) == 1
+
+
+def test_all_networks_and_labels_restrict_the_segmentation(call, tmp_path):
+    path = save(tmp_path / "a.png", "RGB")
+    done = call(path, flags=("--network", "all", "--labels", "my dog", "--crf"))
+    assert done.status == 0 and "deeplab: " in done.out and "; aesipe: my dog" in done.out
+    assert len(list((tmp_path / "out").iterdir())) == 2 + 9
+    assert set(np.unique(read_png(tmp_path / "out/a_deeplab.png"))) <= {0, 2}
+
+
+def test_larger_images_are_seen_smaller(call, tmp_path):
+    path = save(tmp_path / "a.jpg", "RGB", 300, 400)
+    done = call(path, flags=("--max_side", 100))
+    assert "(400 x 300, seen at 100 x 75)" in done.out
+    assert read_png(tmp_path / "out/a_deeplab.png").shape == (300, 400)
+
+
+def test_names_that_collide_are_kept_apart_and_inputs_stay(made, script, tmp_path):
+    """Outputs lie beside the images, and one image has the name of another's output."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    paths = [save(folder / name, "RGB") for folder in (one, two) for name in ("a.png", "a.jpg", "a.bmp", "A.png")]
+    paths.append(save(one / "a_deeplab.png", "RGB"))
+    before = {path: path.read_bytes() for path in paths}
+    done = script("predict.py", "--run", made, "--image", *paths, one / "a.png", "--out", one, "--scales", 1)
+    assert done.status == 0 and len(done.out.splitlines()) == len(paths)
+    assert {path: path.read_bytes() for path in paths} == before
+    made_files = [name for line in done.out.splitlines() for name in line.split(" -> ")[1].split(": ")[1].split()]
+    assert len({name.casefold() for name in made_files}) == len(made_files) == 2 * len(paths)
+    assert {path.name for path in one.iterdir()} == {*made_files, *(p.name for p in paths if p.parent == one)}
+
+
+def test_bad_images_among_good_ones_are_one_line_each(made, tmp_path):
+    """As a process, so that the status and both streams are those that a user sees."""
+    good = [save(tmp_path / "in" / name, "RGB") for name in ("a.jpg", "z.png")]
+    (tmp_path / "in/broken.jpg").write_bytes(good[0].read_bytes()[:200])
+    (tmp_path / "in/text.png").write_text("no image")
+    Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "in/floats.tif")
+    (tmp_path / "in/deeper").mkdir()
+    save(tmp_path / "in/deeper/b.jpg", "RGB")
+    (tmp_path / "empty").mkdir()
+    done = run(sys.executable, "predict.py", "--run", made, "--image", tmp_path / "empty", tmp_path / "in",
+               tmp_path / "nothing.jpg", "--out", tmp_path / "out", "--scales", "1")
+    assert done.returncode == 2 and [line.split(" ")[0] for line in done.stdout.splitlines()] == [str(p) for p in good]
+    assert len(error_lines(done.stderr)) == len(done.stderr.splitlines()) == 5
+    for name in ("empty: holds no image", "nothing.jpg: no such image", "broken.jpg: cannot", "text.png: cannot",
+                 "floats.tif: cannot"):
+        assert name in done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        f"{name}_deeplab{ending}" for name in "az" for ending in (".png", "_overlay.jpg")}
+
+
+@pytest.mark.parametrize("flags, message", [
+    (("--labels", "cat,cow"), "'cow' is no class of this run: its classes are cat, my dog, Vögel"),
+    (("--labels", "background"), "'background' is no class"), (("--labels", ","), "is no class"),
+    (("--network", "unet"), "invalid choice"), (("--max_side", "0"), "must be at least 1"),
+    (("--threshold", "much"), "invalid rate value"), (("--nonsense",), "unrecognized")])
+def test_bad_arguments_are_one_line(call, tmp_path, flags, message):
+    done = call(save(tmp_path / "a.png", "RGB"), flags=flags)
+    assert done.status == 2 and len(done.err.splitlines()) == 1 and message in done.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_that_cannot_be_used_are_one_line(call, script, made, tmp_path):
+    path = save(tmp_path / "in/a.png", "RGB")
+    done = script("predict.py", "--run", made)
+    assert done.status == 2 and "--image names no image" in done.err
+    done = call(path, run=tmp_path / "in")
+    assert done.status == 2 and len(done.err.splitlines()) == 1 and "classes.txt: is missing" in done.err
+    shutil.copy(made / "classes.txt", tmp_path / "in")
+    done = call(path, run=tmp_path / "in")
+    assert done.status == 2 and "has neither ckpt/deeplab.pt nor ckpt/aesipe.pt" in done.err
+    done = script("predict.py", "--run", made, "--image", tmp_path / "in", "--out", tmp_path / "in")
+    assert done.status == 2 and "is the folder of the outputs too" in done.err
+    (tmp_path / "out").write_text("a file")
+    done = call(path)
+    assert done.status == 2 and len(error_lines(done.err)) == 1 and "cannot be written" in done.err
+
+
+def test_runs_of_before_take_the_names_from_their_dataset(made, call, tmp_path):
+    shutil.copytree(made, tmp_path / "run")
+    (tmp_path / "run/classes.txt").unlink()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/classes.txt").write_text("\n".join(CLASSES))
+    path = save(tmp_path / "a.png", "RGB")
+    assert call(path, run=tmp_path / "run").status == 2
+    assert call(path, run=tmp_path / "run", flags=("--dataset_root", tmp_path / "data")).status == 0
+    (tmp_path / "run/config.yaml").write_text(f"train_aesipe:\n  dataset_root: {tmp_path / 'data'}\n")
+    assert call(path, run=tmp_path / "run").status == 0
+    (tmp_path / "data/classes.txt").write_text("background\ncat\n")
+    done = call(path, run=tmp_path / "run")
+    assert done.status == 2 and len(done.err.splitlines()) == 1 and "does not fit" in done.err
+
+
+@pytest.mark.parametrize("size", [(40, 60), (97, 131), (7, 300), (10, 15)])
+def test_labels_in_strips_are_those_of_the_whole(size):
+    """Bounded memory: a strip at a time."""
+    scores = torch.rand(4, 10, 15, generator=torch.Generator().manual_seed(0))
+    whole = torch.nn.functional.interpolate(scores[None], size, mode="bilinear")[0].numpy()
+    labels = labels_at_size(scores.numpy(), size, 0.7, max_elements=4 * size[1] * 3)
+    assert labels.dtype == np.uint8 and (labels != weighted_argmax(whole, 0.7)).mean() < 1e-3
+
+
+def test_overlays_blend_classes_and_leave_the_background():
+    image = np.full((20, 30, 3), 100, np.uint8)
+    labels = np.zeros((20, 30), np.int64)
+    labels[5:15, 10:20] = 2
+    picture = overlay(image, labels, voc_palette())
+    assert (picture[0, 0] == 100).all() and (picture[9, 14] == [50, 114, 50]).all() and (picture[5, 10] == 255).all()
+    assert outlines(labels).sum() == 2 * 4 * 10 - 4 and not outlines(np.zeros((3, 3))).any()
+
+
+def test_legends_hold_any_names_on_any_picture():
+    for size in ((1, 1), (50, 400)):
+        picture = with_legend(np.zeros((*size, 3), np.uint8), [("n" * 99, (255, 0, 0)), ("二 Ω", (0, 0, 255))])
+        assert picture.shape[0] > size[0] and picture.shape[1] >= size[1]
+        assert (picture == [255, 0, 0]).all(axis=2).any() and (picture == [0, 0, 255]).all(axis=2).any()
+    assert side_by_side([np.zeros((2, 3, 3), np.uint8), np.ones((4, 1, 3), np.uint8)]).shape == (4, 10, 3)
+
+
+def test_training_keeps_the_names(tmp_path, script):
+    """So that a run which is copied without its dataset still predicts."""
+    assert script("prepare_dataset.py", "--kind", "toy", "--dataset_root", tmp_path / "toy", "--train", 4,
+                  "--train_aug", 4, "--val", 1, "--size", 48).status == 0
+    where = ("--dataset_root", tmp_path / "toy", "--run_root", tmp_path, "--session_name", "run", "--num_workers", 0,
+             "--backbone", "mobilenet_v2", "--weights", "none", "--batch_size", 2, "--crop_size", 32)
+    for name, more in (("train_aesipe.py", ("--max_epochs", 1)), ("deeplab/train.py", ("--max_iters", 1, "--labels",
+                                                                                       "truth"))):
+        assert script(name, *where, *more).status == 0
+        names = (tmp_path / "run/classes.txt").read_text().splitlines()
+        assert names == Layout(tmp_path / "toy").class_names
+        (tmp_path / "run/classes.txt").unlink()
