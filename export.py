@@ -13,6 +13,7 @@ import io
 import json
 import os
 import shutil
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -165,7 +166,9 @@ def export_network(args):
     buffer = io.BytesIO()
     torch.export.save(trace(model, n_labels), buffer, extra_files={"about.json": about(args.what, class_names)})
     buffer.seek(0)
-    worst = differences(torch.export.load(buffer), model, n_labels)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given buffer is not writable")  # and nobody writes to it
+        worst = differences(torch.export.load(buffer), model, n_labels)
     if max(worst.values()) > TOLERANCE:
         raise UserError(f"{args.out}: not written: the graph differs from the network by more than {TOLERANCE}: {worst}")
     with atomic(args.out) as temporary:

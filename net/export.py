@@ -35,6 +35,7 @@ def trace(model, n_labels=None):
     inputs = examples(EXAMPLE, n_labels)
     dynamic = torch.export.Dim.DYNAMIC
     shapes = [{0: dynamic, 2: dynamic, 3: dynamic}, {0: dynamic}]
+    model.to(memory_format=torch.contiguous_format)  # torch.export.save warns of weights in another order
     with torch.no_grad():
         return torch.export.export(model, inputs, dynamic_shapes=tuple(shapes[: len(inputs)]), strict=False)
 

@@ -231,7 +231,7 @@ def test_legends_hold_any_names_on_any_picture():
 def test_training_keeps_the_names(tmp_path, script):
     """So that a run which is copied without its dataset still predicts."""
     assert script("prepare_dataset.py", "--kind", "toy", "--dataset_root", tmp_path / "toy", "--train", 4,
-                  "--train_aug", 4, "--val", 1, "--size", 48).status == 0
+                  "--train_aug", 4, "--val", 1, "--size", 64).status == 0
     where = ("--dataset_root", tmp_path / "toy", "--run_root", tmp_path, "--session_name", "run", "--num_workers", 0,
              "--backbone", "mobilenet_v2", "--weights", "none", "--batch_size", 2, "--crop_size", 32)
     for name, more in (("train_aesipe.py", ("--max_epochs", 1)), ("deeplab/train.py", ("--max_iters", 1, "--labels",
