@@ -41,7 +41,8 @@ TOLERANCE = 1e-3  # between the graph and the network
 def get_parser():
     parser = make_parser(__doc__.splitlines()[0])
     add_run_flags(parser)
-    parser.add_argument("--what", choices=("masks", "aesipe", "deeplab"), help="masks: the pseudo labels; aesipe, deeplab: the network")
+    parser.add_argument("--what", choices=("masks", "aesipe", "deeplab"),
+                        help="masks: the pseudo labels; aesipe, deeplab: the network")
     parser.add_argument("--out", help="the folder, or the .pt2 file, to write")
     return parser
 
@@ -170,7 +171,8 @@ def export_network(args):
         warnings.filterwarnings("ignore", "The given buffer is not writable")  # and nobody writes to it
         worst = differences(torch.export.load(buffer), model, n_labels)
     if max(worst.values()) > TOLERANCE:
-        raise UserError(f"{args.out}: not written: the graph differs from the network by more than {TOLERANCE}: {worst}")
+        raise UserError(f"{args.out}: not written: the graph differs from the network by {worst}, where {TOLERANCE} "
+                        "is allowed")
     with atomic(args.out) as temporary:
         temporary.write_bytes(buffer.getbuffer())
     print(f"{args.out}: {buffer.getbuffer().nbytes / 2**20:.1f} MiB; largest differences to the network: "

@@ -20,7 +20,7 @@ from tool.checkpoint import result_settings
 from tool.config import add_precision_flag, add_run_flags, make_parser, parse, positive, rate, run_main
 from tool.dist import init_dist, set_precision
 from tool.io import CAM_FOLDERS, atomic, load_run_config
-from tool.picture import heat, overlay, save_jpeg, side_by_side, with_legend
+from viz.overlay import heat, in_grid, overlay, save_jpeg, with_legend
 from voc12.palette import save_label_png, voc_palette
 
 NETWORKS = {"deeplab": ("deeplab",), "aesipe": tuple(CAM_FOLDERS)}  # what each writes
@@ -171,8 +171,8 @@ def write_outputs(start, image, size, keys, maps, class_names, args):
         shown = [(class_names[k], palette[k]) for k in np.unique(labels) if k]
         save_jpeg(paths[1], with_legend(overlay(image, labels, palette), shown))
         if kind != "deeplab":
-            save_jpeg(paths[2], side_by_side([with_legend(heat(image, scores[i]), [legend[i]])
-                                              for i in range(1, len(keys))]))
+            save_jpeg(paths[2], in_grid([with_legend(heat(image, scores[i]), [legend[i]])
+                                         for i in range(1, len(keys))]))
         written += [path.name for path in paths[: 2 if kind == "deeplab" else 3]]
     return written
 

@@ -24,7 +24,8 @@ from voc12.palette import voc_palette
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPTS = ("prepare_dataset.py", "train_aesipe.py", "make_cam.py", "eval_cam.py", "make_ir_labels.py", "train_irn.py",
-           "make_seg_labels.py", "eval_seg.py", "deeplab/train.py", "deeplab/test.py", "report.py")
+           "make_seg_labels.py", "eval_seg.py", "deeplab/train.py", "deeplab/test.py", "report.py",
+           "predict.py", "export.py")
 SMALL = ("dataset.train=6", "dataset.train_aug=12", "dataset.val=4", "dataset.size=80", "common.num_workers=1",
          "train_aesipe.crop_size=64", "train_aesipe.long_side=[56, 80]", "train_aesipe.batch_size=4",
          "train_aesipe.max_epochs=1", "train_aesipe.batch_norm=frozen", "train_aesipe.precision=float32",

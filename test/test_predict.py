@@ -15,7 +15,7 @@ import deeplab.test
 import make_cam
 from data.layout import Layout, image_size, read_image
 from module.labels import labels_at_size, weighted_argmax
-from tool.picture import outlines, overlay, side_by_side, with_legend
+from viz.overlay import in_grid, outlines, overlay, with_legend
 from voc12.palette import voc_palette
 
 MAPS = ("cam", "is_cam", "ae_is_cam")
@@ -225,7 +225,7 @@ def test_legends_hold_any_names_on_any_picture():
         picture = with_legend(np.zeros((*size, 3), np.uint8), [("n" * 99, (255, 0, 0)), ("二 Ω", (0, 0, 255))])
         assert picture.shape[0] > size[0] and picture.shape[1] >= size[1]
         assert (picture == [255, 0, 0]).all(axis=2).any() and (picture == [0, 0, 255]).all(axis=2).any()
-    assert side_by_side([np.zeros((2, 3, 3), np.uint8), np.ones((4, 1, 3), np.uint8)]).shape == (4, 10, 3)
+    assert in_grid([np.zeros((2, 3, 3), np.uint8), np.ones((4, 1, 3), np.uint8)]).shape == (4, 10, 3)
 
 
 def test_training_keeps_the_names(tmp_path, script):

@@ -69,7 +69,7 @@ def with_legend(picture, entries):
     return np.concatenate([_widened(picture, width), np.asarray(strip)])
 
 
-def side_by_side(pictures, columns=4):
+def in_grid(pictures, columns=4):
     """Pictures uint8 [H,W,3] in lines of `columns`, on white, each in a cell of the size of the largest."""
     height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
     columns = min(columns, len(pictures))
