@@ -14,8 +14,7 @@ import yaml
 from errors import UserError
 
 SECTIONS = ("common", "dataset", "train_aesipe", "make_cam", "eval_cam", "make_ir_labels", "train_irn",
-            "make_seg_labels", "eval_seg", "deeplab_train", "deeplab_test", "report", "predict",
-            "export")
+            "make_seg_labels", "eval_seg", "deeplab_train", "deeplab_test", "report", "predict", "export")
 COMMON = ("dataset_root", "run_root", "session_name", "backbone", "weights", "num_workers", "seed", "precision",
           "batch_norm", "deterministic", "compile")
 
