@@ -166,7 +166,7 @@ def write_outputs(start, image, size, keys, maps, class_names, args):
         final, weight = final_scores(kind, scores, image, args)
         paths = [start.with_name(f"{start.name}_{kind}{ending}") for ending in ENDINGS]
         with atomic(paths[0]) as temporary:
-            save_label_png(temporary, keys[labels_at_size(final, size, weight)])
+            save_label_png(temporary, keys.astype(np.uint8)[labels_at_size(final, size, weight)])
         labels = keys[weighted_argmax(final, weight)]
         shown = [(class_names[k], palette[k]) for k in np.unique(labels) if k]
         save_jpeg(paths[1], with_legend(overlay(image, labels, palette), shown))
