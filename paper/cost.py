@@ -20,7 +20,7 @@ from make_seg_labels import mean_boundary, pseudo_label
 from module.crf import dense_crf_labels, dense_crf_probabilities
 from net.backbone import build_backbone
 from net.irn import IRN
-from tool.checkpoint import fold_batch_norm
+from tool.checkpoint import for_inference
 from tool.dist import set_precision
 from tool.engine import to_device, train_step
 from train_aesipe import step_losses as aesipe_losses
@@ -115,7 +115,7 @@ def _train_aesipe(arguments, device, image):
 def _make_cam(arguments, device, image):
     trained, args = arguments("train_aesipe"), arguments("make_cam")
     model, _ = net.aesipe.build(_untrained(trained), _n_classes(trained))
-    model, dtype = _inference(model, device), set_precision(args.precision, device)
+    model, dtype = for_inference(model, device), set_precision(args.precision, device)
     labels = torch.zeros(_n_classes(trained) - 1, device=device)
     labels[: LABELS - 1] = 1
     return _timed(lambda: multi_scale_maps(model, image.to(device), labels, args.scales, args.maps, dtype), device)
@@ -139,7 +139,7 @@ def _train_irn(arguments, device, image):
 
 def _make_seg_labels(arguments, device, image):
     args = arguments("make_seg_labels")
-    irn = _inference(IRN(build_backbone(arguments("train_irn").backbone, "none")), device)
+    irn = for_inference(IRN(build_backbone(arguments("train_irn").backbone, "none")), device)
     dtype = set_precision(args.precision, device)
     cam = torch.rand(LABELS, *image.shape[1:], device=device)
 
@@ -158,7 +158,7 @@ def _deeplab_train(arguments, device, image):
 def _deeplab_test(arguments, device, image):
     trained, args = arguments("deeplab_train"), arguments("deeplab_test")
     model, _ = deeplab.model.build(_untrained(trained), _n_classes(trained))
-    model, dtype = _inference(model, device), set_precision(args.precision, device)
+    model, dtype = for_inference(model, device), set_precision(args.precision, device)
     network = _timed(lambda: multi_scale_probabilities(model, image.to(device), args.scales, args.flip, dtype), device)
     if not args.crf:
         return network
@@ -166,10 +166,6 @@ def _deeplab_test(arguments, device, image):
     crf = _timed(lambda: dense_crf_probabilities(_pixels(image), probabilities), torch.device("cpu"))
     shared = crf / max(1, args.num_workers)
     return max(network, shared) if device.type == "cuda" else network + shared  # on a CPU they share its cores
-
-
-def _inference(model, device):
-    return fold_batch_norm(model.eval()).to(device, memory_format=torch.channels_last)
 
 
 def _pixels(image):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from test_export import CLASSES, make_run
+from test_own_data import save_image
 from test_pipeline import error_lines, read_png, run, script  # noqa: F401: a fixture
 
 import deeplab.test
@@ -45,17 +46,11 @@ def photo(height=40, width=60, seed=0):
 
 def save(path, kind, height=40, width=60):
     path.parent.mkdir(exist_ok=True)
-    pixels = photo(height, width)
-    if kind == "I;16":
-        cv2.imwrite(str(path), pixels[..., 0].astype(np.uint16) * 257)
-    elif kind == "EXIF":
-        exif = Image.Exif()
-        exif[0x0112] = 6
-        Image.fromarray(np.ascontiguousarray(np.rot90(pixels))).save(path, exif=exif)
-    elif kind == "animation":
+    if kind == "animation":
+        pixels = photo(height, width)
         Image.fromarray(pixels).save(path, save_all=True, append_images=[Image.fromarray(255 - pixels)])
     else:
-        Image.fromarray(pixels).convert(kind).save(path)
+        save_image(path, (height, width), kind, seed=0)
     return path
 
 

@@ -4,10 +4,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from errors import UserError
-from tool.io import CAM_FOLDERS, load_json
+from tool.io import CAM_FOLDERS, load_json, load_run_config
 
 MAP_NAMES = {"cam": "CAM", "is_cam": "IS-CAM", "ae_is_cam": "AE-IS-CAM"}
 STAGES = ("train_aesipe", "make_cam", "eval_cam", "make_ir_labels", "train_irn", "make_seg_labels", "eval_seg",
@@ -42,7 +40,7 @@ def read_runs(paths):
     names = [path.resolve().name for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
-    return [Run(path, name, _read_config(path / "config.yaml"), read_log(path / "log.jsonl"), collect_scores(path))
+    return [Run(path, name, load_run_config(path), read_log(path / "log.jsonl"), collect_scores(path))
             for path, name in zip(paths, names)]
 
 
@@ -50,16 +48,6 @@ def map_folders(runs):
     """{(number of the run, kind of map): folder} of all the maps that the runs have."""
     folders = {(number, name): run.map_folder(name) for number, run in enumerate(runs) for name in MAP_NAMES}
     return {key: folder for key, folder in folders.items() if folder is not None}
-
-
-def _read_config(path):
-    try:
-        config = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.exists() else {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(config, dict) or not all(isinstance(values, dict) for values in config.values()):
-        raise UserError(f"{path}: must hold sections of keys and values")
-    return config
 
 
 def read_log(path):
