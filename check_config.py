@@ -1,6 +1,8 @@
 """Check a config file for every stage before the first one starts, and write it with its overrides applied.
 
     python check_config.py CONFIG OUT [section.key=value ...]
+
+Prints the run's folder.
 """
 
 import sys
@@ -19,8 +21,8 @@ import report
 import train_aesipe
 import train_irn
 from errors import UserError
+from files import atomic
 from tool.config import override, parse, read_config, run_main
-from tool.io import atomic
 
 SCRIPTS = {"dataset": prepare_dataset, "train_aesipe": train_aesipe, "make_cam": make_cam, "eval_cam": eval_cam,
            "make_ir_labels": make_ir_labels, "train_irn": train_irn, "make_seg_labels": make_seg_labels,
@@ -32,10 +34,10 @@ def main():
     with atomic(out) as temporary:
         temporary.write_text(yaml.safe_dump(override(read_config(source), assignments), sort_keys=False))
     try:
-        for section, script in SCRIPTS.items():
-            parse(script.get_parser(), section, ["--config", out])
+        runs = [parse(script.get_parser(), section, ["--config", out]).run for section, script in SCRIPTS.items()]
     except UserError as error:
         raise UserError(str(error).replace(out, source)) from error
+    print(runs[0])
 
 
 if __name__ == "__main__":

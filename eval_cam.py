@@ -4,10 +4,11 @@ import argparse
 from functools import partial
 
 from data.layout import Layout
+from data.usable import check_image, check_mask, usable_ids
 from module.crf import dense_crf_labels
 from module.labels import weighted_argmax
-from tool.config import make_parser, parse, rate, run_main, used_settings
-from tool.io import CAM_FOLDERS, load_cam, save_json, save_settings
+from tool.config import add_data_flag, make_parser, parse, rate, run_main, used_settings
+from tool.io import CAM_FOLDERS, load_cam, require_outputs, save_json, save_settings
 from tool.logging import StageUsage
 from tool.metric import label_confusion_matrix, scores
 from tool.parallel import parallel_map
@@ -15,6 +16,7 @@ from tool.parallel import parallel_map
 
 def get_parser():
     parser = make_parser(__doc__)
+    add_data_flag(parser)
     parser.add_argument("--list", default="train", help="lists/NAME.txt of the dataset")
     parser.add_argument("--maps", nargs="+", default=("ae_is_cam",), choices=tuple(CAM_FOLDERS),
                         help="which of make_cam.py's exports")
@@ -64,6 +66,9 @@ def main():
     if not any(map(layout.has_mask, ids)):
         print(f"eval_cam: {layout.root} has no masks of {args.list}, nothing to evaluate")
         return
+    ids = usable_ids(layout, args.list, (check_image, check_mask), args.skip_bad)
+    for name in args.maps:
+        require_outputs(ids, args.run / CAM_FOLDERS[name], ".npz", "make_cam.py")
     save_settings(args.run, "eval_cam", used_settings(args))
     results = {}
     for name in args.maps:

@@ -25,11 +25,12 @@ import deeplab.test
 import make_cam
 from data.layout import Layout, open_image, orientation, read_label_png
 from errors import UserError
+from files import atomic
 from net.backbone import IMAGENET_MEAN, IMAGENET_STD
 from net.export import Localizer, differences, trace
 from predict import trained_class_names
 from tool.config import add_run_flags, make_parser, parse, run_main
-from tool.io import atomic, load_run_config
+from tool.io import load_run_config
 from tool.parallel import parallel_map
 from voc12.palette import save_label_png
 

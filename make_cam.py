@@ -9,12 +9,14 @@ from tqdm import tqdm
 from data.layout import Layout
 from data.loader import image_loader
 from data.transforms import scaled
+from data.usable import check_image, check_labels, usable_ids
 from module.cam import valid_mask
 from net.aesipe import build
 from tool.checkpoint import load_model, trained_settings
-from tool.config import add_precision_flag, make_parser, parse, rate, run_main, settings, used_settings
+from tool.config import (add_data_flag, add_precision_flag, make_parser, parse, rate, run_main, settings,
+                         used_settings)
 from tool.dist import close_dist, init_dist, set_precision
-from tool.io import CAM_FOLDERS, claim_folder, save_cam, save_settings
+from tool.io import CAM_FOLDERS, claim_folder, missing_ids, save_cam, save_settings
 from tool.logging import StageUsage
 from tool.parallel import background
 from train_aesipe import add_method_flags
@@ -24,6 +26,7 @@ METHOD = ("structure_features", "ae", "sequence", "normalization", "cam_backgrou
 
 def get_parser():
     parser = make_parser(__doc__)
+    add_data_flag(parser)
     add_method_flags(parser)
     parser.set_defaults(**dict.fromkeys(METHOD))  # None: as trained
     parser.add_argument("--list", default="train_aug", help="lists/NAME.txt of the dataset")
@@ -75,7 +78,7 @@ def main():
     usage = StageUsage(args.run, "make_cam")
     dist = init_dist()
     layout = Layout(args.dataset_root)
-    ids = layout.labelled_ids(args.list)
+    ids = usable_ids(layout, args.list, (check_image, check_labels), args.skip_bad, dist.main)
     model = load_trained(args.run, layout.n_classes, dist.device, {key: getattr(args, key) for key in METHOD})
     folders = {name: args.run / CAM_FOLDERS[name] for name in args.maps}
     if dist.main:
@@ -84,8 +87,7 @@ def main():
         for folder in folders.values():
             claim_folder(folder, record, source=args.run / "ckpt" / "aesipe.pt")
     dist.barrier()
-    todo = [i for i in ids[dist.rank :: dist.world]
-            if not all((folder / f"{i}.npz").exists() for folder in folders.values())]
+    todo = missing_ids(ids[dist.rank :: dist.world], folders.values(), ".npz")
     dtype = set_precision(args.precision, dist.device)
     with background() as submit:
         for image_id, image in tqdm(image_loader(layout, todo, args.num_workers), desc="make_cam", unit="image",

@@ -3,17 +3,19 @@
 from functools import partial
 
 from data.layout import Layout
+from data.usable import check_image, usable_ids
 from module.crf import dense_crf_labels
 from module.labels import ir_labels, weighted_argmax
-from tool.config import make_parser, parse, rate, run_main, settings, used_settings
-from tool.io import claim_folder, load_cam, save_settings
+from tool.config import add_data_flag, make_parser, parse, rate, run_main, settings, used_settings
+from tool.io import claim_folder, load_cam, missing_ids, require_outputs, save_settings
 from tool.logging import StageUsage
-from tool.parallel import parallel_map, share
+from tool.parallel import is_main, parallel_map, share
 from voc12.palette import save_label_png
 
 
 def get_parser():
     parser = make_parser(__doc__)
+    add_data_flag(parser)
     parser.add_argument("--list", default="train_aug", help="lists/NAME.txt of the dataset")
     parser.add_argument("--background_weight", type=rate, default=0.8,
                         help="factor on the background's score for the labels that make the confident background")
@@ -36,8 +38,9 @@ def main():
     record = settings(args, leave_out=("list",))
     save_settings(args.run, "make_ir_labels", used_settings(args))
     claim_folder(folder, record, source=args.run / "cam")
-    ids = layout.ids(args.list)
-    missing = {i for i in ids if not (folder / f"{i}.png").exists()}
+    ids = usable_ids(layout, args.list, (check_image,), args.skip_bad, is_main())
+    require_outputs(ids, args.run / "cam", ".npz", "make_cam.py")
+    missing = set(missing_ids(ids, [folder], ".png"))
     todo = [i for i in share(ids) if i in missing]
     work = partial(label_image, layout, args.run / "cam", folder, args.background_weight)
     for _ in parallel_map(work, todo, args.num_workers, "make_ir_labels"):

@@ -9,14 +9,16 @@ from tqdm import tqdm
 
 from data.layout import Layout
 from data.loader import image_loader
+from data.usable import check_image, usable_ids
 from module.labels import weighted_argmax
 from module.random_walk import propagate
 from net.backbone import build_backbone
 from net.irn import IRN
 from tool.checkpoint import load_model, trained_settings
-from tool.config import add_precision_flag, make_parser, parse, positive, rate, run_main, settings, used_settings
+from tool.config import (add_data_flag, add_precision_flag, make_parser, parse, positive, rate, run_main, settings,
+                         used_settings)
 from tool.dist import close_dist, init_dist, set_precision
-from tool.io import claim_folder, load_cam, save_settings
+from tool.io import claim_folder, load_cam, missing_ids, require_outputs, save_settings
 from tool.logging import StageUsage
 from tool.parallel import background
 from voc12.palette import save_label_png
@@ -24,6 +26,7 @@ from voc12.palette import save_label_png
 
 def get_parser():
     parser = make_parser(__doc__)
+    add_data_flag(parser)
     parser.add_argument("--list", default="train_aug", help="lists/NAME.txt of the dataset")
     parser.add_argument("--power", type=rate, default=1.5, help="exponent of the CAM before the walk")
     parser.add_argument("--radius", type=positive, default=5, help="of the pairs, pixels at stride 4")
@@ -68,8 +71,9 @@ def main():
         save_settings(args.run, "make_seg_labels", used_settings(args))
         claim_folder(folder, record, source=path)
     dist.barrier()
-    ids = layout.ids(args.list)
-    todo = [i for i in ids[dist.rank :: dist.world] if not (folder / f"{i}.png").exists()]
+    ids = usable_ids(layout, args.list, (check_image,), args.skip_bad, dist.main)
+    require_outputs(ids, args.run / "cam", ".npz", "make_cam.py")
+    todo = missing_ids(ids[dist.rank :: dist.world], [folder], ".png")
     dtype = set_precision(args.precision, dist.device)
     images = image_loader(layout, todo, args.num_workers, more=lambda i: load_cam(args.run / "cam" / f"{i}.npz"))
     with background() as submit:

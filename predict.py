@@ -14,12 +14,13 @@ from data.layout import image_size, read_class_names, read_image
 from data.search import find_images, output_names
 from data.transforms import resized
 from errors import UserError
+from files import atomic
 from module.crf import dense_crf_labels, dense_crf_probabilities
 from module.labels import labels_at_size, weighted_argmax
 from tool.checkpoint import result_settings
 from tool.config import add_precision_flag, add_run_flags, make_parser, parse, positive, rate, run_main
 from tool.dist import init_dist, set_precision
-from tool.io import CAM_FOLDERS, atomic, load_run_config
+from tool.io import CAM_FOLDERS, load_run_config
 from viz.overlay import heat, in_grid, overlay, save_jpeg, with_legend
 from voc12.palette import save_label_png, voc_palette
 

@@ -5,14 +5,19 @@ import argparse
 from data.collect import SOURCES, collect
 from data.layout import Layout
 from data.toy import make_toy
-from tool.config import make_parser, natural, parse, positive, run_main
+from data.usable import check_image, check_labels, check_mask_if_any, usable_ids
+from tool.config import add_data_flag, make_parser, natural, parse, positive, run_main
 from voc12.classes import COUNTS
 from voc12.prepare import add_flags as add_voc12_flags
 from voc12.prepare import prepare_voc12
 
+CHECKED = {"train_aug": (check_image, check_labels), "train": (check_image, check_mask_if_any),
+           "val": (check_image, check_mask_if_any)}
+
 
 def get_parser():
     parser = make_parser(__doc__)
+    add_data_flag(parser)
     parser.add_argument("--kind", default="folder", choices=("toy", "voc12", "folder"),
                         help="toy: made from --seed; voc12: from official trees, archives or a download; folder: your "
                              "own images (docs/own_data.md)")
@@ -40,8 +45,8 @@ def main():
         collect(args.dataset_root, args.labels_from, args.overwrite)
     layout = Layout(args.dataset_root)
     lists = {path.stem: layout.ids(path.stem) for path in sorted((layout.root / "lists").glob("*.txt"))}
-    if "train_aug" in lists:
-        layout.labelled_ids("train_aug")  # every training image needs its line
+    for name in lists.keys() & CHECKED.keys():  # now, not when a stage comes to them
+        usable_ids(layout, name, CHECKED[name], args.skip_bad)
     print(f"{layout.root}: {layout.n_classes} classes, " + ", ".join(f"{k} {len(v)}" for k, v in lists.items()))
 
 

@@ -8,9 +8,10 @@ import deeplab.test
 import make_cam
 from data.layout import Layout
 from errors import UserError
+from files import atomic
 from tool.config import make_parser, natural, parse, positive, rate, run_main, used_settings
 from tool.dist import init_dist, set_precision
-from tool.io import atomic, save_settings
+from tool.io import save_settings
 from tool.logging import StageUsage
 from viz.failure import count_failures
 from viz.figures import caption, check_images, draw_grid, strip, write_figures

@@ -17,12 +17,12 @@ import torch
 
 from data.layout import Layout
 from errors import UserError
+from files import atomic
 from paper.cost import count_images, seconds_an_image
 from paper.plan import TEST, make_jobs
 from paper.render import Cell, csv_text, latex, markdown, miou
 from paper.tables import NETWORKS, TABLES
 from tool.config import Parser, positive, run_main
-from tool.io import atomic
 
 ROOT = Path(__file__).resolve().parent
 

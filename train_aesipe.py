@@ -6,10 +6,11 @@ from functools import partial
 from data.layout import Layout
 from data.loader import TrainingSet, steps_per_epoch, training_loader
 from data.transforms import CropTransform
+from data.usable import check_image, check_labels, digest, usable_ids
 from module.affinity import AE_SEQUENCE
 from net.aesipe import build
-from tool.config import (add_network_flags, add_training_flags, make_parser, natural, parse, positive, rate, run_main,
-                         settings)
+from tool.config import (add_data_flag, add_network_flags, add_training_flags, make_parser, natural, parse, positive,
+                         rate, run_main, settings)
 from tool.dist import close_dist, set_precision
 from tool.engine import fit, start_training
 from tool.io import save_class_names
@@ -21,6 +22,7 @@ CLIP = 1.0  # bound on the gradient norm
 
 def get_parser():
     parser = make_parser(__doc__)
+    add_data_flag(parser)
     add_network_flags(parser)
     add_method_flags(parser)
     add_training_flags(parser, batch_size=16, max_epochs=5, crop_size=512, lr=1e-2)
@@ -65,13 +67,14 @@ def main():
         save_class_names(args.run, layout.class_names)
     model, criterion = build(args, layout.n_classes)
     transform = CropTransform(args.crop_size, long_side=args.long_side)
-    images = TrainingSet(layout, layout.labelled_ids(args.train_list), transform, args.seed)
+    ids = usable_ids(layout, args.train_list, (check_image, check_labels), args.skip_bad, dist.main)
+    images = TrainingSet(layout, ids, transform, args.seed)
     steps = args.max_epochs * steps_per_epoch(len(images), args.batch_size)
     loader = partial(training_loader, images, args.batch_size, steps, rank=dist.rank, world=dist.world,
                      workers=args.num_workers)
     watch = watch_maps(layout, args, set_precision(args.precision, dist.device), dist)
     done = fit(model, partial(step_losses, criterion), model.parameter_groups(args.lr, args.lr_new), loader, steps,
-               args, dist, path, record, clip=CLIP, watch=watch, watch_every=args.val_every)
+               args, dist, path, record, images=digest(ids), clip=CLIP, watch=watch, watch_every=args.val_every)
     usage.finish(done, steps)
     close_dist()
 

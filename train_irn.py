@@ -8,14 +8,16 @@ from tqdm import tqdm
 from data.layout import Layout, read_label_png
 from data.loader import TrainingSet, image_loader, steps_per_epoch, training_loader
 from data.transforms import CropTransform
+from data.usable import check_image, digest, usable_ids
 from errors import UserError
 from module.irn_loss import affinity_displacement_loss, irn_loss
 from net.backbone import build_backbone
 from net.irn import IRN
-from tool.config import (add_network_flags, add_training_flags, make_parser, parse, positive, rate, run_main, settings)
+from tool.config import (add_data_flag, add_network_flags, add_training_flags, make_parser, parse, positive, rate,
+                         run_main, settings)
 from tool.dist import close_dist, set_precision
 from tool.engine import fit, start_training
-from tool.io import source_record
+from tool.io import require_outputs, source_record
 from tool.logging import StageUsage
 
 STRIDE = 4  # of IRN's maps
@@ -23,6 +25,7 @@ STRIDE = 4  # of IRN's maps
 
 def get_parser():
     parser = make_parser(__doc__)
+    add_data_flag(parser)
     add_network_flags(parser, trainable=False)
     parser.set_defaults(backbone="resnet50")
     add_training_flags(parser, batch_size=32, max_epochs=3, crop_size=512, lr=0.1)
@@ -66,8 +69,9 @@ def main():
     dist = start_training(args, "train_irn", path, record)
     if dist is None:
         return
+    ids = usable_ids(layout, args.list, (check_image,), args.skip_bad, dist.main)
+    require_outputs(ids, args.run / "ir_label", ".png", "make_ir_labels.py")
     model = IRN(build_backbone(args.backbone, args.weights))
-    ids = layout.ids(args.list)
     images = TrainingSet(layout, ids, CropTransform(args.crop_size, scale=args.scale), args.seed,
                          target=lambda image_id: read_label_png(args.run / "ir_label" / f"{image_id}.png"))
     steps = args.max_epochs * steps_per_epoch(len(images), args.batch_size)
@@ -76,7 +80,7 @@ def main():
     whole = image_loader(layout, ids[dist.rank :: dist.world], args.num_workers)
     dtype = set_precision(args.precision, dist.device)
     done = fit(model, partial(step_losses, args.radius), model.parameter_groups(args.lr), loader, steps, args, dist,
-               path, record, after=partial(measure_mean_displacement, whole, dtype, dist))
+               path, record, images=digest(ids), after=partial(measure_mean_displacement, whole, dtype, dist))
     usage.finish(done, steps)
     close_dist()
 

@@ -124,7 +124,7 @@ def _time_training(name, config, layout, device, bench, facts):
     batch = to_device(batch, device)
 
     def step(criterion):
-        return train_step(model, criterion, batch, optimizer, scaler, dtype)["loss"].item()
+        return train_step(model, criterion, batch, optimizer, scaler, dtype)[0]["loss"].item()
 
     with FlopCounterMode(display=False) as counter:
         step(losses)
@@ -135,7 +135,7 @@ def _time_training(name, config, layout, device, bench, facts):
     if any(parameter.requires_grad for parameter in model.encoder.parameters()):
         ways["encoder"] = partial(step, _encoder_loss)
     results, _ = compare(ways, device, bench.runs, bench.budget)
-    save_result(args.run / "ckpt" / f"{TRAINED[name]}.pt", model, settings(args))
+    save_result(args.run / "ckpt" / f"{TRAINED[name]}.pt", model.state_dict(), settings(args))
     rate = facts["bfloat16" if dtype == torch.bfloat16 and "bfloat16" in facts else "float32"]
     row = {"images_per_second": args.batch_size / results["step"]["median"], "loading": loading,
            "memory": results["step"]["mib"] or float("nan")}

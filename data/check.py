@@ -2,7 +2,7 @@
 
     python -m data.check DATASET
 
-Images are opened but not decoded, so that one cut short may pass; masks are decoded. Ends with status 2 if training
+Images whose headers and ends are as they should be are not decoded; masks are. Ends with status 2 if training
 could not work, else with 0, even where evaluation would stop.
 """
 
@@ -12,6 +12,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from data.layout import IMAGE_SUFFIXES, Layout, read_label_lines
+from data.usable import check_image
 from errors import UserError
 
 TRAINING, EVALUATION, NOTE = "Training could not work", "Evaluation would stop or mislead", "Worth a look"
@@ -99,6 +100,7 @@ def image_problems(layout, image_id):
     names = layout.files().get(image_id, ())
     size = None
     try:
+        check_image(layout, image_id)
         size = layout.size(image_id)
     except UserError as error:
         if not names:

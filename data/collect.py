@@ -15,6 +15,7 @@ from pathlib import Path
 
 from data.layout import find_masks, image_files, read_label_lines, read_lines
 from errors import UserError
+from files import atomic
 
 BACKGROUND = "background"
 HELD_OUT = 10  # every tenth image is for validation
@@ -149,12 +150,5 @@ def _link(link, target):
 
 
 def _write(path, lines):
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(path) as temporary:
         temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

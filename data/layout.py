@@ -50,21 +50,15 @@ class Layout:
                 raise UserError(f"{path}, line {number}: {image_id!r} is no image ID")
         return [image_id for _, image_id in lines]
 
-    def labelled_ids(self, list_name):
-        """The IDs of a list whose images all have a line in image_labels.txt; UserError for one that has none."""
-        ids = self.ids(list_name)
-        missing = [image_id for image_id in ids if not self.is_labelled(image_id)]
-        if missing:
-            raise UserError(f"{self.root / 'image_labels.txt'}: has no line for {missing[0]}, nor for "
-                            f"{len(missing) - 1} more of the {len(ids)} images in lists/{list_name}.txt")
-        return ids
-
     def labels(self, image_id):
         """Image-level labels: float32 [K-1] in {0,1}, classes 1..K-1."""
         if not self.is_labelled(image_id):
             raise UserError(f"{self.root / 'image_labels.txt'}: has no line for {image_id}")
+        present = self._labels[image_id]
+        if isinstance(present, UserError):
+            raise present
         labels = torch.zeros(self.n_classes - 1)
-        labels[self._labels[image_id]] = 1
+        labels[present] = 1
         return labels
 
     def is_labelled(self, image_id):
@@ -106,15 +100,17 @@ class Layout:
         return self.mask_folder is not None and (self.mask_folder / f"{image_id}.png").exists()
 
     def _read_labels(self):
+        """{ID: indices of its classes, or the UserError that its line deserves}: one bad line is not all of them."""
         index = {name: number for number, name in enumerate(self.class_names[1:])}
         path, labels = self.root / "image_labels.txt", {}
         for number, image_id, names in read_label_lines(path):
             unknown = next((name for name in names if name not in index), None)
-            if unknown is not None:
-                raise UserError(f"{path}, line {number}: class {unknown!r} is not in classes.txt")
             if image_id in labels:
-                raise UserError(f"{path}, line {number}: a second line for {image_id}: join the two")
-            labels[image_id] = [index[name] for name in names]
+                labels[image_id] = UserError(f"{path}, line {number}: a second line for {image_id}: join the two")
+            elif unknown is not None:
+                labels[image_id] = UserError(f"{path}, line {number}: class {unknown!r} of {image_id} is not in classes.txt")
+            else:
+                labels[image_id] = [index[name] for name in names]
         return labels
 
 

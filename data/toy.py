@@ -20,6 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from errors import UserError
+from files import writing
 from voc12.palette import save_label_png
 
 ASPECTS = ((1, 0.8), (0.8, 1), (1, 0.9), (0.9, 1), (1, 1), (1, 0.75), (0.75, 1))  # height, width over the long side
@@ -235,16 +236,17 @@ def make_toy(root, train=200, train_aug=400, val=100, size=160, seed=0):
         return False
     part = root.with_name(f".{root.name}.{os.getpid()}.tmp")
     try:
-        for folder in ("JPEGImages", "SegmentationClassAug", "lists"):
-            (part / folder).mkdir(parents=True)
-        labels = _write_split(part, "train", train_aug, size, seed)
-        val_labels = _write_split(part, "val", val, size, seed)
-        ids, val_ids = ([line.split()[0] for line in lines] for lines in (labels, val_labels))
-        for name, lines in {"lists/train.txt": ids[:train], "lists/train_aug.txt": ids, "lists/val.txt": val_ids,
-                            "image_labels.txt": labels + val_labels, "classes.txt": CLASSES}.items():
-            (part / name).write_text("\n".join(lines) + "\n")
-        (part / "toy.json").write_text(json.dumps(settings) + "\n")
-        part.rename(root)
+        with writing(root):
+            for folder in ("JPEGImages", "SegmentationClassAug", "lists"):
+                (part / folder).mkdir(parents=True)
+            labels = _write_split(part, "train", train_aug, size, seed)
+            val_labels = _write_split(part, "val", val, size, seed)
+            ids, val_ids = ([line.split()[0] for line in lines] for lines in (labels, val_labels))
+            for name, lines in {"lists/train.txt": ids[:train], "lists/train_aug.txt": ids, "lists/val.txt": val_ids,
+                                "image_labels.txt": labels + val_labels, "classes.txt": CLASSES}.items():
+                (part / name).write_text("\n".join(lines) + "\n")
+            (part / "toy.json").write_text(json.dumps(settings) + "\n")
+            part.rename(root)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return True
@@ -261,7 +263,7 @@ def main():
     args = parser.parse_args()
     try:
         made = make_toy(**vars(args))
-    except (UserError, OSError) as error:
+    except UserError as error:
         print(f"data.toy: {error}", file=sys.stderr)
         return 2
     print(f"{args.root}: " + ("toy set written" if made else "the toy set is already there, nothing to do"))

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from errors import UserError
-from tool.io import atomic
+from files import atomic
 from voc12.palette import voc_palette
 
 COMPETITIONS = ("comp5", "comp6")

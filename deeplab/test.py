@@ -13,21 +13,24 @@ from tqdm import tqdm
 from data.layout import Layout
 from data.loader import image_loader
 from data.transforms import scaled
+from data.usable import check_image, check_mask_if_any, usable_ids
 from deeplab.model import build
 from deeplab.submission import COMPETITIONS, check_request, write_submission
 from eval_seg import evaluate_folder
 from module.crf import dense_crf_probabilities
 from tool.checkpoint import load_model, trained_settings
-from tool.config import add_precision_flag, make_parser, parse, rate, run_main, settings, used_settings
+from tool.config import (add_data_flag, add_precision_flag, make_parser, parse, rate, run_main, settings,
+                         used_settings)
 from tool.dist import close_dist, init_dist, set_precision
-from tool.io import claim_folder, save_json, save_settings
+from tool.io import claim_folder, missing_ids, save_json, save_settings
 from tool.logging import StageUsage
-from tool.parallel import background, drain, process_pool
+from tool.parallel import background, drain, is_main, process_pool
 from voc12.palette import save_label_png
 
 
 def get_parser():
     parser = make_parser(__doc__)
+    add_data_flag(parser)
     parser.add_argument("--list", "--split", default="val", help="lists/NAME.txt of the dataset")
     parser.add_argument("--scales", type=rate, nargs="+", default=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75))
     parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True)
@@ -103,7 +106,7 @@ def main():
     args = parse(get_parser(), "deeplab_test")
     usage = StageUsage(args.run, "deeplab_test")
     layout = Layout(args.dataset_root)
-    ids = layout.ids(args.list)
+    ids = usable_ids(layout, args.list, (check_image, check_mask_if_any), args.skip_bad, is_main())
     if args.submission:
         check_request(args.submission, ids)  # before hours of work
     folders = [args.run / "deeplab" / name for name in (args.list, f"{args.list}_crf")[: 1 + args.crf]]
@@ -116,7 +119,7 @@ def main():
                 claim_folder(folder, record, source=args.run / "ckpt" / "deeplab.pt")
         dist.barrier()
         model = load_trained(args.run, layout.n_classes, dist.device)
-        todo = [i for i in ids[dist.rank :: dist.world] if not all((f / f"{i}.png").exists() for f in folders)]
+        todo = missing_ids(ids[dist.rank :: dist.world], folders, ".png")
         segment(model, layout, todo, folders, args, dist, pool)
         done = dist.total(len(todo))
     close_dist()

@@ -43,7 +43,7 @@ def make_run(run, dataset):
     for name, build, more in (("aesipe", build_aesipe, METHOD), ("deeplab", build_deeplab, {})):
         settings = NETWORK | more
         model, _ = build(type("Settings", (), settings), len(CLASSES))
-        save_result(run / "ckpt" / f"{name}.pt", model, settings)
+        save_result(run / "ckpt" / f"{name}.pt", model.state_dict(), settings)
     save_class_names(run, CLASSES)
     save_settings(run, "make_seg_labels", {"dataset_root": str(dataset)})
 

@@ -1,5 +1,7 @@
-"""Checkpoints: the result of a training stage, and the full state from which it goes on."""
+"""Checkpoints: the result of a training stage, and the full states from which it goes on."""
 
+import subprocess
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -8,12 +10,14 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from errors import UserError
-from tool.io import atomic
+from files import atomic, remove_leftovers
+
+KEPT = 2  # newest states: should a disk damage the last one, there is the one before
 
 
-def save_result(path, model, settings):
-    """The trained network as {"model": state dict}, and beside it, in .yaml, the settings that made it."""
-    save_state(path, {"model": model.state_dict()})
+def save_result(path, weights, settings, **more):
+    """The trained network as {"model": state dict, "revision"}, and beside it, in .yaml, the settings that made it."""
+    save_state(path, {"model": weights, "revision": revision(), **more})
     with atomic(Path(path).with_suffix(".yaml")) as temporary:
         temporary.write_text(yaml.safe_dump(settings, sort_keys=False))
 
@@ -48,6 +52,71 @@ def load_state(path, device="cpu"):
         raise UserError(f"{path}: no such checkpoint: run the stage that trains it first") from error
     except Exception as error:
         raise UserError(f"{path}: is no whole checkpoint ({type(error).__name__}): delete it") from error
+
+
+class StateFolder:
+    """The full states of one training, a file a step: the newest KEPT and the best.
+
+    path: the folder. best: {"step", "score"} of the state with the highest score so far, None before there is one.
+    """
+
+    def __init__(self, path):
+        self.path, self.best = Path(path), None
+
+    def steps(self):
+        """The steps of the states that are there, in order."""
+        return sorted(int(path.stem) for path in self.path.glob("*.pt") if path.stem.isdigit())
+
+    def file(self, step):
+        return self.path / f"{step:08d}.pt"
+
+    def save(self, step, state, score=None):
+        """Write the state of a step, then remove those that it makes superfluous. score: the higher the better."""
+        if score is not None and (self.best is None or score > self.best["score"]):
+            self.best = {"step": step, "score": score}
+        save_state(self.file(step), {**state, "step": step, "best": self.best, "revision": revision()})
+        keep = {*self.steps()[-KEPT:], *([self.best["step"]] if self.best else [])}
+        for old in set(self.steps()) - keep:
+            self.file(old).unlink(missing_ok=True)
+
+    def newest(self, device):
+        """The newest state that is whole, None if there is no state at all. Raises UserError if none is whole."""
+        damage = None
+        for step in reversed(self.steps()):
+            try:
+                state = load_state(self.file(step), device)
+            except UserError as error:
+                damage = error
+                print(f"{error}; going on from the state before it", flush=True)
+                continue
+            self.best = state["best"]
+            return state
+        if damage is not None:
+            raise UserError(f"{self.path}: holds no whole state: delete it to train anew")
+        return None
+
+    def best_weights(self):
+        """The network's state dict at the best step."""
+        return load_state(self.file(self.best["step"]))["model"]
+
+    def clear(self):
+        """Remove all states, and what a killed process left of one."""
+        remove_leftovers(self.path)
+        for step in self.steps():
+            self.file(step).unlink(missing_ok=True)
+        if self.path.is_dir() and not any(self.path.iterdir()):
+            self.path.rmdir()
+
+
+@cache
+def revision():
+    """The code's git revision, with -dirty if files differ from it; None outside a git checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10,
+                              check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def load_model(model, path, device):

@@ -12,11 +12,12 @@ from pathlib import Path
 import yaml
 
 from errors import UserError
+from tool.failure import explain
 
 SECTIONS = ("common", "dataset", "train_aesipe", "make_cam", "eval_cam", "make_ir_labels", "train_irn",
             "make_seg_labels", "eval_seg", "deeplab_train", "deeplab_test", "report", "predict", "export")
 COMMON = ("dataset_root", "run_root", "session_name", "backbone", "weights", "num_workers", "seed", "precision",
-          "batch_norm", "deterministic", "compile")
+          "batch_norm", "deterministic", "compile", "skip_bad")
 
 
 class Parser(argparse.ArgumentParser):
@@ -35,6 +36,12 @@ def make_parser(description):
     parser.add_argument("--session_name", default="aesipe", help="the run's folder below run_root")
     parser.add_argument("--num_workers", type=natural, default=default_workers(), help="worker processes")
     return parser
+
+
+def add_data_flag(parser):
+    """The flag of scripts that read the dataset's images (`data.check.usable_ids`)."""
+    parser.add_argument("--skip_bad", action=argparse.BooleanOptionalAction, default=False,
+                        help="go on without images that cannot be used, listing them, instead of stopping at once")
 
 
 def add_run_flags(parser):
@@ -71,9 +78,9 @@ def add_training_flags(parser, batch_size, crop_size, lr, max_epochs=None):
                         help="the same bits in every run on the same machine, slower on a GPU")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=False,
                         help="torch.compile the encoder: a minute at the start, faster steps on a GPU")
-    parser.add_argument("--save_every", type=positive, default=500, help="steps between saved states")
-    parser.add_argument("--resume", action=argparse.BooleanOptionalAction, default=True,
-                        help="go on from this run's saved state")
+    parser.add_argument("--save_every", type=positive, default=200, help="steps between saved states")
+    parser.add_argument("--resume", default="auto", choices=("auto", "never"),
+                        help="auto: go on from this run's newest whole state, and skip what is trained; never: anew")
 
 
 def add_precision_flag(parser, default="float32"):
@@ -143,16 +150,20 @@ def used_settings(args):
 def settings(args, leave_out=()):
     """The settings that decide what a stage computes, as plain values: not where it runs or how it is watched."""
     bookkeeping = {"run_root", "session_name", "dataset_root", "num_workers", "save_every", "resume", "deterministic",
-                   "compile", "val_list", "val_every", "val_images", *leave_out}
+                   "compile", "skip_bad", "val_list", "val_every", "val_images", *leave_out}
     return {key: value for key, value in used_settings(args).items() if key not in bookkeeping}
 
 
 def run_main(main):
-    """Run a script's main: bad input ends with one line and status 2, Ctrl-C with status 130."""
+    """Run a script's main: bad input ends with one line and status 2, as does what the machine or another process
+    makes impossible (`tool.failure.explain`); Ctrl-C with status 130."""
     try:
         main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (UserError, RuntimeError, MemoryError) as error:
+        message = str(error) if isinstance(error, UserError) else explain(error)
+        if message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr)
         # torchrun's other processes may wait in a collective: leaving without clean-up lets it end them at once.
         sys.stderr.flush()
         sys.stdout.flush()

@@ -1,16 +1,18 @@
 """The training loop of every stage: steps, schedule, mixed precision, several processes, saving and going on."""
 
 import math
+import random
 import signal
 from contextlib import closing, contextmanager, nullcontext
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import PolynomialLR
 
 from errors import UserError
-from tool.checkpoint import load_state, result_settings, save_result, save_state
+from tool.checkpoint import StateFolder, result_settings, revision, save_result
 from tool.config import used_settings
 from tool.dist import init_dist, set_deterministic, set_precision
 from tool.io import brief, differing_settings, save_settings
@@ -21,8 +23,11 @@ POWER = 0.9  # of the polynomial decay
 
 
 def finished(path, record, resume):
-    """Whether the result at path was trained with just these settings. Raises UserError if with others."""
-    known = result_settings(path) if resume else None
+    """Whether the result at path was trained with just these settings. Raises UserError if with others.
+
+    resume: "auto", or "never" to train in any case.
+    """
+    known = result_settings(path) if resume == "auto" else None
     if known is None:
         return False
     refuse_other_settings(path, known, record)
@@ -50,21 +55,24 @@ def refuse_other_settings(path, known, record):
         values = ", ".join(f"{key}: {brief(known.get(key))} there, {brief(record.get(key))} now"
                            for key in differing)
         raise UserError(f"{path} was trained with other settings ({values}): choose another session_name, or give "
-                        "--no-resume to train it anew")
+                        "--resume never to train it anew")
 
 
-def fit(model, losses, groups, make_loader, steps, args, dist, path, record, clip=math.inf, after=None,
+def fit(model, losses, groups, make_loader, steps, args, dist, path, record, images=None, clip=math.inf, after=None,
         watch=None, watch_every=1):
     """Train a network and write the result to path.
 
     losses: function (network, batch) -> dict of scalars with `loss`. groups: of the optimiser.
     make_loader: function from the first step to an iterable of batches. steps: of the whole training.
     args: settings of `tool.config.add_training_flags`. record: settings that must agree for going on.
-    clip: bound on the gradient norm. after: function called with the network once it is trained.
-    watch: function (step, network in eval mode, StepLog) called in every process after each `watch_every` steps and
-    the last; training goes on as if it had not been called.
+    images: what tells the list of images, which must agree too. clip: bound on the gradient norm.
+    after: function called with the network once it is trained.
+    watch: function (step, network in eval mode, StepLog) -> score, the higher the better, called in every process
+    after each `watch_every` steps and the last; training goes on as if it had not been called.
     The schedule is lr * (1 - step / steps)^0.9. The full state is saved every `save_every` steps and when the process
-    is told to stop (SIGINT, SIGTERM); a later call goes on from it. Returns how many steps this call did.
+    is told to stop (SIGINT, SIGTERM); a later call goes on from the newest. With a watch, the weights of the best saved
+    state that is not the last are kept as STEM_best.pt. Returns how many steps this call did.
+    Raises UserError at a loss or gradient that is not finite; what is saved by then is from before it.
     """
     model = _synchronised(model, args, dist).to(dist.device, memory_format=torch.channels_last)
     model.train()
@@ -72,53 +80,105 @@ def fit(model, losses, groups, make_loader, steps, args, dist, path, record, cli
     schedule = PolynomialLR(optimizer, total_iters=steps, power=POWER)
     dtype = set_precision(args.precision, dist.device)
     scaler = torch.amp.GradScaler(dist.device.type, enabled=dtype == torch.float16)
-    state = {"model": model, "optimizer": optimizer, "schedule": schedule, "scaler": scaler}
-    state_path = path.with_name(f"{path.stem}_state.pt")
-    start = _restore(state, state_path, record, dist) if args.resume else 0
+    parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "scaler": scaler}
+    states, agreeing = StateFolder(path.with_name(f"{path.stem}_state")), {**record, "images": images}
+    start = _restore(parts, states, agreeing, args.resume, dist)
     if args.compile:
         model.encoder.compile()
     network = DistributedDataParallel(model) if dist.world > 1 else model
-    log = StepLog(args.run / "log.jsonl", path.stem, start, steps, args.batch_size, dist.main)
+    log, guard = StepLog(args.run / "log.jsonl", path.stem, start, steps, args.batch_size, dist.main), LossGuard(dist)
     with closing(log), _stop_signal(dist) as told_to_stop:
         for step, batch in enumerate(make_loader(start), start + 1):
-            # Seeded by the step, dropout draws the same numbers in a run that was stopped and in one that was not.
-            torch.manual_seed(((args.seed * 1_000_003 + step) * 1_000_003 + dist.rank) % 2**63)
-            terms = train_step(network, losses, to_device(batch, dist.device), optimizer, scaler, dtype, clip)
+            seed_step(args.seed, step, dist.rank)
+            terms, norm = train_step(network, losses, to_device(batch, dist.device), optimizer, scaler, dtype, clip)
+            guard.add(step, schedule.get_last_lr()[0], batch["id"], terms["loss"], norm)
             schedule.step()
             log.add(terms)
-            if step % REPORT_EVERY == 0 or step == steps:
-                means = log.report(step, lr=schedule.get_last_lr()[0])
-                if not math.isfinite(means["loss"]):
-                    raise UserError(f"step {step}: the loss is {means['loss']} at learning rate "
-                                    f"{schedule.get_last_lr()[0]:.3g}, images {', '.join(batch['id'])}: lower --lr")
-            stop = told_to_stop(step)
-            if dist.main and (stop or step % args.save_every == 0 and step < steps):
-                save_state(state_path, {key: part.state_dict() for key, part in state.items()}
-                           | {"step": step, "settings": record})
+            stop, last = told_to_stop(step), step == steps
+            saving = stop or (after is not None if last else step % args.save_every == 0)
+            if step % REPORT_EVERY == 0 or last or saving:
+                guard.check()
+            if step % REPORT_EVERY == 0 or last:
+                log.report(step, lr=schedule.get_last_lr()[0])
+            score = None
+            if watch is not None and not stop and (step % watch_every == 0 or last):
+                with log.paused(), _set_aside(model, args.compile):
+                    score = watch(step, model, log)
+            if saving and dist.main:
+                states.save(step, {key: part.state_dict() for key, part in parts.items()} | {"settings": agreeing},
+                            score if watch is not None else -guard.mean_loss())
             if stop:
                 raise KeyboardInterrupt
-            if watch is not None and (step % watch_every == 0 or step == steps):
-                with log.paused(), _set_aside(model, args.compile):
-                    watch(step, model, log)
     if after is not None:
         after(model.eval())
     if dist.main:
-        save_result(path, model, record)
-        state_path.unlink(missing_ok=True)
+        save_result(path, model.state_dict(), record, step=steps)
+        if watch is not None and states.best is not None and states.best["step"] < steps:
+            save_result(path.with_name(f"{path.stem}_best.pt"), states.best_weights(), record, **states.best)
+        states.clear()
     return steps - start
 
 
+def seed_step(seed, step, rank):
+    """Set every random generator of this process from the step's number.
+
+    So the states of Python's, NumPy's, torch's and CUDA's generators follow from seed, step and process alone: a run
+    that goes on draws what one that was not stopped draws, in each of its processes, whatever their number was.
+    """
+    number = ((seed * 1_000_003 + step) * 1_000_003 + rank) % 2**63
+    random.seed(number)
+    np.random.seed(number % 2**32)
+    torch.manual_seed(number)  # of all devices
+
+
+class LossGuard:
+    """Finds the step whose loss or gradient is not finite, without holding up a GPU at every step."""
+
+    def __init__(self, dist):
+        self.dist, self.waiting, self.losses = dist, [], []
+
+    def add(self, step, lr, ids, loss, norm):
+        """loss: scalar tensor. norm: the gradient's, scalar tensor. lr and ids: of this step."""
+        self.waiting.append((step, lr, ids, torch.stack([loss.detach().float(), norm.float()])))
+
+    def check(self):
+        """Raises UserError in every process if a step since the last check was not finite in any of them."""
+        values = torch.stack([pair for *_, pair in self.waiting]).tolist() if self.waiting else []
+        bad = next((i for i, pair in enumerate(values) if not all(map(math.isfinite, pair))), None)
+        by_loss = bad is not None and not math.isfinite(values[bad][0])
+        counts = self.dist.sum(torch.tensor([bad is not None, by_loss], dtype=torch.int64, device=self.dist.device))
+        anywhere, losses = counts.tolist()
+        # Processes share their gradients: a loss that is no number in one spoils the gradient in all of them.
+        if anywhere and (bad is None or losses and not by_loss):
+            raise UserError("stopped, because the loss of another process is not finite: see its message")
+        if anywhere:
+            step, lr, ids, _ = self.waiting[bad]
+            what = f"the loss is {values[bad][0]}" if by_loss else f"the gradient's norm is {values[bad][1]}"
+            raise UserError(f"step {step}: {what} at learning rate {lr:.3g}, images {', '.join(ids)}: lower --lr, or "
+                            "look at these images; the state saved last is from before it")
+        self.losses += [loss for loss, _ in values]
+        self.waiting = []
+
+    def mean_loss(self):
+        """Mean loss of this process's steps that were checked since the last call."""
+        losses, self.losses = self.losses, []
+        return sum(losses) / max(1, len(losses))
+
+
 def train_step(network, losses, batch, optimizer, scaler, dtype=None, clip=math.inf):
-    """One update of the network by a batch that is on its device. Returns the dict of losses."""
+    """One update of the network by a batch that is on its device.
+
+    Returns (dict of losses, the gradient's norm before clipping; 0 where a scaler watches over the gradients itself).
+    """
     with torch.autocast(batch["image"].device.type, dtype, enabled=dtype is not None):
         terms = losses(network, batch)
     optimizer.zero_grad(set_to_none=True)
     scaler.scale(terms["loss"]).backward()
     scaler.unscale_(optimizer)
-    torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
+    norm = torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
     scaler.step(optimizer)
     scaler.update()
-    return terms
+    return terms, torch.zeros_like(norm) if scaler.is_enabled() else norm
 
 
 def to_device(batch, device):
@@ -135,13 +195,21 @@ def _synchronised(model, args, dist):
     return model
 
 
-def _restore(state, path, record, dist):
-    if not path.exists():
+def _restore(parts, states, agreeing, resume, dist):
+    """Go on from the newest state that is whole. Returns its step, 0 for none."""
+    if resume == "never":
+        if dist.main:
+            states.clear()
         return 0
-    saved = load_state(path, dist.device)
-    refuse_other_settings(path, saved["settings"], record)
-    for key, part in state.items():
+    saved = states.newest(dist.device)
+    if saved is None:
+        return 0
+    refuse_other_settings(states.path, saved["settings"], agreeing)
+    for key, part in parts.items():
         part.load_state_dict(saved[key])
+    if dist.main:
+        other = f", saved by revision {saved['revision']}" if saved["revision"] != revision() else ""
+        print(f"{states.path}: going on after step {saved['step']}{other}", flush=True)
     return saved["step"]
 
 
@@ -166,8 +234,13 @@ def _stop_signal(dist):
     Several processes must stop at the same step, or those that go on wait for the others; they agree every so often.
     """
     received = []
-    previous = {number: signal.signal(number, lambda number, frame: received.append(number))
-                for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number, frame):
+        if received.count(signal.SIGINT) > 1:  # whoever presses Ctrl-C a third time does not want to wait
+            raise KeyboardInterrupt
+        received.append(number)
+
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def told_to_stop(step):
         if dist.world == 1:

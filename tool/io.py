@@ -1,42 +1,22 @@
-"""Files of a run: written to a temporary name and renamed, so that a file that exists is whole."""
+"""Files of a run."""
 
 import json
-import os
 import zipfile
 import zlib
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import yaml
 
 from errors import UserError
+from files import atomic, remove_leftovers
 
 # Map of AESIPE.forward -> folder of the run. The method's last map is the one that the later stages read.
 CAM_FOLDERS = {"ae_is_cam": "cam", "is_cam": "is_cam", "cam": "classifier_cam"}
 
 
-@contextmanager
-def writing(path):
-    """Turns what the system says against writing a file into a UserError."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
-
-
-@contextmanager
-def atomic(path):
-    """Yields a temporary path beside `path`, renamed to it at the end; removed if anything fails."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield temporary
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+PNG_END = b"IEND\xaeB`\x82"
 
 
 def save_cam(path, keys, cam, bits=16):
@@ -63,6 +43,35 @@ def load_cam(path):
     return keys, cam / 255 if stored.dtype == np.uint8 else cam
 
 
+def is_whole(path):
+    """Whether an output, .npz or .png, is there to its end."""
+    try:
+        if path.suffix == ".npz":
+            return zipfile.is_zipfile(path)
+        with open(path, "rb") as file:
+            file.seek(-len(PNG_END), 2)
+            return file.read() == PNG_END
+    except OSError:
+        return False
+
+
+def missing_ids(ids, folders, suffix):
+    """Those IDs, in order, whose output is not whole in every folder."""
+    with ThreadPoolExecutor(8) as pool:
+        whole = pool.map(lambda image_id: all(is_whole(folder / f"{image_id}{suffix}") for folder in folders), ids)
+        return [image_id for image_id, there in zip(ids, whole) if not there]
+
+
+def require_outputs(ids, folder, suffix, stage):
+    """Raises UserError, before hours are spent, if another stage's output of an image is missing or cut short."""
+    missing = missing_ids(ids, [folder], suffix)
+    if missing:
+        path = folder / f"{missing[0]}{suffix}"
+        others = f", as are {len(missing) - 1} more of {len(ids)}" if len(missing) > 1 else ""
+        raise UserError(f"{path}: is {'cut short' if path.exists() else 'missing'}{others}: run {stage} for this list "
+                        "first; what it has made already stays")
+
+
 def save_json(path, value):
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1) + "\n")
@@ -82,7 +91,8 @@ def claim_folder(folder, settings, source=None):
     """Tie an output folder to the settings that made it, so that outputs of two configurations never mix.
 
     settings: plain values (`tool.config.settings`). source: the folder or file that the stage reads, whose own record
-    becomes part of this one. Raises UserError naming the first setting that differs from the folder's record.
+    becomes part of this one. Raises UserError naming the first setting that differs from the folder's record. Removes
+    what a killed process left half written.
     """
     record = {**settings, "source": source_record(source)}
     path = Path(folder) / "settings.yaml"
@@ -93,6 +103,7 @@ def claim_folder(folder, settings, source=None):
             key = differing[0]
             raise UserError(f"{folder} was made with other settings ({key}: {brief(known.get(key))} there, "
                             f"{brief(record.get(key))} now): delete it or choose another session_name")
+        remove_leftovers(folder)
         return
     with atomic(path) as temporary:
         temporary.write_text(yaml.safe_dump(record, sort_keys=False))

@@ -12,7 +12,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from tool.io import writing
+from files import writing
 
 
 class StepLog:

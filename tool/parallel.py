@@ -13,6 +13,11 @@ def share(items):
     return items[int(os.environ.get("RANK", 0)) :: int(os.environ.get("WORLD_SIZE", 1))]
 
 
+def is_main():
+    """Whether this is the first of torchrun's processes, or the only one."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
 _function = None  # of `parallel_map`, in its processes
 
 

@@ -20,10 +20,11 @@ import matplotlib.pyplot as plt
 import torch
 
 from data.layout import read_label_png
+from files import atomic
 from module.affinity import pamr_refine
 from module.labels import weighted_argmax
 from tool.checkpoint import trained_settings
-from tool.io import atomic, load_cam
+from tool.io import load_cam
 from viz.gallery import map_path
 from viz.network import enlarged, localize, seed_labels, takes_new_seeds
 from viz.panels import colour_labels, colour_scores, over_image

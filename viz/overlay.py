@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from tool.io import atomic
+from files import atomic
 
 BLEND = 0.5  # the share of colours in a photograph
 LONGEST_NAME = 40  # letters in a legend

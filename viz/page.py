@@ -5,7 +5,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from tool.io import atomic
+from files import atomic
 from viz.curves import best_points, sweep_charts, training_charts
 from viz.encode import file_uri
 from viz.failure import COLOURS, draw_change, failure_summary

@@ -5,6 +5,7 @@ import torch
 import torchvision.transforms.v2.functional as V
 from torchvision.transforms import InterpolationMode
 
+from data.usable import check_image, check_labels, check_mask, usable_ids
 from module.labels import weighted_argmax
 from tool.metric import label_confusion_matrix, scores
 from viz.network import enlarged, localize
@@ -25,14 +26,25 @@ def watch_maps(layout, args, dtype, dist):
     if args.val_every == 0:
         return None
     exists = (layout.root / "lists" / f"{args.val_list}.txt").exists()
-    ids = layout.ids(args.val_list) if exists else []
-    ids = [image_id for image_id in ids if layout.has_mask(image_id) and layout.is_labelled(image_id)]
+    ids = usable_ids(layout, args.val_list, (_check,), args.skip_bad, dist.main) if exists else []
+    ids = [image_id for image_id in ids if _is_watchable(layout, image_id)]
     if ids:
         return MapWatch(layout, spread(ids, args.val_images), max(args.long_side), dtype, dist)
     if dist.main:
         print(f"train_aesipe: {layout.root} has no {'masks of' if exists else 'list'} {args.val_list}, "
               "trained without validation")
     return None
+
+
+def _is_watchable(layout, image_id):
+    return layout.has_mask(image_id) and layout.is_labelled(image_id)
+
+
+def _check(layout, image_id):
+    """At once, not after hundreds of steps."""
+    if _is_watchable(layout, image_id):
+        for check in (check_image, check_mask, check_labels):
+            check(layout, image_id)
 
 
 def spread(items, count):
@@ -46,16 +58,12 @@ class MapWatch:
 
     layout: `data.layout.Layout`. ids: images with masks and labels. long_side: larger images are shrunk to it, so that
     none costs more than training does. dtype: of the encoder, None: float32. dist: each process takes its own images.
-    Raises UserError for a mask that does not fit its image or the classes: at once, not after hundreds of steps.
     """
 
     def __init__(self, layout, ids, long_side, dtype, dist):
         self.layout, self.long_side, self.dtype, self.dist = layout, long_side, dtype, dist
         self.ids = ids[dist.rank :: dist.world]
         self.shown = spread(self.ids, N_PANELS) if dist.main else []
-        for image_id in self.ids:
-            label_confusion_matrix(layout.mask(image_id), np.zeros(layout.size(image_id), np.uint8), layout.n_classes,
-                                   image_id)
 
     def __call__(self, step, model, log):
         n_classes = self.layout.n_classes
@@ -70,8 +78,9 @@ class MapWatch:
             if image_id in self.shown:
                 log.picture(f"panels/{image_id}", panel(image.permute(1, 2, 0).numpy(), keys, maps, truth), step)
         total = self.dist.sum(torch.from_numpy(matrices).to(self.dist.device)).cpu().numpy()
-        log.validation(step, {name: scores(matrix, self.layout.class_names)["miou"]
-                              for name, matrix in zip(MAPS, total)})
+        means = {name: scores(matrix, self.layout.class_names)["miou"] for name, matrix in zip(MAPS, total)}
+        log.validation(step, means)
+        return means[MAPS[-1]]
 
     def read(self, image_id):
         """(image uint8 [3,h,w], truth uint8 [h,w]) at the size at which the image is watched."""

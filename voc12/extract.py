@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from errors import UserError
-from tool.io import atomic
+from files import atomic
 
 LARGEST = 64 << 20  # bytes; the largest image, mask or annotation of VOC and SBD is a hundredth of it
 

@@ -45,11 +45,7 @@ def make_mask(job):
     if wrong:
         raise UserError(f"{path}: holds label {wrong[0]}, which is none of VOC's classes (0-20, 255): replace it")
     if not kept and not (job.out.exists() and np.array_equal(read_mask(job.out), labels)):
-        try:
-            save_label_png(job.out, labels)
-        except OSError as error:
-            raise UserError(f"{job.out}: cannot be written: {error.strerror or error}: make room or mend it, and run "
-                            "this again") from error
+        save_label_png(job.out, labels)
     return MadeMask(job.image_id, frozenset(int(v) for v in values if v not in (0, IGNORED)), size)
 
 

@@ -1,10 +1,9 @@
 """The VOC colour map and index PNGs that carry it."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 from PIL import Image
+
+from files import atomic
 
 
 def voc_palette(n=256):
@@ -24,21 +23,17 @@ def voc_palette(n=256):
 def save_label_png(path, labels):
     """Write a label map as a palette PNG whose pixel values are the class indices.
 
-    path: file to write or replace; its folder exists. A reader sees the old file or the whole new one.
+    path: file to write or replace. A reader sees the old file or the whole new one.
     labels: integers [H,W], 0-255 (255: ignored).
-    Raises ValueError for another shape, a dtype that is not integer, or values outside 0-255.
+    Raises ValueError for another shape, a dtype that is not integer, or values outside 0-255; UserError if the file
+    cannot be written.
     """
     labels = np.asarray(labels)
     if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"{path}: labels must be integers [H,W], got {labels.dtype} {list(labels.shape)}")
     if labels.size and not 0 <= labels.min() <= labels.max() <= 255:
         raise ValueError(f"{path}: labels must lie in 0-255, got {labels.min()} to {labels.max()}")
-    path = Path(path)
     image = Image.fromarray(labels.astype(np.uint8))
     image.putpalette(voc_palette().tobytes())
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with atomic(path) as temporary:
         image.save(temporary, format="PNG")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

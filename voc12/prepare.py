@@ -14,8 +14,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from errors import UserError
+from files import atomic
 from tool.config import Parser, default_workers, natural, run_main
-from tool.io import atomic, load_json, save_json
+from tool.io import load_json, save_json
 from tool.parallel import parallel_map
 from voc12.annotations import disagreements, read_annotation, read_list
 from voc12.classes import CLASS_NAMES, COUNTS

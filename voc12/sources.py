@@ -12,7 +12,7 @@ from torchvision.datasets.utils import check_integrity, download_url
 from torchvision.datasets.voc import DATASET_YEAR_DICT
 
 from errors import UserError
-from tool.io import atomic
+from files import atomic
 from voc12.extract import extract
 
 TIMEOUT = 60  # seconds without a byte before a host counts as down

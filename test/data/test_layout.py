@@ -6,6 +6,7 @@ import torchvision.transforms.v2.functional as F
 from PIL import Image, ImageOps
 
 from data.layout import Layout, read_label_png
+from data.usable import check_labels, usable_ids
 from errors import UserError
 
 
@@ -79,7 +80,7 @@ def test_line_numbers_count_blank_lines_as_an_editor_does(root):
     with pytest.raises(UserError, match=r"bad\.txt, line 4"):
         Layout(root).ids("bad")
     with pytest.raises(UserError, match=r"image_labels\.txt, line 3"):
-        Layout(root).labels("a")
+        Layout(root).labels("b")
 
 
 @pytest.mark.parametrize("name, read", [
@@ -97,13 +98,15 @@ def test_missing_files_are_named(root, name, read):
 
 
 @pytest.mark.parametrize("text, message", [
-    ("a dog\nb cow\n", r"image_labels\.txt, line 2: class 'cow'"),
+    ("b dog\na cow\n", r"image_labels\.txt, line 2: class 'cow'"),
     ("b dog\n", r"image_labels\.txt.* no line for a"),
 ])
 def test_missing_classes_and_labels_are_named(root, text, message):
+    """The lines of other images are read all the same."""
     (root / "image_labels.txt").write_text(text)
     with pytest.raises(UserError, match=message):
         Layout(root).labels("a")
+    assert Layout(root).labels("b").tolist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize("text", ["background\n", "\n", "background\ncat\ncat\n", "\n".join(map(str, range(256)))])
@@ -354,7 +357,7 @@ def test_any_name_is_an_id(root, pixels, image_id):
     (root / "lists/train.txt").write_text(f"{image_id}\n")
     (root / "image_labels.txt").write_text(f"{image_id}\tcat\tdog\nplain sofa\n")
     layout = Layout(root)
-    assert layout.ids("train") == layout.labelled_ids("train") == [image_id]
+    assert layout.ids("train") == usable_ids(layout, "train", (check_labels,)) == [image_id]
     assert layout.image(image_id).shape == (3, 20, 30)
     assert layout.labels(image_id).tolist() == [1, 1, 0] and layout.labels("plain").tolist() == [0, 0, 1]
 
@@ -365,7 +368,7 @@ def test_tabs_part_names_with_spaces(root):
     layout = Layout(root)
     assert [layout.labels(name).tolist() for name in ("a b", "no class", "c")] == [[1, 1], [0, 0], [0, 1]]
     (root / "image_labels.txt").write_text("a traffic light\n")
-    with pytest.raises(UserError, match="line 1: class 'traffic' is not in classes.txt"):
+    with pytest.raises(UserError, match="line 1: class 'traffic' of .* is not in classes.txt"):
         Layout(root).labels("a")
 
 
@@ -405,8 +408,8 @@ def test_missing_lists_and_labels_are_named(root):
     with pytest.raises(UserError, match="lists/val.txt: no such list: there are train$"):
         Layout(root).ids("val")
     (root / "lists/val.txt").write_text("a\nx\ny\n")
-    with pytest.raises(UserError, match="has no line for x, nor for 1 more of the 3 images in lists/val.txt"):
-        Layout(root).labelled_ids("val")
+    with pytest.raises(UserError, match="has no line for x; 1 more of the 3 in .*lists/val.txt cannot be used either"):
+        usable_ids(Layout(root), "val", (check_labels,))
     (root / "image_labels.txt").write_text("a dog\nb cat\na cat\n")
     with pytest.raises(UserError, match="line 3: a second line for a"):
         Layout(root).labels("a")

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from errors import UserError
-from tool.checkpoint import load_model, load_state, result_settings, save_result, trained_settings
+from tool.checkpoint import StateFolder, load_model, load_state, result_settings, save_result, trained_settings
 from tool.dist import Dist
-from tool.engine import finished, fit, to_device
+from tool.engine import LossGuard, finished, fit, to_device
 
 ALONE = Dist(0, 1, torch.device("cpu"))
 STEPS = 12
@@ -40,7 +40,7 @@ def squares(network, batch):
 
 
 def settings_of(run, **changes):
-    return Namespace(**{**dict(run=run, resume=True, momentum=0.9, weight_decay=1e-4, precision="float32",
+    return Namespace(**{**dict(run=run, resume="auto", momentum=0.9, weight_decay=1e-4, precision="float32",
                                save_every=4, seed=3, batch_size=2, compile=False), **changes})
 
 
@@ -98,7 +98,7 @@ def test_a_signal_finishes_the_step_and_saves(tmp_path, number):
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "parts", counted([], at="a5", do=partial(signal.raise_signal, number)), save_every=1000)
     assert signal.getsignal(number) is before
-    assert load_state(tmp_path / "parts/ckpt/tiny_state.pt")["step"] == 6
+    assert StateFolder(tmp_path / "parts/ckpt/tiny_state").newest("cpu")["step"] == 6
     seen = []
     train(tmp_path / "parts", counted(seen))
     assert seen[0] == "a6"
@@ -119,7 +119,7 @@ def test_no_resume_starts_anew(tmp_path):
     with pytest.raises(Stopped):
         train(tmp_path, counted([], at="a6", do=stop))
     seen = []
-    train(tmp_path, counted(seen), record={"lr": 0.1}, resume=False)
+    train(tmp_path, counted(seen), record={"lr": 0.1}, resume="never")
     assert seen[0] == "a0" and len(seen) == STEPS
 
 
@@ -135,13 +135,13 @@ def test_going_on_with_other_settings_is_refused_by_name(tmp_path):
 def test_finished_training_is_skipped_or_refused(tmp_path):
     path = tmp_path / "ckpt/tiny.pt"
     record = {"lr": 0.05, "scale": [0.5, 1.5], "source": None}
-    assert not finished(path, record, resume=True)
+    assert not finished(path, record, resume="auto")
     train(tmp_path, record=record)
-    assert finished(path, record, resume=True)
-    assert not finished(path, {**record, "lr": 1}, resume=False)
+    assert finished(path, record, resume="auto")
+    assert not finished(path, {**record, "lr": 1}, resume="never")
     for key, value in {"lr": 0.1, "scale": [0.5, 2.0], "source": {"lr": 1}, "seed": 0}.items():
         with pytest.raises(UserError, match=rf"tiny\.pt was trained with other settings \({key}: "):
-            finished(path, {**record, key: value}, resume=True)
+            finished(path, {**record, key: value}, resume="auto")
 
 
 def test_a_result_without_its_settings_is_unfinished(tmp_path):
@@ -149,7 +149,7 @@ def test_a_result_without_its_settings_is_unfinished(tmp_path):
     path = tmp_path / "ckpt/tiny.pt"
     assert trained_settings(path) == {"lr": 0.05}
     path.with_suffix(".yaml").unlink()
-    assert not finished(path, {"lr": 0.05}, resume=True)
+    assert not finished(path, {"lr": 0.05}, resume="auto")
     with pytest.raises(UserError, match="tiny.pt: is missing or unfinished"):
         trained_settings(path)
 
@@ -160,9 +160,45 @@ def test_a_loss_that_is_no_number_ends_training_with_the_step(tmp_path, value):
         terms = squares(network, batch)
         return {**terms, "loss": terms["loss"] * (value if batch["id"][0] == "a7" else 1)}
 
-    with pytest.raises(UserError, match=r"^step 10: the loss is (nan|inf) at learning rate .*a9, b9: lower --lr$"):
-        train(tmp_path, losses, save_every=1000)
+    with pytest.raises(UserError, match=r"^step 8: the loss is (nan|inf) at learning rate 0\.0227, images a7, b7: lower"):
+        train(tmp_path, losses, save_every=4)
     assert result_settings(tmp_path / "ckpt/tiny.pt") is None
+    kept = StateFolder(tmp_path / "ckpt/tiny_state").newest("cpu")
+    assert kept["step"] == 4 and all(value.isfinite().all() for value in kept["model"].values())
+
+
+def test_a_gradient_that_is_no_number_is_found_in_its_own_step(tmp_path):
+    """The loss is finite in that step; only the next one's would tell, of other images."""
+    def losses(network, batch):
+        terms = squares(network, batch)
+        root = (0 * terms["loss"]).sqrt() if batch["id"][0] == "a3" else 0  # its derivative is infinite: 0 * inf
+        return {**terms, "loss": terms["loss"] + root}
+
+    with pytest.raises(UserError, match="^step 4: the gradient's norm is nan at learning rate .* images a3, b3: "):
+        train(tmp_path, losses)
+    assert StateFolder(tmp_path / "ckpt/tiny_state").steps() == []
+
+
+class TwoProcesses(Dist):
+    """The other process reports what `other` says: [steps that are not finite, of these by the loss]."""
+
+    def sum(self, values):
+        return values + torch.tensor(self.other)
+
+
+@pytest.mark.parametrize("loss, norm, other, message", [
+    (1.0, float("nan"), [1, 1], "stopped, because the loss of another process is not finite"),
+    (float("nan"), float("nan"), [1, 0], "step 5: the loss is nan .* images a, b: "),
+    (1.0, float("inf"), [1, 0], "step 5: the gradient's norm is inf"),
+    (1.0, 1.0, [1, 1], "stopped, because the loss of another process")])
+def test_the_process_whose_loss_is_no_number_names_its_images(loss, norm, other, message):
+    dist = TwoProcesses(0, 2, torch.device("cpu"))
+    object.__setattr__(dist, "other", other)
+    guard = LossGuard(dist)
+    guard.add(4, 0.1, ["c", "d"], torch.tensor(1.0), torch.tensor(2.0))
+    guard.add(5, 0.1, ["a", "b"], torch.tensor(loss), torch.tensor(norm))
+    with pytest.raises(UserError, match=message):
+        guard.check()
 
 
 def test_steps_written_out(tmp_path):
@@ -267,7 +303,7 @@ def test_checkpoints_that_are_broken_or_do_not_fit_are_named(tmp_path):
     path = tmp_path / "a.pt"
     with pytest.raises(UserError, match="a.pt: no such checkpoint"):
         load_state(path)
-    save_result(path, tiny_network(), {"lr": 1})
+    save_result(path, tiny_network().state_dict(), {"lr": 1})
     model = load_model(tiny_network(), path, torch.device("cpu"))
     image = torch.rand(1, 3, 9, 8)
     torch.testing.assert_close(model(image), tiny_network().eval()(image))

@@ -140,7 +140,8 @@ def test_without_list_or_masks_a_line_says_so(layout, unwatched, tmp_path, capsy
 
 
 def settings_of(**changes):
-    return Namespace(**{**dict(val_list="train", val_every=1, val_images=100, long_side=(56, 80)), **changes})
+    return Namespace(**{**dict(val_list="train", val_every=1, val_images=100, long_side=(56, 80), skip_bad=False),
+                        **changes})
 
 
 def test_a_wrong_mask_is_named_before_training(layout, tmp_path):
@@ -150,7 +151,7 @@ def test_a_wrong_mask_is_named_before_training(layout, tmp_path):
     mask = layout.mask(image_id)
     for wrong in (mask[1:], np.where(mask == 0, 9, mask)):
         save_label_png(root / f"SegmentationClassAug/{image_id}.png", wrong)
-        with pytest.raises(UserError, match=f"^{image_id}: "):
+        with pytest.raises(UserError, match=f"{image_id}.png: "):
             watch_maps(Layout(root), settings_of(), None, Dist(0, 1, CPU))
 
 

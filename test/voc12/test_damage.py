@@ -237,7 +237,7 @@ def full(*arguments, **settings):
 
 
 def test_a_full_disk_while_masks_are_made(official, prepare, monkeypatch):
-    monkeypatch.setattr(voc12.masks, "save_label_png", full)
+    monkeypatch.setattr("PIL.Image.Image.save", full)
     done = prepare(official.root, "--sources", official.base)
     refused(done, official.root, "SegmentationClassAug/2", "cannot be written: No space left on device: make room")
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from errors import UserError
 from voc12.palette import save_label_png, voc_palette
 
 
@@ -44,6 +45,6 @@ def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(Image.Image, "save", save)
-    with pytest.raises(OSError):
+    with pytest.raises(UserError, match="a.png: cannot be written: disk full"):
         save_label_png(path, np.zeros((2, 2), int))
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]

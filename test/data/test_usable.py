@@ -1,0 +1,123 @@
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.layout import Layout
+from data.toy import make_toy
+from data.usable import check_image, check_labels, check_mask, check_mask_if_any, digest, usable_ids
+from errors import UserError
+from voc12.palette import save_label_png
+
+IMAGE, TRAINING, EVALUATION = (check_image,), (check_image, check_labels), (check_image, check_mask)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    root = tmp_path_factory.mktemp("usable") / "toy"
+    make_toy(root, train=3, train_aug=4, val=1, size=64)
+    return root
+
+
+@pytest.fixture
+def root(toy, tmp_path):
+    shutil.copytree(toy, tmp_path / "toy")
+    return tmp_path / "toy"
+
+
+def image_file(root):
+    return root / "JPEGImages/train_000001.jpg"
+
+
+def cut(root):
+    """Its header is whole, so only its end tells."""
+    path = image_file(root)
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def edit(name, change):
+    def damage(root):
+        (root / name).write_text(change((root / name).read_text()))
+    return damage
+
+
+def wrong_mask(change):
+    def damage(root):
+        path = root / "SegmentationClassAug/train_000001.png"
+        with Image.open(path) as mask:
+            labels = np.array(mask)
+        save_label_png(path, change(labels))
+    return damage
+
+
+def too_high(labels):
+    labels[0, 0] = 6
+    return labels
+
+
+DAMAGES = {
+    "cut short": (cut, IMAGE, "cannot be decoded"),
+    "empty": (lambda root: image_file(root).write_bytes(b""), IMAGE, "cannot be decoded"),
+    "text": (lambda root: image_file(root).write_text("<html>404</html>"), IMAGE, "cannot be decoded"),
+    "missing": (lambda root: image_file(root).unlink(), IMAGE, "no such image"),
+    "two files": (lambda root: shutil.copy(image_file(root), image_file(root).with_suffix(".png")), IMAGE, "same ID"),
+    "unlabelled": (edit("image_labels.txt", lambda text: text.replace("train_000001", "other")), TRAINING, "no line"),
+    "absent class": (edit("image_labels.txt", lambda text: text.replace("train_000001", "train_000001 unicorn")),
+                     TRAINING, "class 'unicorn' of train_000001 is not in classes.txt"),
+    "two lines": (edit("image_labels.txt", lambda text: text + "train_000001\n"), TRAINING, "a second line"),
+    "mask of another size": (wrong_mask(lambda labels: labels[1:]), EVALUATION, "its image"),
+    "labels out of range": (wrong_mask(too_high), EVALUATION, "holds the value 6"),
+    "no mask": (lambda root: (root / "SegmentationClassAug/train_000001.png").unlink(), EVALUATION, "no such label"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_bad_image_is_named_or_left_out(root, kind, capsys):
+    damage, checks, message = DAMAGES[kind]
+    ids = Layout(root).ids("train")
+    assert usable_ids(Layout(root), "train", checks) == ids
+    damage(root)
+    with pytest.raises(UserError) as caught:
+        usable_ids(Layout(root), "train", checks)
+    text = str(caught.value)
+    assert message in text and "train_000001" in text and "--skip_bad" in text and "\n" not in text
+    assert usable_ids(Layout(root), "train", checks, skip_bad=True) == [i for i in ids if i != "train_000001"]
+    said = capsys.readouterr().err
+    assert f"left out 1 of the 3 images in {root / 'lists/train.txt'}:\n  train_000001: " in said and message in said
+
+
+def test_of_many_bad_images_the_first_is_named_and_the_others_counted(root):
+    for path in list((root / "JPEGImages").glob("train*"))[:4]:
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"train_000000.jpg: .*; 2 more of the 3 in .*lists/train.txt cannot be used"):
+        usable_ids(Layout(root), "train", IMAGE)
+    with pytest.raises(UserError, match="2 more of the 3"):
+        usable_ids(Layout(root), "train", IMAGE, skip_bad=True)  # nothing would be left
+
+
+def test_what_a_camera_writes_after_the_image_does_no_harm(root):
+    image_file(root).write_bytes(image_file(root).read_bytes() + b"depth map, sound, ...")
+    assert len(usable_ids(Layout(root), "train", IMAGE)) == 3
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".gif", ".bmp", ".tif"])
+def test_other_formats_are_found_cut_short_too(root, suffix):
+    path = image_file(root).with_suffix(suffix)
+    with Image.open(image_file(root)) as image:
+        image.save(path)
+    image_file(root).unlink()
+    assert len(usable_ids(Layout(root), "train", IMAGE)) == 3
+    path.write_bytes(path.read_bytes()[: len(path.read_bytes()) // 2])
+    with pytest.raises(UserError, match=f"train_000001{suffix}: cannot be decoded"):
+        usable_ids(Layout(root), "train", IMAGE)
+
+
+def test_an_image_without_a_mask_is_fine_where_none_is_needed(root):
+    (root / "SegmentationClassAug/train_000001.png").unlink()
+    assert len(usable_ids(Layout(root), "train", (check_image, check_mask_if_any))) == 3
+
+
+def test_the_digest_tells_lists_apart():
+    assert digest(["a", "b"]) == digest(["a", "b"]) and digest(["a", "b"]).startswith("2 images, ")
+    assert len({digest(ids) for ids in (["a", "b"], ["b", "a"], ["ab"], ["a"], [])}) == 5

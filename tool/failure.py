@@ -1,0 +1,20 @@
+"""What a script says when not its input but the machine or another process is at fault."""
+
+from concurrent.futures.process import BrokenProcessPool
+
+import torch
+
+OTHER_PROCESS = ("closed by peer", "reset by peer", "Socket Timeout", "NCCL", "gloo")  # in messages of a process group
+
+
+def explain(error):
+    """One line on an exception that says nothing about the code, or None for one that does."""
+    text = " ".join(str(error).split())
+    if isinstance(error, BrokenProcessPool) or "DataLoader worker" in text:
+        return "a worker process was killed, perhaps for memory: run this again with fewer --num_workers"
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in text:
+        return (f"out of memory ({text[:150]}): take smaller images, crops, batches or scales, or a machine with more; "
+                "what is finished stays")
+    if isinstance(error, RuntimeError) and any(sign in text for sign in OTHER_PROCESS):
+        return f"this process lost the others ({text[:100]}): see the message of the one that ended first"
+    return None
