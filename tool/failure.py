@@ -2,8 +2,6 @@
 
 from concurrent.futures.process import BrokenProcessPool
 
-import torch
-
 OTHER_PROCESS = ("closed by peer", "reset by peer", "Socket Timeout", "NCCL", "gloo")  # in messages of a process group
 
 
@@ -12,7 +10,8 @@ def explain(error):
     text = " ".join(str(error).split())
     if isinstance(error, BrokenProcessPool) or "DataLoader worker" in text:
         return "a worker process was killed, perhaps for memory: run this again with fewer --num_workers"
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in text:
+    # torch's own by name: scripts that need no torch are not to wait for its import.
+    if type(error).__name__ in ("OutOfMemoryError", "MemoryError") or "can't allocate memory" in text:
         return (f"out of memory ({text[:150]}): take smaller images, crops, batches or scales, or a machine with more; "
                 "what is finished stays")
     if isinstance(error, RuntimeError) and any(sign in text for sign in OTHER_PROCESS):

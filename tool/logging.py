@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ class StepLog:
         self.path, self.stage, self.batch_size, self.show = Path(path), stage, batch_size, show
         self.bar = tqdm(total=steps, initial=start, desc=stage, unit="step", disable=not show, dynamic_ncols=True)
         self.sums, self.count, self.since = {}, 0, time.perf_counter()
+        threading.excepthook = _leave_to_caller
         folder = self.path.parent / "tensorboard" / stage
         with writing(folder):
             # Steps that an earlier process did after its last saved state are done again: their points must go.
@@ -87,6 +89,12 @@ class StepLog:
                 self.board.flush()  # or the points of a killed process would be lost
 
 
+def _leave_to_caller(args, otherwise=threading.excepthook):
+    """TensorBoard's thread prints what stops it; the next call of its writer raises it as well, which is enough."""
+    if not (isinstance(args.exc_value, OSError) and type(args.thread).__module__.startswith("tensorboard")):
+        otherwise(args)
+
+
 class StageUsage:
     """What a stage takes, from here to its `finish`: a line in the run's log.jsonl.
 
@@ -126,5 +134,9 @@ def append_json(path, record):
     """Append a record with the time (seconds since 1970) to a JSON lines file."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({**record, "time": round(time.time(), 2)}) + "\n")
+        with open(path, "ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read() != b"\n":  # what a killed process left of its last line must not spoil this one
+                    file.write(b"\n")
+            file.write(json.dumps({**record, "time": round(time.time(), 2)}).encode() + b"\n")

@@ -6,42 +6,13 @@ import numpy as np
 import pytest
 
 from errors import UserError
-from tool.io import (atomic, claim_folder, load_cam, load_json, save_cam, save_json, save_settings, source_record)
+from tool.io import (claim_folder, is_whole, load_cam, load_json, missing_ids, require_outputs, save_cam, save_json,
+                     save_settings, source_record)
+from voc12.palette import save_label_png
 
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
-
-
-def test_a_file_appears_whole_and_alone(tmp_path):
-    path = tmp_path / "new" / "a.txt"
-    with atomic(path) as temporary:
-        temporary.write_text("half")
-        assert not path.exists() and temporary.parent == path.parent
-        temporary.write_text("whole")
-    assert path.read_text() == "whole" and names(path.parent) == ["a.txt"]
-
-
-@pytest.mark.parametrize("error, raised", [(ZeroDivisionError(), ZeroDivisionError),
-                                           (KeyboardInterrupt(), KeyboardInterrupt),
-                                           (OSError(28, "No space left on device"), UserError)])
-def test_a_failure_leaves_neither_the_file_nor_a_temporary_one(tmp_path, error, raised):
-    with pytest.raises(raised) as caught:
-        with atomic(tmp_path / "a.txt") as temporary:
-            temporary.write_text("half")
-            raise error
-    assert names(tmp_path) == []
-    if raised is UserError:
-        assert "a.txt: cannot be written: No space left on device" in str(caught.value)
-
-
-def test_a_failure_keeps_the_old_file(tmp_path):
-    (tmp_path / "a.txt").write_text("old")
-    with pytest.raises(ZeroDivisionError):
-        with atomic(tmp_path / "a.txt") as temporary:
-            temporary.write_text("half")
-            1 / 0
-    assert names(tmp_path) == ["a.txt"] and (tmp_path / "a.txt").read_text() == "old"
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
@@ -199,3 +170,40 @@ def test_eight_bits_keep_a_cam_to_half_a_step_in_less_space(tmp_path):
     assert np.abs(loaded - cam).max() <= 0.5 / 255 + 1e-6
     np.testing.assert_array_equal(loaded[:2], cam[:2])
     assert (tmp_path / "8.npz").stat().st_size < 0.7 * (tmp_path / "16.npz").stat().st_size
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".png"])
+def test_an_output_cut_short_is_made_again_and_refused_as_input(tmp_path, suffix):
+    ids = ["a", "b", "c", "d"]
+    for image_id in ids[:3]:
+        if suffix == ".npz":
+            save_cam(tmp_path / f"{image_id}.npz", [0, 1], np.random.default_rng(0).random((2, 9, 8)))
+        else:
+            save_label_png(tmp_path / f"{image_id}.png", np.eye(8, dtype=int))
+    assert missing_ids(ids, [tmp_path], suffix) == ["d"] and missing_ids(ids[:3], [tmp_path], suffix) == []
+    require_outputs(ids[:3], tmp_path, suffix, "x.py")
+    path = tmp_path / f"b{suffix}"
+    whole = path.read_bytes()
+    for length in (0, 1, 5, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        assert not is_whole(path)
+    assert missing_ids(ids, [tmp_path], suffix) == ["b", "d"]
+    with pytest.raises(UserError, match=rf"b\{suffix}: is cut short, as are 1 more of 4: run x.py for this list first"):
+        require_outputs(ids, tmp_path, suffix, "x.py")
+    with pytest.raises(UserError, match=rf"d\{suffix}: is missing: run x.py"):
+        require_outputs(["a", "d"], tmp_path, suffix, "x.py")
+
+
+def test_an_output_must_be_whole_in_every_folder(tmp_path):
+    for folder in ("one", "two"):
+        save_cam(tmp_path / folder / "a.npz", [0], np.zeros((1, 2, 2)))
+    save_cam(tmp_path / "one" / "b.npz", [0], np.zeros((1, 2, 2)))
+    assert missing_ids(["a", "b"], [tmp_path / "one", tmp_path / "two"], ".npz") == ["b"]
+
+
+def test_a_claimed_folder_is_cleared_of_what_a_killed_process_left(tmp_path):
+    claim_folder(tmp_path, {"lr": 1})
+    dead = tmp_path / ".a.npz.999999999.tmp"
+    dead.write_bytes(b"half")
+    claim_folder(tmp_path, {"lr": 1})
+    assert names(tmp_path) == ["settings.yaml"]

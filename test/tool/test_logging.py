@@ -1,3 +1,4 @@
+import errno
 import json
 import re
 import time
@@ -10,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from errors import UserError
 from tool.logging import StageUsage, StepLog, append_json, peak_memory
+from viz.runs import read_log
 
 
 def start(folder, start=0, steps=40, show=True):
@@ -116,6 +118,21 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         append_json(tmp_path / "tensorboard" / "log.jsonl", {})
 
 
+def test_a_full_disk_under_tensorboard_is_one_error(tmp_path, monkeypatch, capfd):
+    """Its thread meets the error first and would print a traceback."""
+    log = start(tmp_path)
+    do_steps(log, 1, 10)
+    monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", full)
+    with pytest.raises(UserError, match="tensorboard/tiny: cannot be written: No space left on device: make room"):
+        do_steps(log, 11, 100)
+        log.close()
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def test_usage_of_a_stage(tmp_path):
     usage = StageUsage(tmp_path, "make_cam")
     time.sleep(0.1)
@@ -139,3 +156,14 @@ def test_nothing_done_and_other_processes_leave_no_record(tmp_path, monkeypatch,
     monkeypatch.setenv("RANK", rank)
     StageUsage(tmp_path, "make_cam").finish(did, of=5)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_line_cut_by_a_kill_spoils_no_other(tmp_path):
+    path = tmp_path / "log.jsonl"
+    append_json(path, {"stage": "a"})
+    with open(path, "a") as file:
+        file.write('{"stage": "b", "st')
+    append_json(path, {"stage": "c"})
+    append_json(path, {"stage": "d"})
+    assert [record["stage"] for record in read_log(path)] == ["a", "c", "d"]
+    assert path.read_text().count("\n") == 4
