@@ -165,7 +165,7 @@ def read_label_lines(path):
 def is_id(text):
     """Whether a text can be an image's ID or a list's name: part of a file's name that stays in its folder."""
     return (Path(text).name == text and text not in (".", "..") and not CONTROL.search(text)
-            and len(text.encode(errors="surrogatepass")) <= LONGEST_ID)
+            and 0 < len(text.encode(errors="surrogatepass")) <= LONGEST_ID)
 
 
 def _check_id(path, number, image_id):

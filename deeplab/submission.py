@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from data.layout import FORMATS
 from errors import UserError
 from tool.io import atomic
 from voc12.palette import voc_palette
@@ -77,7 +78,7 @@ def check_archive(path, prefix, layout, ids):
 
 def _check_label(file, name, size, n_classes):
     try:
-        with Image.open(file, formats=["PNG"]) as image:
+        with Image.open(file, formats=FORMATS) as image:
             if image.format != "PNG" or image.mode != "P":
                 raise UserError(f"submission: {name} is no palette PNG: delete it and run deeplab/test.py again")
             if (image.height, image.width) != size:  # before all its pixels are decoded

@@ -15,7 +15,7 @@ class Annotation(NamedTuple):
 
 def is_voc_id(text):
     """Whether a text can be an ID: part of a file's name, and of a line of IDs and classes between spaces."""
-    return re.fullmatch(r"\w[\w-]{0,99}", text) is not None
+    return re.fullmatch(r"\w[\w-]{0,99}", text, re.ASCII) is not None
 
 
 def read_list(path):

@@ -15,7 +15,7 @@ from tool.io import atomic
 
 LARGEST = 64 << 20  # bytes; the largest image, mask or annotation of VOC and SBD is a hundredth of it
 TOTAL = 16 << 30  # bytes of all members; VOC unpacks to 2, SBD to 1.6 GB
-AT_ONCE = 16 << 10  # bytes of a read
+AT_ONCE = 8 << 10  # bytes of a read
 MOST = 200_000  # members, of which tarfile remembers all; VOC and SBD have some 40,000 each
 
 # What tarfile raises about damaged and hostile archives; the last for headers of headers of headers.
@@ -39,7 +39,9 @@ def extract(archive, root, wanted):
               tqdm(total=archive.stat().st_size, unit="B", unit_scale=True, desc=f"extracting {archive.name}",
                    dynamic_ncols=True) as progress):
             for member in members:  # in the order of the file: going back in a .tgz means unpacking it anew
-                total += max(0, member.size)
+                if member.size < 0:
+                    raise _unsafe(archive, f"{member.name} is {member.size} bytes")
+                total += member.size
                 if total > TOTAL or len(members.members) > MOST:
                     raise _unsafe(archive, f"it unpacks to more than {TOTAL} bytes or {MOST} files")
                 _check_path(archive, member)
