@@ -171,8 +171,8 @@ def is_id(text):
 def _check_id(path, number, image_id):
     if not is_id(image_id):
         shown = image_id if len(image_id) <= 60 else f"{image_id[:57]}..."
-        raise UserError(f"{path}, line {number}: {shown!r} is no image ID: it must be a file's name without its suffix, "
-                        f"of at most {LONGEST_ID} bytes and without control characters")
+        raise UserError(f"{path}, line {number}: {shown!r} is no image ID: it must be a file's name without its "
+                        f"suffix, of at most {LONGEST_ID} bytes and without control characters")
 
 
 def image_files(folder):

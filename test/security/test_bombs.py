@@ -214,7 +214,8 @@ def test_xml_that_grows_or_reads_other_files(tmp_path, kind):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1", "cp1252"])
 def test_annotations_in_usual_encodings_are_read(tmp_path, encoding):
-    text = f'<?xml version="1.0" encoding="{encoding}"?>\n<a><!-- c --><object><name> Vögel &amp; &#233;</name></object></a>'
+    text = (f'<?xml version="1.0" encoding="{encoding}"?>\n'
+            "<a><!-- c --><object><name> Vögel &amp; &#233;</name></object></a>")
     (tmp_path / "a.xml").write_bytes(text.encode(encoding))
     assert parse_xml(tmp_path / "a.xml").findtext("object/name") == " Vögel & é"
 
@@ -229,8 +230,8 @@ def element(kind, data):
 
 
 def matrix(kind, shape, body=b"", name=b"", flags=0):
-    return element(14, element(6, struct.pack("<II", kind | flags, 0)) + element(5, struct.pack(f"<{len(shape)}i", *shape))
-                   + element(1, name) + body)
+    return element(14, element(6, struct.pack("<II", kind | flags, 0))
+                   + element(5, struct.pack(f"<{len(shape)}i", *shape)) + element(1, name) + body)
 
 
 def gtcls(*fields, names=(b"Segmentation",), shape=(1, 1)):
@@ -280,7 +281,8 @@ def test_matlab_files_that_claim_what_they_lack(tmp_path, kind):
     path = tmp_path / "a.mat"
     path.write_bytes(MATS[kind])
     line = refusal(read_mask, path)
-    assert line.startswith(f"{path}: cannot be read as a MATLAB file (") and line.endswith("extract benchmark.tgz again")
+    assert line.startswith(f"{path}: cannot be read as a MATLAB file (")
+    assert line.endswith("extract benchmark.tgz again")
 
 
 @pytest.mark.parametrize("value", [

@@ -10,7 +10,8 @@ from errors import UserError
 from voc12.annotations import read_list
 from voc12.prepare import prepare_voc12
 
-HOSTILE = ["../x", "..", ".", "/etc/passwd", "a/b", "a/", "a\0b", "a\x1b[2Jb", "a\x7fb", "a\x9bb", "n" * 300, "二" * 100]
+HOSTILE = ["../x", "..", ".", "/etc/passwd", "a/b", "a/", "a\0b", "a\x1b[2Jb", "a\x7fb", "a\x9bb", "n" * 300,
+           "二" * 100]
 
 
 def short(name):

@@ -14,8 +14,8 @@ PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "she
 LOADS_YAML = {"load", "load_all", "full_load", "full_load_all", "unsafe_load", "unsafe_load_all"}
 NEEDS = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False),
          "numpy.load": ("allow_pickle", False)}
-SHELL = re.compile(r"(^|[;&|(]\s*|\bthen\s+|\bdo\s+)\s*eval\b|\b(ba)?sh\s+-\w*c\b|\bsource\s+[\"$]*\$\{?(config|to|from|\d)",
-                   re.MULTILINE)
+SHELL = re.compile(r"(^|[;&|(]\s*|\bthen\s+|\bdo\s+)\s*eval\b|\b(ba)?sh\s+-\w*c\b"
+                   r"|\bsource\s+[\"$]*\$\{?(config|to|from|\d)", re.MULTILINE)
 
 
 def product_files(*suffixes):
@@ -73,8 +73,8 @@ def faults(text):
                 found.append((node.lineno, "shell"))
             if keyword(node, "allow_pickle") is True or keyword(node, "weights_only") is False:
                 found.append((node.lineno, "pickle"))
-            if name.startswith("subprocess.") and node.args and isinstance(node.args[0], (ast.JoinedStr, ast.BinOp)) and (
-                    not isinstance(node.args[0], ast.BinOp) or isinstance(node.args[0].left, (ast.Constant, ast.JoinedStr))):
+            command = node.args[0] if name.startswith("subprocess.") and node.args else None
+            if isinstance(command.left if isinstance(command, ast.BinOp) else command, (ast.Constant, ast.JoinedStr)):
                 found.append((node.lineno, "a command in one string"))
     return found
 
@@ -93,16 +93,19 @@ def test_no_product_file_runs_strings_or_reads_pickles():
     "import torch\ntorch.load(x)", "import torch\ntorch.load(x, weights_only=False)",
     "import torch\ntorch.load(x, weights_only=flag)", "from torch import load\nload(x)",
     "import numpy as np\nnp.load(x)", "import numpy\nnumpy.load(x, allow_pickle=True)",
-    "import yaml\nyaml.load(x, yaml.Loader)", "import yaml\nyaml.full_load(x)", "from yaml import unsafe_load as f\nf(x)",
+    "import yaml\nyaml.load(x, yaml.Loader)", "import yaml\nyaml.full_load(x)",
+    "from yaml import unsafe_load as f\nf(x)",
     "import builtins\nbuiltins.eval(x)", "import runpy\nrunpy.run_path(x)"])
 def test_what_the_walk_finds(text):
     assert faults(text)
 
 
 @pytest.mark.parametrize("text", [
-    "model.eval()", "import torch\ntorch.load(x, map_location='cpu', weights_only=True)", "import torch\ntorch.compile(x)",
+    "model.eval()", "import torch\ntorch.load(x, map_location='cpu', weights_only=True)",
+    "import torch\ntorch.compile(x)",
     "import numpy as np\nnp.load(x, allow_pickle=False)", "import yaml\nyaml.safe_load(x)", "import re\nre.compile(x)",
-    "import subprocess\nsubprocess.run(['ls', x])", "import subprocess\nsubprocess.run([a] + b)", "import json\njson.load(x)"])
+    "import subprocess\nsubprocess.run(['ls', x])", "import subprocess\nsubprocess.run([a] + b)",
+    "import json\njson.load(x)"])
 def test_what_the_walk_passes(text):
     assert faults(text) == []
 
@@ -112,5 +115,6 @@ def test_no_shell_script_runs_strings():
     assert {"run_pipeline.sh", "run_tests.sh", "setup.sh"} <= {path.name for path in paths}
     for path in paths:
         assert not SHELL.search(path.read_text()), path
-    for text in ("eval $1", "x; eval \"$a\"", "bash -c \"$x\"", "sh -c $x", "if a; then eval b; fi", "source \"$config\""):
+    for text in ("eval $1", "x; eval \"$a\"", "bash -c \"$x\"", "sh -c $x", "if a; then eval b; fi",
+                 "source \"$config\""):
         assert SHELL.search(text), text
