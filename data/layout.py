@@ -7,9 +7,8 @@ An image's suffix is any of IMAGE_SUFFIXES in any case. A line of image_labels.t
 tabs, so that IDs and classes may contain spaces; any other line is split at its spaces.
 """
 
+import os
 import re
-import struct
-import zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,9 +26,6 @@ MAX_PIXELS = 50_000_000  # of an image; ten times as many would still fit a smal
 LONGEST_ID = 230  # bytes: with its suffix and a temporary one, a file's name may have 255
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # they end names in C, and steer terminals
 Image.MAX_IMAGE_PIXELS = None  # PIL would warn from another size on: `open_image` is the one that refuses
-# What PIL's decoders raise about damaged and hostile files.
-DECODING = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, RuntimeError,
-            AttributeError, struct.error, zlib.error, MemoryError)
 
 
 class Layout:
@@ -229,7 +225,9 @@ def open_image(path, formats=FORMATS, kind="an image"):
             if picture.mode == "F":  # its range is anyone's guess
                 raise ValueError("its values are floats: save it with 8 or 16 bits")
             yield picture
-    except DECODING as error:
+    except UserError:
+        raise
+    except Exception as error:  # Pillow lets through whatever its decoders meet in damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: cannot be decoded as {kind}: {reason}") from error
 
@@ -241,7 +239,7 @@ def orientation(picture):
 
 def read_label_png(path):
     """An index PNG (palette or grey) as uint8 [H,W]."""
-    if not Path(path).exists():
+    if not os.path.exists(path):
         raise UserError(f"{path}: no such label image")
     with open_image(path, ("PNG",), "a PNG") as image:
         if image.mode not in ("P", "L"):

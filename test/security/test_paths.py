@@ -41,12 +41,13 @@ def root(tmp_path):
 @pytest.mark.parametrize("name", HOSTILE, ids=short)
 def test_ids_of_lists_and_labels(root, name):
     (root / "lists/train.txt").write_text(f"a\n{name}\n", encoding="utf-8")
-    assert f"{root}/lists/train.txt, line 2: " in refusal(Layout(root).ids, "train")
+    place = "" if "\0" in name else ", line 2"  # what holds zero bytes is no text at all
+    assert f"{root}/lists/train.txt{place}" in refusal(Layout(root).ids, "train")
     (root / "image_labels.txt").write_text(f"a cat\n{name}\tcat\n", encoding="utf-8")
-    assert f"{root}/image_labels.txt, line 2: " in refusal(Layout(root).labels, "a")
+    assert f"{root}/image_labels.txt{place}" in refusal(Layout(root).labels, "a")
     (root / "classes.txt").unlink()
     (root / "lists/train.txt").unlink()
-    assert f"{root}/image_labels.txt, line 2: " in refusal(collect, root)
+    assert f"{root}/image_labels.txt{place}" in refusal(collect, root)
     assert not (root / "classes.txt").exists() and not list((root / "lists").iterdir())
 
 
