@@ -10,10 +10,10 @@ What is missing is made: image_labels.txt, classes.txt (names in order) and, whe
 
 import filecmp
 import os
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from data.layout import find_masks, image_files, read_label_lines, read_lines
+from data.layout import CONTROL, find_masks, image_files, is_id, read_label_lines, read_lines
+from data.xml_tree import parse_xml
 from errors import UserError
 from files import atomic
 
@@ -31,6 +31,10 @@ def collect(root, labels_from="text", overwrite=False):
     if not root.is_dir():
         raise UserError(f"{root}: no such folder: --dataset_root names the folder with the images")
     labels, links = SOURCES[labels_from](root)
+    for image_id in labels:
+        if not is_id(image_id):
+            raise UserError(f"{image_id!r}: an image cannot have this name, which is too long or has a control "
+                            "character: rename it")
     for name in [*labels, *{name for names in labels.values() for name in names}]:
         _check_name(name)
     texts = {}
@@ -57,10 +61,7 @@ def read_xml(root):
     """({ID: classes}, {}) of VOC's annotations, difficult objects too."""
     labels, present = {}, image_files(root / "JPEGImages")
     for path in sorted((root / "Annotations").glob("*.xml")):
-        try:
-            names = [(element.text or "").strip() for element in ElementTree.parse(path).iterfind("object/name")]
-        except (OSError, ElementTree.ParseError) as error:
-            raise UserError(f"{path}: cannot be read as an annotation: {error}") from error
+        names = [(element.text or "").strip() for element in parse_xml(path).iterfind("object/name")]
         if path.stem not in present:
             raise UserError(f"{path}: there is no image {root / 'JPEGImages' / path.stem}.jpg")
         labels[path.stem] = sorted(set(names) - {BACKGROUND})
@@ -100,9 +101,9 @@ SOURCES = {"text": read_text, "xml": read_xml, "folders": read_folders}
 
 def _check_name(name):
     """Text files hold a name in a line between tabs."""
-    if name != name.strip() or len(name.splitlines()) != 1 or "\t" in name:
+    if name != name.strip() or len(name.splitlines()) != 1 or CONTROL.search(name):
         raise UserError(f"{name!r}: an image or a class cannot have this name: it is empty, or has a tab, a line break "
-                        "or a space at an end: rename it")
+                        "or another control character, or a space at an end: rename it")
     try:
         name.encode()
     except UnicodeEncodeError as error:

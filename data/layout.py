@@ -7,7 +7,8 @@ An image's suffix is any of IMAGE_SUFFIXES in any case. A line of image_labels.t
 tabs, so that IDs and classes may contain spaces; any other line is split at its spaces.
 """
 
-import struct
+import os
+import re
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +20,12 @@ from errors import UserError
 
 MASK_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")  # of PIL; among others it would start Ghostscript
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
+MAX_PIXELS = 50_000_000  # of an image; ten times as many would still fit a small file
+LONGEST_ID = 230  # bytes: with its suffix and a temporary one, a file's name may have 255
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # they end names in C, and steer terminals
+Image.MAX_IMAGE_PIXELS = None  # PIL would warn from another size on: `open_image` is the one that refuses
 
 
 class Layout:
@@ -39,6 +45,8 @@ class Layout:
 
     def ids(self, list_name):
         """The IDs of lists/LIST_NAME.txt in order."""
+        if not is_id(list_name):
+            raise UserError(f"{list_name!r} is no name of a list: of {self.root / 'lists'}/NAME.txt give NAME")
         path = self.root / "lists" / f"{list_name}.txt"
         if not path.exists() and (present := ", ".join(sorted(each.stem for each in path.parent.glob("*.txt")))):
             raise UserError(f"{path}: no such list: there are {present}")
@@ -46,8 +54,7 @@ class Layout:
         if not lines:
             raise UserError(f"{path}: lists no image")
         for number, image_id in lines:
-            if Path(image_id).name != image_id or image_id in (".", ".."):
-                raise UserError(f"{path}, line {number}: {image_id!r} is no image ID")
+            _check_id(path, number, image_id)
         return [image_id for _, image_id in lines]
 
     def labels(self, image_id):
@@ -121,6 +128,9 @@ def read_class_names(path):
         raise UserError(f"{path}: needs `background` and at least one class, each once")
     if len(names) > 255:
         raise UserError(f"{path}: at most 255 classes fit an index PNG (255 is ignored)")
+    wrong = next((name for name in names if CONTROL.search(name)), None)
+    if wrong is not None:
+        raise UserError(f"{path}: {wrong!r} has a control character: take it out")
     return names
 
 
@@ -140,7 +150,21 @@ def read_label_lines(path):
     """(number, ID, names of its classes) of the lines of image_labels.txt."""
     for number, line in read_lines(path):
         image_id, *names = [part.strip() for part in line.split("\t")] if "\t" in line else line.split()
+        _check_id(path, number, image_id)
         yield number, image_id, [name for name in names if name]
+
+
+def is_id(text):
+    """Whether a text can be an image's ID or a list's name: part of a file's name that stays in its folder."""
+    return (Path(text).name == text and text not in (".", "..") and not CONTROL.search(text)
+            and 0 < len(text.encode(errors="surrogatepass")) <= LONGEST_ID)
+
+
+def _check_id(path, number, image_id):
+    if not is_id(image_id):
+        shown = image_id if len(image_id) <= 60 else f"{image_id[:57]}..."
+        raise UserError(f"{path}, line {number}: {shown!r} is no image ID: it must be a file's name without its "
+                        f"suffix, of at most {LONGEST_ID} bytes and without control characters")
 
 
 def image_files(folder):
@@ -183,15 +207,25 @@ def read_image(path, at_least=None):
 
 
 @contextmanager
-def open_image(path):
-    """Yields the PIL image of a file; what goes wrong until it is closed is a UserError that names the file."""
+def open_image(path, formats=FORMATS, kind="an image"):
+    """Yields the PIL image of a file; what goes wrong until it is closed is a UserError that names the file.
+
+    An image of more than MAX_PIXELS is refused from its header alone. formats: PIL's names of those that are tried.
+    """
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=formats) as picture:
+            width, height = picture.size
+            if width * height > MAX_PIXELS:
+                raise UserError(f"{path}: cannot be decoded as {kind}: it is {width} x {height}, {width * height} "
+                                f"pixels, and at most {MAX_PIXELS} are taken: shrink it")
             if picture.mode == "F":  # its range is anyone's guess
                 raise ValueError("its values are floats: save it with 8 or 16 bits")
             yield picture
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: cannot be decoded as an image: {error}") from error
+    except UserError:
+        raise
+    except Exception as error:  # Pillow lets through whatever its decoders meet in damaged files
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: cannot be decoded as {kind}: {reason}") from error
 
 
 def orientation(picture):
@@ -201,12 +235,9 @@ def orientation(picture):
 
 def read_label_png(path):
     """An index PNG (palette or grey) as uint8 [H,W]."""
-    try:
-        with Image.open(path) as image:
-            if image.mode not in ("P", "L"):
-                raise UserError(f"{path}: is a {image.mode} image: labels must be an index PNG (mode P or L)")
-            return np.array(image)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such label image") from error
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: cannot be decoded as a PNG: {error}") from error
+    if not os.path.exists(path):
+        raise UserError(f"{path}: no such label image")
+    with open_image(path, ("PNG",), "a PNG") as image:
+        if image.mode not in ("P", "L"):
+            raise UserError(f"{path}: is a {image.mode} image: labels must be an index PNG (mode P or L)")
+        return np.array(image)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from data.layout import FORMATS
 from errors import UserError
 from files import atomic
 from voc12.palette import voc_palette
@@ -77,16 +78,16 @@ def check_archive(path, prefix, layout, ids):
 
 def _check_label(file, name, size, n_classes):
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=FORMATS) as image:
             if image.format != "PNG" or image.mode != "P":
                 raise UserError(f"submission: {name} is no palette PNG: delete it and run deeplab/test.py again")
+            if (image.height, image.width) != size:  # before all its pixels are decoded
+                raise UserError(f"submission: {name} is {[image.height, image.width]}, its image {list(size)}")
             labels, palette = np.array(image), image.getpalette()
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"submission: {name} cannot be decoded: delete it and run deeplab/test.py again") from error
     if palette[: 3 * n_classes] != voc_palette(n_classes).ravel().tolist():
         raise UserError(f"submission: {name} has other colours than VOC's")
-    if labels.shape != size:
-        raise UserError(f"submission: {name} is {list(labels.shape)}, its image {list(size)}")
     if labels.max() >= n_classes:
         raise UserError(f"submission: {name} has the value {labels.max()}: classes are 0 to {n_classes - 1}")
 

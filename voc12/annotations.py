@@ -1,9 +1,9 @@
 """VOC's official text: image lists and the XML annotations, and how the labels in them fit the masks."""
 
 import re
-import xml.etree.ElementTree as ElementTree
 from typing import NamedTuple
 
+from data.xml_tree import parse_xml
 from errors import UserError
 from voc12.classes import CLASS_NAMES
 
@@ -11,6 +11,11 @@ from voc12.classes import CLASS_NAMES
 class Annotation(NamedTuple):
     names: tuple  # classes of the objects, in the order of the classes
     size: tuple | None  # (H, W); None where the file gives none
+
+
+def is_voc_id(text):
+    """Whether a text can be an ID: part of a file's name, and of a line of IDs and classes between spaces."""
+    return re.fullmatch(r"\w[\w-]{0,99}", text, re.ASCII) is not None
 
 
 def read_list(path):
@@ -21,7 +26,7 @@ def read_list(path):
         raise UserError(f"{path}: missing: is the tree complete?") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as a list of images ({error}): replace it") from error
-    wrong = next((image_id for image_id in ids if not re.fullmatch(r"\w[\w-]*", image_id)), None)
+    wrong = next((image_id for image_id in ids if not is_voc_id(image_id)), None)
     if wrong is not None:
         raise UserError(f"{path}: {wrong!r} is no image ID: replace the list by the official one")
     if len(set(ids)) != len(ids):
@@ -32,15 +37,13 @@ def read_list(path):
 
 def read_annotation(path, skip_difficult=False):
     """The Annotation in an XML file. skip_difficult: leave out objects marked as difficult."""
+    root = parse_xml(path)
     try:
-        root = ElementTree.parse(path).getroot()
         objects = [(item.findtext("name", "").strip(), item.findtext("difficult", "0").strip() == "1")
                    for item in root.findall("object")]
         size = tuple(int(float(root.findtext(f"size/{side}"))) for side in ("height", "width")) if (
             root.find("size") is not None) else None
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: missing: is the tree complete?") from error
-    except (OSError, ElementTree.ParseError, ValueError, TypeError, LookupError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise UserError(f"{path}: cannot be read as an annotation: {error}: replace it") from error
     unknown = sorted({name for name, _ in objects} - set(CLASS_NAMES[1:]))
     if unknown:

@@ -4,15 +4,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
-from scipy.io import loadmat
 
+import data.layout
+from data.layout import read_label_png
 from errors import UserError
 from voc12.classes import CLASS_NAMES
+from voc12.matlab import read_sbd
 from voc12.palette import save_label_png
 
 IGNORED = 255
-DECODING = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 class MaskJob(NamedTuple):
@@ -51,42 +51,11 @@ def make_mask(job):
 
 def read_mask(path):
     """Labels uint8 [H,W] of an index PNG or of SBD's .mat."""
-    return read_sbd(path) if path.suffix == ".mat" else read_index_png(path)
-
-
-def read_index_png(path):
-    """A palette or grey PNG as uint8 [H,W]. Raises UserError if it is none or cannot be decoded."""
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            if image.mode not in ("P", "L"):
-                raise UserError(f"{path}: is a {image.mode} image: masks must be index PNGs (mode P or L)")
-            return np.array(image)
-    except DECODING as error:
-        raise UserError(f"{path}: cannot be read as a PNG mask ({error}): replace it") from error
-
-
-def read_sbd(path):
-    """SBD's category mask uint8 [H,W]: GTcls.Segmentation of a MATLAB file. Raises UserError if it is not that."""
-    try:
-        content = loadmat(path, variable_names=["GTcls"])
-    except Exception as error:  # damaged files raise anything from OSError to TypeError and zlib.error
-        raise UserError(f"{path}: cannot be read as a MATLAB file ({' '.join(str(error).split())}): extract "
-                        "benchmark.tgz again") from error
-    truth = content.get("GTcls")
-    if truth is None or truth.dtype.names is None or "Segmentation" not in truth.dtype.names or truth.size != 1:
-        raise UserError(f"{path}: has no struct GTcls with a field Segmentation: is it a file of SBD's folder cls?")
-    labels = truth.reshape(-1)[0]["Segmentation"]
-    if not isinstance(labels, np.ndarray) or labels.ndim != 2 or not labels.size or labels.dtype != np.uint8:
-        raise UserError(f"{path}: GTcls.Segmentation is no uint8 array [H,W]: is it a file of SBD's folder cls?")
-    return labels
+    return read_sbd(path) if path.suffix == ".mat" else read_label_png(path)
 
 
 def image_size(path):
     """(H, W) from the image's header. Raises UserError if there is no image or it cannot be decoded."""
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such image, but a list names it: is the tree complete?") from error
-    except DECODING as error:
-        raise UserError(f"{path}: cannot be read as an image ({error}): replace it") from error
+    if not path.exists():
+        raise UserError(f"{path}: no such image, but a list names it: is the tree complete?")
+    return data.layout.image_size(path)

@@ -18,7 +18,7 @@ from files import atomic
 from tool.config import Parser, default_workers, natural, run_main
 from tool.io import load_json, save_json
 from tool.parallel import parallel_map
-from voc12.annotations import disagreements, read_annotation, read_list
+from voc12.annotations import disagreements, is_voc_id, read_annotation, read_list
 from voc12.classes import CLASS_NAMES, COUNTS
 from voc12.masks import MaskJob, image_size, make_mask
 from voc12.sources import locate, missing
@@ -142,7 +142,11 @@ def _augmented_masks(root, voc, aug_dir, places, fetching):
         folder = Path(aug_dir).resolve()
         if not folder.is_dir():
             raise UserError(f"{aug_dir}: missing: give the folder of augmented masks by --aug_dir, or SBD by --sources")
-        return {path.stem: path for path in folder.glob("[!.]*.png")}
+        masks = {path.stem: path for path in folder.glob("[!.]*.png")}
+        wrong = next((image_id for image_id in masks if not is_voc_id(image_id)), None)
+        if wrong is not None:
+            raise UserError(f"{folder}: {wrong!r}.png has the name of no image of VOC: take it out")
+        return masks
     sbd = sbd or locate("sbd", root, places, *fetching)
     if sbd is None:
         raise missing("sbd", root, places)

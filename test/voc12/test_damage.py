@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.io import savemat
 
 import voc12.masks
-from voc12.masks import read_index_png
+from data.layout import read_label_png
 from voc12.palette import save_label_png
 from voc12.sources import SOURCES
 
@@ -30,7 +30,7 @@ def refused(done, root, *parts):
     assert not [path for path in Path(root).rglob("*") if path.name.endswith((".tmp", ".partial"))]
     assert not (root / "image_labels.txt").exists() and not (root / "lists").exists()
     for path in Path(root).glob("SegmentationClassAug/*"):
-        read_index_png(path)
+        read_label_png(path)
     return lines[0]
 
 
@@ -47,7 +47,7 @@ DAMAGE = {
     "image missing": (lambda o: (o.voc / "JPEGImages/2008_000002.jpg").unlink(),
                       "{voc}/JPEGImages/2008_000002.jpg: no such image, but a list names it"),
     "image damaged": (lambda o: (o.voc / "JPEGImages/2008_000002.jpg").write_bytes(b"\xff\xd8 no more"),
-                      "{voc}/JPEGImages/2008_000002.jpg: cannot be read as an image"),
+                      "{voc}/JPEGImages/2008_000002.jpg: cannot be decoded as an image"),
     "annotation missing": (lambda o: (o.voc / "Annotations/2008_000002.xml").unlink(),
                            "{voc}/Annotations/2008_000002.xml: missing"),
     "annotation cut short": (lambda o: cut(o.voc / "Annotations/2008_000002.xml"),
@@ -60,10 +60,10 @@ DAMAGE = {
     "VOC mask missing": (lambda o: (o.voc / "SegmentationClass/2007_000033.png").unlink(),
                          "{voc}/SegmentationClass/2007_000033.png: missing, but an official list names it"),
     "VOC mask cut short": (lambda o: cut(o.voc / "SegmentationClass/2007_000033.png", 0.9),
-                           "{voc}/SegmentationClass/2007_000033.png: cannot be read as a PNG mask"),
+                           "{voc}/SegmentationClass/2007_000033.png: cannot be decoded as a PNG"),
     "VOC mask in colours": (
         lambda o: resave(o.voc / "SegmentationClass/2007_000033.png", np.zeros((9, 9, 3), np.uint8)),
-        "{voc}/SegmentationClass/2007_000033.png: is a RGB image: masks must be index PNGs"),
+        "{voc}/SegmentationClass/2007_000033.png: is a RGB image: labels must be an index PNG"),
     "VOC mask of another size": (
         lambda o: save_label_png(o.voc / "SegmentationClass/2007_000033.png", np.ones((5, 6), np.uint8)),
         "{voc}/SegmentationClass/2007_000033.png: is 6 x 5, but its image {voc}/JPEGImages/2007_000033.jpg is 28 x 23"),

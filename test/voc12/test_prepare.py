@@ -13,11 +13,11 @@ from miniature import (LINES, LISTED, REPOSITORY, SBD_TRAIN, SBD_VAL, SMALL, TES
 from PIL import Image
 
 import prepare_dataset
-from data.layout import Layout
+from data.layout import Layout, read_label_png
 from tool.config import parse
 from voc12.annotations import Annotation, disagreements
 from voc12.classes import CLASS_NAMES, COUNTS
-from voc12.masks import MadeMask, read_index_png
+from voc12.masks import MadeMask
 from voc12.palette import save_label_png, voc_palette
 from voc12.prepare import prepare_voc12
 from voc12.sources import SOURCES
@@ -274,7 +274,7 @@ def test_real_photographs_and_masks(tmp_path):
     for name, ids in lists.items():
         (voc / f"ImageSets/Segmentation/{name}.txt").write_text("\n".join(ids))
     for image_id in [*lists["train"], *lists["val"], *extra]:
-        mask = read_index_png(layout.mask_folder / f"{image_id}.png")
+        mask = read_label_png(layout.mask_folder / f"{image_id}.png")
         names = [CLASS_NAMES[value] for value in np.unique(mask) if value not in (0, 255)]
         if image_id == extra[0]:
             names[0] = "boat"
