@@ -7,7 +7,7 @@ An image's suffix is any of IMAGE_SUFFIXES in any case. A line of image_labels.t
 tabs, so that IDs and classes may contain spaces; any other line is split at its spaces.
 """
 
-import struct
+import os
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,7 +40,7 @@ class Layout:
     def ids(self, list_name):
         """The IDs of lists/LIST_NAME.txt in order."""
         path = self.root / "lists" / f"{list_name}.txt"
-        if not path.exists() and (present := ", ".join(sorted(each.stem for each in path.parent.glob("*.txt")))):
+        if not os.path.exists(path) and (present := ", ".join(sorted(each.stem for each in path.parent.glob("*.txt")))):
             raise UserError(f"{path}: no such list: there are {present}")
         lines = [(number, line.strip()) for number, line in read_lines(path)]
         if not lines:
@@ -103,13 +103,15 @@ class Layout:
         return read_label_png(self.mask_folder / f"{image_id}.png")
 
     def has_mask(self, image_id):
-        return self.mask_folder is not None and (self.mask_folder / f"{image_id}.png").exists()
+        return self.mask_folder is not None and os.path.exists(self.mask_folder / f"{image_id}.png")
 
     def _read_labels(self):
         index = {name: number for number, name in enumerate(self.class_names[1:])}
         path, labels = self.root / "image_labels.txt", {}
         for number, image_id, names in read_label_lines(path):
             unknown = next((name for name in names if name not in index), None)
+            if not image_id:
+                raise UserError(f"{path}, line {number}: begins with a tab: it names no image")
             if unknown is not None:
                 raise UserError(f"{path}, line {number}: class {unknown!r} is not in classes.txt")
             if image_id in labels:
@@ -131,13 +133,15 @@ def read_class_names(path):
 def read_lines(path):
     """(number, text) of the lines of a text file that are not blank."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}): is --dataset_root right, and has "
                         "prepare_dataset.py been run?") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is no UTF-8 text file") from error
-    return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    if "\0" in text:  # in no file's name, but in text of 16 bits a letter
+        raise UserError(f"{path}: is no UTF-8 text file: it holds zero bytes")
+    return [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
 
 
 def read_label_lines(path):
@@ -194,8 +198,10 @@ def open_image(path):
             if picture.mode == "F":  # its range is anyone's guess
                 raise ValueError("its values are floats: save it with 8 or 16 bits")
             yield picture
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: cannot be decoded as an image: {error}") from error
+    except UserError:
+        raise
+    except Exception as error:  # Pillow lets through whatever its decoders meet in damaged files
+        raise UserError(f"{path}: cannot be decoded as an image: {str(error) or type(error).__name__}") from error
 
 
 def orientation(picture):
@@ -210,7 +216,9 @@ def read_label_png(path):
             if image.mode not in ("P", "L"):
                 raise UserError(f"{path}: is a {image.mode} image: labels must be an index PNG (mode P or L)")
             return np.array(image)
+    except UserError:
+        raise
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such label image") from error
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: cannot be decoded as a PNG: {error}") from error
+    except Exception as error:  # see open_image
+        raise UserError(f"{path}: cannot be decoded as a PNG: {str(error) or type(error).__name__}") from error
