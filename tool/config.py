@@ -223,9 +223,10 @@ def override(config, assignments):
         key, equals, value = assignment.partition("=")
         section, dot, name = key.partition(".")
         if not (equals and dot and name):
-            raise UserError(f"{assignment}: overrides are written section.key=value")
+            raise UserError(f"{brief(assignment)}: overrides are written section.key=value")
         if section not in SECTIONS:
-            raise UserError(f"{assignment}: section {section!r} is unknown: sections are {', '.join(SECTIONS)}")
+            raise UserError(f"{brief(assignment)}: section {brief(repr(section))} is unknown: sections are "
+                            f"{', '.join(SECTIONS)}")
         try:
             config[section] = {**(config.get(section) or {}), name: parse_yaml(value)}
         except ValueError as error:

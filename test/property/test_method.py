@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from make_cam import multi_scale_maps
@@ -103,6 +103,7 @@ def test_every_map_is_finite_and_within_its_mask_and_all_seeds_are_one_hot(scene
     cam = normalize_cam(scene.logits, scene.valid, background)
     assert_map(cam, scene.valid)
     assert_one_hot(map_seeds(cam, scene.valid), scene.valid)
+    assert_one_hot(map_seeds(cam + 2 * (1 - scene.valid), scene.valid), scene.valid)  # absent classes above all others
 
     seeds = structure_seeds(scene.features, cam, scene.valid)
     assert_one_hot(seeds, scene.valid)
@@ -299,6 +300,7 @@ def test_the_random_walk_keeps_bounds_and_weighted_mass(beta, seed, dtype, score
 
 
 @given(SEEDS, st.integers(1, 8), st.integers(1, 9), st.integers(1, 255), st.floats(0, 0.5), st.integers(0, 8))
+@example(0, 8, 9, 255, 0.1, 4)
 def test_confusion_matrices_add(seed, h, w, n_classes, unsure, cut):
     generator = np.random.default_rng(seed)
 
