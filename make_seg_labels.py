@@ -15,8 +15,8 @@ from module.random_walk import propagate
 from net.backbone import build_backbone
 from net.irn import IRN
 from tool.checkpoint import load_model, trained_settings
-from tool.config import (add_data_flag, add_precision_flag, make_parser, parse, positive, rate, run_main, settings,
-                         used_settings)
+from tool.config import (add_data_flag, add_precision_flag, make_parser, parse, positive, radius, rate, run_main,
+                         settings, used_settings)
 from tool.dist import close_dist, init_dist, set_precision
 from tool.io import claim_folder, load_cam, missing_ids, require_outputs, save_settings
 from tool.logging import StageUsage
@@ -29,7 +29,7 @@ def get_parser():
     add_data_flag(parser)
     parser.add_argument("--list", default="train_aug", help="lists/NAME.txt of the dataset")
     parser.add_argument("--power", type=rate, default=1.5, help="exponent of the CAM before the walk")
-    parser.add_argument("--radius", type=positive, default=5, help="of the pairs, pixels at stride 4")
+    parser.add_argument("--radius", type=radius, default=5, help="of the pairs, pixels at stride 4")
     parser.add_argument("--beta", type=rate, default=10.0, help="exponent of the affinities")
     parser.add_argument("--steps", type=positive, default=256, help="of the random walk")
     parser.add_argument("--background_weight", type=rate, default=1.0,

@@ -13,8 +13,8 @@ from errors import UserError
 from module.irn_loss import affinity_displacement_loss, irn_loss
 from net.backbone import build_backbone
 from net.irn import IRN
-from tool.config import (add_data_flag, add_network_flags, add_training_flags, make_parser, parse, positive, rate,
-                         run_main, settings)
+from tool.config import (add_data_flag, add_network_flags, add_training_flags, make_parser, parse, radius, rate, run_main,
+                         settings)
 from tool.dist import close_dist, set_precision
 from tool.engine import fit, start_training
 from tool.io import require_outputs, source_record
@@ -32,7 +32,7 @@ def get_parser():
     parser.add_argument("--list", default="train_aug", help="lists/NAME.txt of the dataset")
     parser.add_argument("--scale", type=rate, nargs=2, default=(0.5, 1.5), metavar=("LOW", "HIGH"),
                         help="range of the resizing in training")
-    parser.add_argument("--radius", type=positive, default=10, help="of the pairs, pixels at stride 4")
+    parser.add_argument("--radius", type=radius, default=10, help="of the pairs, pixels at stride 4")
     return parser
 
 

@@ -48,7 +48,7 @@ class Layout:
         if not is_id(list_name):
             raise UserError(f"{list_name!r} is no name of a list: of {self.root / 'lists'}/NAME.txt give NAME")
         path = self.root / "lists" / f"{list_name}.txt"
-        if not path.exists() and (present := ", ".join(sorted(each.stem for each in path.parent.glob("*.txt")))):
+        if not os.path.exists(path) and (present := ", ".join(sorted(each.stem for each in path.parent.glob("*.txt")))):
             raise UserError(f"{path}: no such list: there are {present}")
         lines = [(number, line.strip()) for number, line in read_lines(path)]
         if not lines:
@@ -104,7 +104,7 @@ class Layout:
         return read_label_png(self.mask_folder / f"{image_id}.png")
 
     def has_mask(self, image_id):
-        return self.mask_folder is not None and (self.mask_folder / f"{image_id}.png").exists()
+        return self.mask_folder is not None and os.path.exists(self.mask_folder / f"{image_id}.png")
 
     def _read_labels(self):
         """{ID: indices of its classes, or the UserError that its line deserves}: one bad line is not all of them."""
@@ -115,7 +115,8 @@ class Layout:
             if image_id in labels:
                 labels[image_id] = UserError(f"{path}, line {number}: a second line for {image_id}: join the two")
             elif unknown is not None:
-                labels[image_id] = UserError(f"{path}, line {number}: class {unknown!r} of {image_id} is not in classes.txt")
+                labels[image_id] = UserError(f"{path}, line {number}: class {unknown!r} of {image_id} is not in "
+                                             "classes.txt")
             else:
                 labels[image_id] = [index[name] for name in names]
         return labels
@@ -137,13 +138,15 @@ def read_class_names(path):
 def read_lines(path):
     """(number, text) of the lines of a text file that are not blank."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}): is --dataset_root right, and has "
                         "prepare_dataset.py been run?") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is no UTF-8 text file") from error
-    return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    if "\0" in text:  # in no file's name, but in text of 16 bits a letter
+        raise UserError(f"{path}: is no UTF-8 text file: it holds zero bytes")
+    return [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
 
 
 def read_label_lines(path):

@@ -16,8 +16,8 @@ def usable_ids(layout, list_name, checks, skip_bad=False, show=True):
     """The IDs of a list whose images pass all checks.
 
     layout: `data.layout.Layout`. checks: functions (layout, ID) that raise UserError, such as those below.
-    skip_bad: leave out images that fail, and say which, if show. Raises UserError for the first of them otherwise, or if
-    none is left.
+    skip_bad: leave out images that fail, and say which, if show. Raises UserError for the first of them otherwise, or
+    if none is left.
     """
     ids = layout.ids(list_name)
     layout.files()  # listed once, before threads ask for it
@@ -28,7 +28,8 @@ def usable_ids(layout, list_name, checks, skip_bad=False, show=True):
         return ids
     where = f"{layout.root / 'lists' / list_name}.txt"
     if not skip_bad or len(bad) == len(problems):
-        others = f"; {len(bad) - 1} more of the {len(problems)} in {where} cannot be used either" if len(bad) > 1 else ""
+        others = f"; {len(bad) - 1} more of the {len(problems)} in {where} cannot be used either"
+        others = others if len(bad) > 1 else ""
         remedy = "" if skip_bad else f" (python -m data.check {layout.root} lists all; --skip_bad goes on without)"
         raise UserError(f"{next(iter(bad.values()))}{others}{remedy}")
     if show:

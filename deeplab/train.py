@@ -54,7 +54,8 @@ def main():
     if args.batch_size < 2 * dist.world:
         raise UserError(f"batch_size {args.batch_size} on {dist.world} process(es): batch norm of DeepLab's image "
                         "pooling needs two images or more on each")
-    ids = usable_ids(layout, args.list, (check_image, check_mask) if truth else (check_image,), args.skip_bad, dist.main)
+    checks = (check_image, check_mask) if truth else (check_image,)
+    ids = usable_ids(layout, args.list, checks, args.skip_bad, dist.main)
     if not truth:
         require_outputs(ids, args.run / args.labels, ".png", "make_seg_labels.py")
     model, criterion = build(args, layout.n_classes)

@@ -84,8 +84,11 @@ def path_maxima(maps, radius):
         A generator; each maximum is [..., H - radius + 1, W - 2 * radius + 2], laid out as `shift` has the sources.
 
     Raises:
-        ValueError: once iterated, if the map is so small that it has no source.
+        ValueError: once iterated, if the map is so small that it has no source, or the radius so small that there is
+            no offset.
     """
+    if radius < 2:
+        raise ValueError(f"within radius {radius} of a pixel lies no other: at least 2")
     margin = radius - 1
     height, width = maps.shape[-2] - margin, maps.shape[-1] - 2 * margin
     if min(height, width) < 1:

@@ -32,7 +32,7 @@ def propagate(scores, boundary, radius=5, beta=10, steps=256):
         smallest and the largest of its scores * (1 - boundary).
 
     Raises:
-        ValueError: if the two sizes differ.
+        ValueError: if the two sizes differ or the radius is below 2.
     """
     if scores.shape[1:] != boundary.shape:
         raise ValueError(f"scores of size {tuple(scores.shape[1:])} but a boundary of size {tuple(boundary.shape)}")
@@ -51,7 +51,8 @@ def _transition(boundary, radius, beta):
     offsets = half_disc_offsets(radius)
     # A boundary all around cuts the pairs that leave the image.
     padded = F.pad(boundary, (margin, margin, 0, margin), value=1.0)
-    ahead = torch.stack([(1 - maximum) ** beta for _, maximum in path_maxima(padded, radius)])
+    # Nor does any way lead through a boundary of 1 at beta 0, though 0^0 is 1.
+    ahead = torch.stack([(1 - maximum) ** beta * (maximum < 1) for _, maximum in path_maxima(padded, radius)])
     # The affinity is symmetric: that of a pixel with one behind it stands at the latter.
     padded = F.pad(ahead, (margin, margin, margin, 0))
     behind = torch.stack([

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = ("dataset", "train_aesipe", "make_cam", "eval_cam", "make_ir_labels", "train_irn", "make_seg_labels", "eval_seg",
-          "deeplab_train", "deeplab_test", "report")
+STAGES = ("dataset", "train_aesipe", "make_cam", "eval_cam", "make_ir_labels", "train_irn", "make_seg_labels",
+          "eval_seg", "deeplab_train", "deeplab_test", "report")
 SMALL = ("dataset.train=16", "dataset.train_aug=33", "dataset.val=8", "dataset.size=80", "common.num_workers=1",
          "train_aesipe.crop_size=64", "train_aesipe.long_side=[56, 80]", "train_aesipe.batch_size=4",
          "train_aesipe.max_epochs=3", "train_aesipe.save_every=2", "train_aesipe.val_every=8",
@@ -37,8 +37,8 @@ def start(folder, stage, gpus):
     command = ["bash", "run_pipeline.sh", "configs/demo.yaml", *SMALL, f"common.dataset_root={folder / 'toy'}",
                f"common.run_root={folder}", "common.session_name=run", "--from", stage, "--to", stage]
     environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "GPUS": str(gpus)}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            start_new_session=True)
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            text=True, start_new_session=True)
 
 
 def until_stage_runs(driver):

@@ -5,6 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples in every run. A test's folder may serve all of its examples, and the machine may be busy.
+settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=30, print_blob=False,
+                          suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+settings.load_profile("repeatable")
 
 
 @pytest.fixture

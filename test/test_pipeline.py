@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPTS = ("prepare_dataset.py", "train_aesipe.py", "make_cam.py", "eval_cam.py", "make_ir_labels.py", "train_irn.py",
            "make_seg_labels.py", "eval_seg.py", "deeplab/train.py", "deeplab/test.py", "report.py",
            "predict.py", "export.py")
-SMALL = ("dataset.train=6", "dataset.train_aug=12", "dataset.val=4", "dataset.size=80", "common.num_workers=1",
+SMALL = ("dataset.train=6", "dataset.train_aug=13", "dataset.val=4", "dataset.size=80", "common.num_workers=1",
          "train_aesipe.crop_size=64", "train_aesipe.long_side=[56, 80]", "train_aesipe.batch_size=4",
          "train_aesipe.max_epochs=1", "train_aesipe.batch_norm=frozen", "train_aesipe.precision=float32",
          "train_aesipe.lr=0.01", "train_aesipe.lr_new=0.1", "make_cam.scales=[1.0]",
@@ -170,8 +170,8 @@ def test_the_log_tells_the_steps_the_mious_and_what_each_stage_took(demo):
     assert steps == [("aesipe", 3, True), ("aesipe", 3, set(MAPS)), ("irn", 3, True), ("deeplab", 2, True)]
     usage = {line["stage"]: line for line in finished(demo.run)}
     assert {stage: (line["did"], line["of"]) for stage, line in usage.items()} == {
-        "train_aesipe": (3, 3), "make_cam": (12, 12), "eval_cam": (6, 6), "make_ir_labels": (12, 12),
-        "train_irn": (3, 3), "make_seg_labels": (12, 12), "eval_seg": (12, 12), "deeplab_train": (2, 2),
+        "train_aesipe": (3, 3), "make_cam": (13, 13), "eval_cam": (6, 6), "make_ir_labels": (13, 13),
+        "train_irn": (3, 3), "make_seg_labels": (13, 13), "eval_seg": (13, 13), "deeplab_train": (2, 2),
         "deeplab_test": (4, 4), "report": (2, 2)}
     for line in usage.values():
         assert 0 < line["seconds"] < 600 and 100 < line["peak_memory_mb"] < 10_000
@@ -312,7 +312,7 @@ def test_a_second_call_makes_only_what_is_missing(demo, script):
     assert {path for path in after if after[path] != before[path]} == {lost_map, lost_label, *again}
     assert np.abs(load_cam(lost_map)[1] - cam).max() < 0.01 and lost_label.read_bytes() == label
     usage = [(line["stage"], line["did"], line["of"]) for line in finished(demo.run)[len(usage):]]
-    assert usage == [("make_cam", 1, 12), ("make_seg_labels", 1, 12)]  # the others found everything done
+    assert usage == [("make_cam", 1, 13), ("make_seg_labels", 1, 13)]  # the others found everything done
 
 
 def test_other_settings_end_a_process_with_status_2(demo):
@@ -351,7 +351,7 @@ def test_a_missing_image_ends_a_stage_with_one_line(demo):
     shutil.copytree(demo.layout.root, root)
     (root / "JPEGImages/train_000000.jpg").unlink()
     done = run(sys.executable, "train_aesipe.py", "--dataset_root", root, "--run_root", demo.root, "--session_name",
-               "broken_run", "--backbone", "resnet18", "--weights", "none", "--batch_size", "12", "--crop_size", "32",
+               "broken_run", "--backbone", "resnet18", "--weights", "none", "--batch_size", "13", "--crop_size", "32",
                "--num_workers", "1")
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert error_lines(done.stderr) == [f"error: {root / 'JPEGImages/train_000000'}.jpg: no such image"]
@@ -432,7 +432,7 @@ def test_two_processes_train_the_same_network_and_share_the_images(demo):
                      for run in (two, demo.run))
     assert [line["stage"] for line in logged] == ["aesipe", "aesipe", "train_aesipe", "make_cam"]  # the first's alone
     assert logged[1]["val"] == pytest.approx(alone[1]["val"], abs=0.01)
-    assert [(line["did"], line["of"], line["processes"]) for line in logged[2:]] == [(3, 3, 2), (12, 12, 2)]
+    assert [(line["did"], line["of"], line["processes"]) for line in logged[2:]] == [(3, 3, 2), (13, 13, 2)]
 
 
 def test_deterministic_training_gives_the_same_bits_twice(demo):

@@ -11,6 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from errors import UserError
 from files import atomic, remove_leftovers
+from tool.io import read_record
 
 KEPT = 2  # newest states: should a disk damage the last one, there is the one before
 
@@ -25,7 +26,7 @@ def save_result(path, weights, settings, **more):
 def result_settings(path):
     """The settings of a finished result, or None if it is not finished."""
     record = Path(path).with_suffix(".yaml")
-    return yaml.safe_load(record.read_text()) if record.exists() and Path(path).exists() else None
+    return read_record(record) if record.exists() and Path(path).exists() else None
 
 
 def trained_settings(path):
@@ -85,6 +86,8 @@ class StateFolder:
         for step in reversed(self.steps()):
             try:
                 state = load_state(self.file(step), device)
+                if not isinstance(state, dict) or not {"model", "step", "settings", "best", "revision"} <= state.keys():
+                    raise UserError(f"{self.file(step)}: is no training state: delete it")
             except UserError as error:
                 damage = error
                 print(f"{error}; going on from the state before it", flush=True)

@@ -7,17 +7,20 @@ flags that several scripts share.
 import argparse
 import os
 import sys
+import time
+from datetime import date
 from pathlib import Path
 
-import yaml
-
-from errors import UserError
+from errors import OtherProcessFailed, UserError
 from tool.failure import explain
+from tool.io import brief, parse_yaml, read_yaml
 
 SECTIONS = ("common", "dataset", "train_aesipe", "make_cam", "eval_cam", "make_ir_labels", "train_irn",
             "make_seg_labels", "eval_seg", "deeplab_train", "deeplab_test", "report", "predict", "export")
 COMMON = ("dataset_root", "run_root", "session_name", "backbone", "weights", "num_workers", "seed", "precision",
           "batch_norm", "deterministic", "compile", "skip_bad")
+
+MAX_INT = 2**32 - 1  # the largest seed that every generator takes
 
 
 class Parser(argparse.ArgumentParser):
@@ -95,7 +98,7 @@ def parse(parser, section, argv=None):
     Values of the file pass through the parser's own types and choices. Raises UserError for an unknown key.
     """
     argv = sys.argv[1:] if argv is None else argv
-    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder = Parser(add_help=False, allow_abbrev=False)
     finder.add_argument("--config")
     path = finder.parse_known_args(argv)[0].config
     flags = {action.dest: action for action in parser._actions
@@ -106,7 +109,7 @@ def parse(parser, section, argv=None):
         shared = {key: value for key, value in (config.get("common") or {}).items() if key in flags}
         for key, value in {**shared, **(config.get(section) or {})}.items():
             if key not in flags:
-                raise UserError(f"{path}: {section}.{key} is unknown: keys are {', '.join(sorted(flags))}")
+                raise UserError(f"{path}: {section}.{brief(key)} is unknown: keys are {', '.join(sorted(flags))}")
             file_argv += _as_flags(path, section, flags[key], value)
     try:
         args = parser.parse_args(file_argv)  # alone first, so that a bad value is laid to where it stands
@@ -121,23 +124,21 @@ def parse(parser, section, argv=None):
 
 def read_config(path):
     """The YAML file as a dict of sections. Raises UserError if it is no such thing or has an unknown section."""
-    try:
-        config = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from error
+    config = read_yaml(path)
+    if config is None:
+        return {}
     if not isinstance(config, dict):
         raise UserError(f"{path}: must hold sections of keys and values, one section a stage")
     for section, values in config.items():
         if section not in SECTIONS:
-            raise UserError(f"{path}: section {section!r} is unknown: sections are {', '.join(SECTIONS)}")
+            raise UserError(f"{path}: section {brief(repr(section))} is unknown: sections are "
+                            f"{', '.join(SECTIONS)}")
         if not isinstance(values, (dict, type(None))):
             raise UserError(f"{path}: section {section} must hold keys and values")
         if section == "common":
             unknown = next((key for key in values or {} if key not in COMMON), None)
             if unknown is not None:
-                raise UserError(f"{path}: common.{unknown} is unknown: keys are {', '.join(COMMON)}")
+                raise UserError(f"{path}: common.{brief(unknown)} is unknown: keys are {', '.join(COMMON)}")
     return config
 
 
@@ -160,10 +161,12 @@ def run_main(main):
     try:
         main()
     except (UserError, RuntimeError, MemoryError) as error:
-        message = str(error) if isinstance(error, UserError) else explain(error)
-        if message is None:
+        explained = explain(error)
+        if explained is None:
             raise
-        print(f"error: {message}", file=sys.stderr)
+        if isinstance(explained, OtherProcessFailed):
+            time.sleep(5)  # torchrun is to see first the one that failed by itself
+        print(f"error: {explained}", file=sys.stderr)
         # torchrun's other processes may wait in a collective: leaving without clean-up lets it end them at once.
         sys.stderr.flush()
         sys.stdout.flush()
@@ -181,13 +184,22 @@ def natural(text):
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"must not be negative: {text}")
+    if value > MAX_INT:
+        raise argparse.ArgumentTypeError(f"must be at most {MAX_INT}: {brief(text)}")
     return value
 
 
 def positive(text):
-    value = int(text)
+    value = natural(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1: {text}")
+    return value
+
+
+def radius(text):
+    value = natural(text)
+    if value < 2:
+        raise argparse.ArgumentTypeError(f"must be at least 2, or there is no pair: {text}")
     return value
 
 
@@ -204,15 +216,26 @@ def _as_flags(path, section, action, value):
         return []
     if isinstance(action, argparse.BooleanOptionalAction):
         if not isinstance(value, bool):
-            raise UserError(f"{path}: {section}.{action.dest} must be true or false, not {value!r}")
+            raise UserError(f"{path}: {section}.{action.dest} must be true or false, not "
+                            f"{brief(repr(value))}")
         return [name if value else f"--no-{action.dest}"]
     if isinstance(value, list):
         if action.nargs is None:
             raise UserError(f"{path}: {section}.{action.dest} takes one value, not a list")
-        return [name, *map(str, value)]
-    if isinstance(value, dict):
+    elif isinstance(value, dict):
         raise UserError(f"{path}: {section}.{action.dest} takes a value, not a section")
-    return [name, str(value)] if action.nargs else [f"{name}={value}"]
+    words = [_word(path, section, action, part) for part in (value if isinstance(value, list) else [value])]
+    return [name, *words] if action.nargs else [f"{name}={words[0]}"]
+
+
+def _word(path, section, action, value):
+    """A single value of a file as the word that it would be on the command line."""
+    text = str(value)
+    if not isinstance(value, (str, int, float, date)) or "\0" in text or text != text.encode(errors="ignore").decode():
+        raise UserError(f"{path}: {section}.{action.dest}: {brief(repr(value))} is neither text nor a number")
+    if action.nargs and isinstance(value, str) and value.startswith("-"):
+        raise UserError(f"{path}: {section}.{action.dest}: {brief(repr(value))} would be taken for a flag")
+    return text
 
 
 def override(config, assignments):
@@ -221,11 +244,12 @@ def override(config, assignments):
         key, equals, value = assignment.partition("=")
         section, dot, name = key.partition(".")
         if not (equals and dot and name):
-            raise UserError(f"{assignment}: overrides are written section.key=value")
+            raise UserError(f"{brief(assignment)}: overrides are written section.key=value")
         if section not in SECTIONS:
-            raise UserError(f"{assignment}: section {section!r} is unknown: sections are {', '.join(SECTIONS)}")
+            raise UserError(f"{brief(assignment)}: section {brief(repr(section))} is unknown: sections are "
+                            f"{', '.join(SECTIONS)}")
         try:
-            config[section] = {**(config.get(section) or {}), name: yaml.safe_load(value)}
-        except yaml.YAMLError as error:
-            raise UserError(f"{assignment}: {value!r} is not a YAML value") from error
+            config[section] = {**(config.get(section) or {}), name: parse_yaml(value)}
+        except ValueError as error:
+            raise UserError(f"{brief(assignment)}: {brief(repr(value))} is not a YAML value: {error}") from error
     return config

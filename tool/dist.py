@@ -7,6 +7,8 @@ from datetime import timedelta
 import torch
 import torch.distributed
 
+from tool.parallel import end_with_parent
+
 
 @dataclass(frozen=True)
 class Dist:
@@ -44,6 +46,7 @@ def init_dist(timeout_minutes=60):
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
         torch.cuda.set_device(device)
     if world > 1:
+        end_with_parent()  # torchrun stops its processes, unless it is killed itself
         backend = "nccl" if device.type == "cuda" else "gloo"
         torch.distributed.init_process_group(backend, timeout=timedelta(minutes=timeout_minutes))
     return Dist(rank, world, device)

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import PolynomialLR
 
-from errors import UserError
+from errors import OtherProcessFailed, UserError
 from tool.checkpoint import StateFolder, result_settings, revision, save_result
 from tool.config import used_settings
 from tool.dist import init_dist, set_deterministic, set_precision
@@ -150,7 +150,7 @@ class LossGuard:
         anywhere, losses = counts.tolist()
         # Processes share their gradients: a loss that is no number in one spoils the gradient in all of them.
         if anywhere and (bad is None or losses and not by_loss):
-            raise UserError("stopped, because the loss of another process is not finite: see its message")
+            raise OtherProcessFailed("stopped, because the loss of another process is not finite: see its message")
         if anywhere:
             step, lr, ids, _ = self.waiting[bad]
             what = f"the loss is {values[bad][0]}" if by_loss else f"the gradient's norm is {values[bad][1]}"

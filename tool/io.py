@@ -2,7 +2,6 @@
 
 import json
 import zipfile
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +13,9 @@ from files import atomic, remove_leftovers
 
 # Map of AESIPE.forward -> folder of the run. The method's last map is the one that the later stages read.
 CAM_FOLDERS = {"ae_is_cam": "cam", "is_cam": "is_cam", "cam": "classifier_cam"}
+
+MAX_CAM_BYTES = 2 << 30  # unpacked
+MAX_YAML_NODES = 100_000
 
 
 PNG_END = b"IEND\xaeB`\x82"
@@ -28,19 +30,33 @@ def save_cam(path, keys, cam, bits=16):
 
 
 def load_cam(path):
-    """Returns (keys [k] int64, cam [k,H,W] float32). Raises UserError if the file is missing or broken."""
+    """Returns (keys [k] int64 in 0-254, cam [k,H,W] float32, finite). Raises UserError if the file is missing, broken
+    or unpacks to more than MAX_CAM_BYTES."""
     try:
+        with zipfile.ZipFile(path) as archive:  # which never unpacks more than is declared
+            declared = sum(member.file_size for member in archive.infolist())
+        if declared > MAX_CAM_BYTES:
+            raise UserError(f"{path}: unpacks to {declared / 2**30:.1f} GiB, more than {MAX_CAM_BYTES >> 30} GiB: it "
+                            "is no CAM of make_cam.py")
         with np.load(path, allow_pickle=False) as data:
-            keys, stored = data["keys"].astype(np.int64), data["cam"]
-            cam = stored.astype(np.float32)
+            keys, cam = np.asarray(data["keys"]), np.asarray(data["cam"])
+    except UserError:
+        raise
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such CAM: run make_cam.py for this list first") from error
-    except (OSError, ValueError, KeyError, EOFError, TypeError, NotImplementedError, zlib.error,
-            zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged zip ends in errors of many kinds, a damaged array's header in any
         raise UserError(f"{path}: is no whole CAM file: delete it and run make_cam.py again") from error
-    if cam.ndim != 3 or keys.shape != cam.shape[:1]:
-        raise UserError(f"{path}: holds {keys.shape[0]} classes but maps of shape {list(cam.shape)}")
-    return keys, cam / 255 if stored.dtype == np.uint8 else cam
+    if cam.ndim != 3 or 0 in cam.shape or keys.shape != cam.shape[:1]:
+        raise UserError(f"{path}: holds {keys.size} classes but maps of shape {list(cam.shape)}")
+    if keys.dtype.kind not in "ui" or keys.min() < 0 or keys.max() > 254:
+        raise UserError(f"{path}: its keys are no class numbers from 0 to 254")
+    if cam.dtype == np.uint8:
+        return keys.astype(np.int64), cam.astype(np.float32) / 255
+    with np.errstate(over="ignore"):
+        values = cam.astype(np.float32) if cam.dtype.kind == "f" else np.array(np.nan)
+    if not np.isfinite(values).all():
+        raise UserError(f"{path}: its maps hold values that are no finite floats or bytes")
+    return keys.astype(np.int64), values
 
 
 def is_whole(path):
@@ -83,7 +99,9 @@ def load_json(path):
         return json.loads(Path(path).read_text())
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is not valid JSON: delete it and run its stage again") from error
 
 
@@ -97,7 +115,7 @@ def claim_folder(folder, settings, source=None):
     record = {**settings, "source": source_record(source)}
     path = Path(folder) / "settings.yaml"
     if path.exists():
-        known = yaml.safe_load(path.read_text())
+        known = read_record(path)
         differing = differing_settings(known, record)
         if differing:
             key = differing[0]
@@ -125,7 +143,7 @@ def source_record(source):
     path = source / "settings.yaml" if source.is_dir() else source.with_suffix(".yaml")
     if not path.exists():
         raise UserError(f"{source} is missing or unfinished: run the stage that makes it first")
-    return yaml.safe_load(path.read_text())
+    return read_record(path)
 
 
 def save_settings(run, section, settings):
@@ -139,13 +157,62 @@ def save_settings(run, section, settings):
 def load_run_config(run):
     """The settings as used, {section: {key: value}}; {} for a run that has none yet."""
     path = Path(run) / "config.yaml"
-    try:
-        config = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.exists() else {}
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(config, dict) or not all(isinstance(section, dict) for section in config.values()):
+    config = read_yaml(path) if path.exists() else None
+    if config is None:
+        return {}
+    sections = [config, *config.values()] if isinstance(config, dict) else [None]
+    if not all(isinstance(section, dict) and all(isinstance(key, str) for key in section) for section in sections):
         raise UserError(f"{path}: must hold sections of keys and values: delete it if it is damaged")
     return config
+
+
+def read_yaml(path):
+    """The value of a YAML file, see `parse_yaml`. Raises UserError."""
+    try:
+        return parse_yaml(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: is not valid YAML: {error}") from error
+
+
+def read_record(path):
+    """The settings in a YAML file that a stage wrote beside its outputs. Raises UserError."""
+    record = read_yaml(path)
+    if not isinstance(record, dict):
+        raise UserError(f"{path}: must hold keys and values: delete what lies beside it and run its stage again")
+    return record
+
+
+def parse_yaml(text):
+    """The plain value of a YAML document. Raises ValueError if it is none, or one of more than MAX_YAML_NODES values
+    once its aliases are expanded, as merging and printing do: a few lines can stand for billions."""
+    loader = None
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _expanded_nodes(node, {}) > MAX_YAML_NODES:
+            raise ValueError(f"it stands for more than {MAX_YAML_NODES:,} values")
+        return loader.construct_document(node)
+    except Exception as error:  # PyYAML lets through whatever Python's types say of values such as 2020-13-45
+        raise ValueError(" ".join(str(error).split())) from error
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+def _expanded_nodes(node, known):
+    """How many nodes a YAML node stands for with its aliases expanded, infinity if it contains itself; a long text
+    counts as several. known: {id of a node: its number}."""
+    if node.id == "scalar":
+        return 1 + len(node.value) // 100
+    if id(node) not in known:
+        known[id(node)] = float("inf")  # until all that it holds is counted
+        parts = (part for pair in node.value for part in pair) if node.id == "mapping" else node.value
+        known[id(node)] = 1 + sum(_expanded_nodes(part, known) for part in parts)
+    return known[id(node)]
 
 
 def save_class_names(run, class_names):

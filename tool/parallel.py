@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import threading
+import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 
@@ -21,19 +23,33 @@ def is_main():
 _function = None  # of `parallel_map`, in its processes
 
 
-def _keep(function):
-    global _function
-    _function = function
-
-
 def _call(item):
     return _function(item)
 
 
+def end_with_parent():
+    """From now on this process ends within a second of the one that started it, even if that was killed: the workers
+    of a pool would wait for it for ever, and hold the run's lock."""
+    threading.Thread(target=_wait_for_end, args=(os.getppid(),), daemon=True).start()
+
+
+def _wait_for_end(parent):
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _begin(function):
+    global _function
+    _function = function
+    end_with_parent()
+
+
 @contextmanager
-def process_pool(workers, initializer=None, initargs=()):
-    """A pool of forked processes. Open it before any torch computation: forked after, torch's threads hang."""
-    pool = ProcessPoolExecutor(max(1, workers), multiprocessing.get_context("fork"), initializer, initargs)
+def process_pool(workers, function=None):
+    """A pool of forked processes, in which `_call` runs the function. Open it before any torch computation: forked
+    after, torch's threads hang."""
+    pool = ProcessPoolExecutor(max(1, workers), multiprocessing.get_context("fork"), _begin, (function,))
     pool.submit(int).result()  # the first task forks all the workers
     try:
         yield pool
@@ -47,7 +63,7 @@ def parallel_map(function, items, workers, description):
     Each process inherits the function once, so what it holds is neither sent with every item nor read anew: a Layout
     lists its folder of images once a process.
     """
-    with process_pool(workers, _keep, (function,)) as pool:
+    with process_pool(workers, function) as pool:
         futures = [pool.submit(_call, item) for item in items]
         for future in tqdm(as_completed(futures), total=len(futures), desc=description, dynamic_ncols=True):
             yield future.result()

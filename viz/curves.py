@@ -88,12 +88,12 @@ def training_charts(runs):
         records = [steps_of(run.log, stage, "loss") for run in runs]
         terms = list(dict.fromkeys(key for log in records for record in log for key in record
                                    if key not in NOT_LOSSES and isinstance(record[key], (int, float))))
-        lines = [_line(term, runs, i, log, lambda record, term=term: record.get(term, np.nan), terms.index(term))
+        lines = [_line(term, runs, i, log, lambda record, term=term: _number(record.get(term)), terms.index(term))
                  for i, log in enumerate(records) for term in terms if log and term in log[-1]]
         if lines:
             charts.append(chart(f"{name}: losses", "Means over the steps between two lines of the log.", lines, "step",
                                 "loss", log=True))
-        rates = [_line("learning rate", runs, i, log, lambda record: record.get("lr", np.nan), 0)
+        rates = [_line("learning rate", runs, i, log, lambda record: _number(record.get("lr")), 0)
                  for i, log in enumerate(records) if log and "lr" in log[-1]]
         if rates:
             charts.append(chart(f"{name}: learning rate", "Of the first group of parameters, the pre-trained layers.",
@@ -107,6 +107,14 @@ def training_charts(runs):
             charts.append(chart(f"{name}: validation", "mIoU of the maps on the images that training checked, percent.",
                                 lines, "step", "mIoU, percent"))
     return charts
+
+
+def _number(value):
+    """A float, NaN for what is none: a log that was damaged may hold anything."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return np.nan
 
 
 def _line(name, runs, number, log, value, colour):

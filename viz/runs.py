@@ -1,8 +1,12 @@
 """What a run's folder says about it: settings, log and scores."""
 
 import json
+import math
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from errors import UserError
 from tool.io import CAM_FOLDERS, load_json, load_run_config
@@ -10,6 +14,7 @@ from tool.io import CAM_FOLDERS, load_json, load_run_config
 MAP_NAMES = {"cam": "CAM", "is_cam": "IS-CAM", "ae_is_cam": "AE-IS-CAM"}
 STAGES = ("train_aesipe", "make_cam", "eval_cam", "make_ir_labels", "train_irn", "make_seg_labels", "eval_seg",
           "deeplab_train", "deeplab_test")
+COUNTED = ("step", "did", "seconds", "peak_memory_mb", "peak_gpu_memory_mb", "images_per_second", "lr")
 WHERE = ("run_root", "session_name", "num_workers", "save_every", "resume")  # settings that change no result
 
 
@@ -53,17 +58,35 @@ def map_folders(runs):
 def read_log(path):
     """The records of a JSON lines file that name a stage; without the file none.
 
-    A line that a killed process left half written is passed over.
+    A line that a killed process left half written, or whose numbers are none, is passed over.
     """
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     records = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+    for line in text.splitlines():
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(record, dict) and isinstance(record.get("stage"), str):
+        if isinstance(record, dict) and isinstance(record.get("stage"), str) and _is_sound(record):
             records.append(record)
     return records
+
+
+def _is_sound(record):
+    """Whether what the readers of a log count with are numbers; losses alone may be infinite or none."""
+    counted = [record[key] for key in COUNTED if record.get(key) is not None]
+    val = record.get("val", {})
+    return (all(_is_number(value) and math.isfinite(value) for value in counted)
+            and isinstance(record.get("step", 0), int)
+            and isinstance(val, dict) and all(_is_number(value) for value in val.values()))
+
+
+def _is_number(value):
+    """Whether a value is a number that a float can hold, or NaN or infinite."""
+    return isinstance(value, float) or isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
 
 
 def steps_of(log, stage, key):
@@ -80,19 +103,39 @@ def steps_of(log, stage, key):
 def collect_scores(run):
     """All scores of a run: a list of (stage, list of the dataset, background weight or None, crf, scores)."""
     rows = []
-    cams = load_json(run / "eval" / "cam.json")
-    for name, title in MAP_NAMES.items():
-        for result in (cams or {"maps": {}})["maps"].get(name, []):
-            rows.append((title, cams["list"], result["background_weight"], result["crf"], result))
-    pseudo = load_json(run / "eval" / "seg.json")
-    if pseudo:
-        rows.append(("pseudo label", pseudo["list"], None, False, pseudo))
+    with _results(run / "eval" / "cam.json") as cams:
+        for name, title in MAP_NAMES.items():
+            for result in (cams or {"maps": {}})["maps"].get(name, []):
+                rows.append((title, cams["list"], float(result["background_weight"]), result["crf"], _scores(result)))
+    with _results(run / "eval" / "seg.json") as pseudo:
+        if pseudo:
+            rows.append(("pseudo label", pseudo["list"], None, False, _scores(pseudo)))
     for path in sorted((run / "eval").glob("deeplab_*.json")):
-        result = load_json(path)
-        for key in ("plain", "crf"):
-            if key in result:
-                rows.append(("DeepLabV3", result["list"], None, key == "crf", result[key]))
+        with _results(path) as result:
+            for key in ("plain", "crf"):
+                if key in result:
+                    rows.append(("DeepLabV3", result["list"], None, key == "crf", _scores(result[key])))
     return rows
+
+
+@contextmanager
+def _results(path):
+    """Yields the value of a JSON file of scores; one that lacks a part, or has another there, is a UserError."""
+    try:
+        yield load_json(path)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: holds no scores of this project: delete it and run its stage again") from error
+
+
+def _scores(result):
+    """The scores of `tool.metric.scores`, looked at. Raises one of the errors that `_results` takes."""
+    shares = [result["miou"], *(value for value in result["iou"].values() if value is not None)]
+    if not all(_is_number(value) and 0 <= value <= 1 for value in shares):
+        raise ValueError("scores beyond 0 to 1")
+    if "confusion" in result and np.asarray(result["confusion"], np.int64).shape != (
+            len(result["iou"]), len(result["iou"]) + 1):
+        raise ValueError("a confusion matrix of another size")
+    return result
 
 
 def usage(log):

@@ -75,3 +75,8 @@ def test_no_score_crosses_a_closed_boundary():
 def test_refuses_sizes_that_differ():
     with pytest.raises(ValueError, match=r"\(4, 5\).*\(5, 4\)"):
         propagate(torch.zeros(2, 4, 5), torch.zeros(5, 4))
+
+
+def test_refuses_a_radius_without_neighbours():
+    with pytest.raises(ValueError, match="radius 1"):
+        propagate(torch.zeros(2, 4, 5), torch.zeros(4, 5), radius=1)

@@ -162,11 +162,6 @@ def test_a_config_with_code(marker, tmp_path, script):  # noqa: F811
     refused(script("make_cam.py", "--config", path), path)
 
 
-UNREAD = pytest.mark.xfail(raises=yaml.YAMLError, strict=True, reason="tool.checkpoint and tool.io leave these errors "
-                                                                      "of YAML to the user: drop this when they do not")
-
-
-@UNREAD
 @pytest.mark.parametrize("name", ["aesipe", "deeplab"])
 def test_settings_beside_a_checkpoint_with_code(made, marker, image, script, name):  # noqa: F811
     (made / f"ckpt/{name}.pt").write_bytes(b"")
@@ -174,7 +169,6 @@ def test_settings_beside_a_checkpoint_with_code(made, marker, image, script, nam
     refused(script("predict.py", "--run", made, "--image", image, "--network", name), made / f"ckpt/{name}.yaml")
 
 
-@UNREAD
 def test_settings_of_a_folder_with_code(made, marker, toy, script):  # noqa: F811
     (made / "cam").mkdir()
     (made / "cam/settings.yaml").write_text(yaml_payload(marker))

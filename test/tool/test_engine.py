@@ -133,7 +133,8 @@ def test_the_last_two_states_and_the_best_are_kept(tmp_path):
 
     with pytest.raises(Stopped):
         train(tmp_path, counted([], at="a9", do=stop), save_every=1, watch=watch)
-    assert kept == {1: [], 2: [1], 3: [1, 2], 4: [2, 3], 5: [3, 4], 6: [3, 4, 5], 7: [3, 5, 6], 8: [3, 6, 7], 9: [3, 7, 8]}
+    assert kept == {1: [], 2: [1], 3: [1, 2], 4: [2, 3], 5: [3, 4], 6: [3, 4, 5], 7: [3, 5, 6], 8: [3, 6, 7],
+                    9: [3, 7, 8]}
     train(tmp_path, save_every=1, watch=watch)
     assert kept[12] == [3, 10, 11]
     assert sorted(path.name for path in (tmp_path / "ckpt").iterdir()) == [
@@ -150,7 +151,8 @@ def test_without_a_watch_the_state_of_the_lowest_loss_is_the_best(tmp_path):
         return {"loss": squares(network, batch)["loss"] * 0 + abs(int(batch["id"][0][1:]) - 4)}  # 0 in the fifth step
 
     with pytest.raises(Stopped):
-        train(tmp_path, lambda network, batch: stop() if batch["id"][0] == "a9" else losses(network, batch), save_every=1)
+        train(tmp_path, lambda network, batch: stop() if batch["id"] == ["a9", "b9"] else losses(network, batch),
+              save_every=1)
     assert state_steps(tmp_path) == [5, 8, 9]
 
 
@@ -178,7 +180,7 @@ def test_states_of_which_none_is_whole_are_not_passed_over_in_silence(tmp_path):
 def test_going_on_with_another_list_of_images_is_refused(tmp_path):
     with pytest.raises(Stopped):
         train(tmp_path, counted([], at="a6", do=stop), images="13 images, 0123")
-    with pytest.raises(UserError, match="tiny_state was trained with other settings .images: 13 images, 0123 there, 12"):
+    with pytest.raises(UserError, match="tiny_state was trained with other settings .images: 13 images, 0123 there"):
         train(tmp_path, images="12 images, 4567")
 
 
@@ -267,7 +269,7 @@ def test_a_loss_that_is_no_number_ends_training_with_the_step(tmp_path, value):
         terms = squares(network, batch)
         return {**terms, "loss": terms["loss"] * (value if batch["id"][0] == "a7" else 1)}
 
-    with pytest.raises(UserError, match=r"^step 8: the loss is (nan|inf) at learning rate 0\.0227, images a7, b7: lower"):
+    with pytest.raises(UserError, match=r"^step 8: the loss is (nan|inf) at learning rate 0\.0227, images a7, b7: "):
         train(tmp_path, losses, save_every=4)
     assert result_settings(tmp_path / "ckpt/tiny.pt") is None
     kept = StateFolder(tmp_path / "ckpt/tiny_state").newest("cpu")

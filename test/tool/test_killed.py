@@ -26,12 +26,14 @@ def test_training_killed_at_random_moments_ends_bitwise_as_one_that_was_not(tmp_
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.splitlines()[-1]) >= 3
     test_engine.train(tmp_path / "whole")
-    assert all(torch.equal(value, weights(tmp_path / "parts")[key]) for key, value in weights(tmp_path / "whole").items())
+    expected, found = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(value, found[key]) for key, value in expected.items())
     assert sorted(path.name for path in (tmp_path / "parts/ckpt").iterdir()) == ["tiny.pt", "tiny.yaml"]
 
 
 def two_processes(run, how):
-    command = [sys.executable, "-m", "tool.launch", "--standalone", "--nproc_per_node=2", HERE / "distributed.py", run, how]
+    command = [sys.executable, "-m", "tool.launch", "--standalone", "--nproc_per_node=2", HERE / "distributed.py", run,
+               how]
     began = time.monotonic()
     done = subprocess.run(command, cwd=HERE.parents[1], capture_output=True, text=True, timeout=120)
     return done, time.monotonic() - began
