@@ -161,7 +161,7 @@ def damage_class(run):
     (lambda run: (run / "seg_label/plain.png").write_bytes(b"no"), "plain.png: cannot be decoded"),
     (lambda run: shutil.rmtree(run / "seg_label"), "no list"),
     (lambda run: (run / "config.yaml").unlink(), "give --dataset_root"),
-    (lambda run: (run / "config.yaml").write_text("[1"), "config.yaml: cannot be read")])
+    (lambda run: (run / "config.yaml").write_text("[1"), "config.yaml: is not valid YAML")])
 def test_labels_that_cannot_be_exported_leave_nothing(made, script, tmp_path, change, message):
     shutil.copytree(made.run, tmp_path / "run", ignore=shutil.ignore_patterns("*.pt"))
     change(tmp_path / "run")

@@ -8,6 +8,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -54,7 +55,7 @@ def error_lines(text):
 def stamps(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")
             if path.is_file() and path.parent.name not in ("eval", "report")
-            and path.name not in ("config.yaml", "log.jsonl")}
+            and path.name not in ("config.yaml", "log.jsonl", ".lock")}
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +160,7 @@ def test_checkpoints_are_whole_and_know_their_settings(demo):
         f"{name}.{suffix}" for name in ("aesipe", "deeplab", "irn") for suffix in ("pt", "yaml")]
     for name in ("aesipe", "deeplab", "irn"):
         state = torch.load(demo.run / "ckpt" / f"{name}.pt", weights_only=True)
-        assert set(state) == {"model"} and all(value.isfinite().all() for value in state["model"].values())
+        assert set(state) == {"model", "step", "revision"} and all(value.isfinite().all() for value in state["model"].values())
         assert yaml.safe_load((demo.run / "ckpt" / f"{name}.yaml").read_text())["batch_size"] == 4
 
 
@@ -354,7 +355,49 @@ def test_a_missing_image_ends_a_stage_with_one_line(demo):
                "broken_run", "--backbone", "resnet18", "--weights", "none", "--batch_size", "13", "--crop_size", "32",
                "--num_workers", "1")
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert error_lines(done.stderr) == [f"error: {root / 'JPEGImages/train_000000'}.jpg: no such image"]
+    (line,) = error_lines(done.stderr)
+    assert line.startswith(f"error: {root / 'JPEGImages/train_000000'}.jpg: no such image (") and "--skip_bad" in line
+
+
+def test_bad_images_are_named_at_the_start_of_a_run_or_left_out_and_listed(demo, script):
+    root = demo.root / "bad"
+    shutil.copytree(demo.layout.root, root)
+    (root / "toy.json").unlink()
+    cut, wrong = root / "JPEGImages/train_000002.jpg", root / "SegmentationClassAug/val_000001.png"
+    cut.write_bytes(cut.read_bytes()[:-100])
+    Image.fromarray(np.full((3, 4), 9, np.uint8)).save(wrong)
+    known = ("prepare_dataset.py", "--dataset_root", root, "--kind", "folder")
+    done = script(*known)
+    assert done.status == 2 and len(done.err.splitlines()) == 1
+    assert str(cut) in done.err or str(wrong) in done.err
+    done = script(*known, "--skip_bad")
+    assert done.status == 0 and f"left out 1 of the 13 images in {root / 'lists/train_aug.txt'}" in done.err
+    assert f"  train_000002: {cut}: cannot be decoded" in done.err and f"  val_000001: {wrong}: is [3, 4]" in done.err
+    shutil.copytree(demo.run / "ckpt", demo.root / "skipping/demo/ckpt")
+    done = script("make_cam.py", "--config", demo.run / "config.yaml", "--dataset_root", root, "--run_root",
+                  demo.root / "skipping", "--num_workers", 0, "--skip_bad")
+    assert done.status == 0, done.err
+    made = {path.stem for path in (demo.root / "skipping/demo/cam").glob("*.npz")}
+    assert made == {*demo.layout.ids("train_aug")} - {"train_000002"}
+
+
+def test_sigterm_to_the_driver_saves_and_the_same_line_goes_on(demo):
+    command = [*demo.command, "--from", "train_aesipe", "--to", "train_aesipe", "common.session_name=stopped",
+               "train_aesipe.max_epochs=6", "train_aesipe.val_every=0"]
+    environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    driver = subprocess.Popen(command, cwd=REPOSITORY, env=environment, text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE)
+    log = demo.run.parent / "stopped/log.jsonl"
+    while not log.exists():  # its first line comes after 10 steps
+        assert driver.poll() is None
+        time.sleep(0.02)
+    driver.terminate()
+    _, err = driver.communicate(timeout=60)
+    states = list((demo.run.parent / "stopped/ckpt/aesipe_state").iterdir())
+    assert driver.returncode == 130 and "Traceback" not in err and len(states) == 1 and 10 <= int(states[0].stem) < 18
+    assert "stage train_aesipe was stopped: go on with: bash run_pipeline.sh" in err.splitlines()[-1]
+    done = run(*command)
+    assert done.returncode == 0 and f"going on after step {int(states[0].stem)}" in done.stdout
 
 
 def test_data_without_masks_cannot_be_evaluated_but_is_no_error(demo, script, tmp_path):
