@@ -28,8 +28,7 @@ def usable_ids(layout, list_name, checks, skip_bad=False, show=True):
         return ids
     where = f"{layout.root / 'lists' / list_name}.txt"
     if not skip_bad or len(bad) == len(problems):
-        others = f"; {len(bad) - 1} more of the {len(problems)} in {where} cannot be used either"
-        others = others if len(bad) > 1 else ""
+        others = f"; {len(bad) - 1} more of the {len(problems)} in {where} cannot be used either" * (len(bad) > 1)
         remedy = "" if skip_bad else f" (python -m data.check {layout.root} lists all; --skip_bad goes on without)"
         raise UserError(f"{next(iter(bad.values()))}{others}{remedy}")
     if show:

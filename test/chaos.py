@@ -25,10 +25,10 @@ STAGES = ("dataset", "train_aesipe", "make_cam", "eval_cam", "make_ir_labels", "
           "eval_seg", "deeplab_train", "deeplab_test", "report")
 SMALL = ("dataset.train=16", "dataset.train_aug=33", "dataset.val=8", "dataset.size=80", "common.num_workers=1",
          "train_aesipe.crop_size=64", "train_aesipe.long_side=[56, 80]", "train_aesipe.batch_size=4",
-         "train_aesipe.max_epochs=3", "train_aesipe.save_every=2", "train_aesipe.val_every=8",
+         "train_aesipe.max_epochs=6", "train_aesipe.save_every=2", "train_aesipe.val_every=8",
          "make_cam.scales=[1.0, 0.5]", "train_irn.crop_size=64", "train_irn.radius=5", "train_irn.batch_size=4",
-         "train_irn.max_epochs=2", "train_irn.save_every=2", "make_seg_labels.steps=16", "deeplab_train.crop_size=64",
-         "deeplab_train.batch_size=4", "deeplab_train.max_iters=16", "deeplab_train.save_every=2",
+         "train_irn.max_epochs=4", "train_irn.save_every=2", "make_seg_labels.steps=16", "deeplab_train.crop_size=64",
+         "deeplab_train.batch_size=4", "deeplab_train.max_iters=30", "deeplab_train.save_every=2",
          "deeplab_test.scales=[1.0]", "report.images=2", "report.failure_images=8")
 WAYS = ("kill stage", "kill driver", "kill all", "SIGTERM", "SIGINT")
 
@@ -116,7 +116,7 @@ def main():
     for stage in STAGES:
         seconds = finish(whole, stage, args.gpus)
         for _ in range(args.kills):
-            way, delay = draw.choice(WAYS), draw.uniform(0, 1.1 * seconds)
+            way, delay = draw.choice(WAYS), draw.uniform(0, 0.9 * seconds)
             hit = disturb(parts, stage, args.gpus, way, delay)
             counts[way] += hit
             print(f"{stage}: {way} after {delay:.1f} of {seconds:.1f} s{'' if hit else ', too late'}", flush=True)

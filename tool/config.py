@@ -42,7 +42,7 @@ def make_parser(description):
 
 
 def add_data_flag(parser):
-    """The flag of scripts that read the dataset's images (`data.check.usable_ids`)."""
+    """The flag of scripts that read the dataset's images (`data.usable.usable_ids`)."""
     parser.add_argument("--skip_bad", action=argparse.BooleanOptionalAction, default=False,
                         help="go on without images that cannot be used, listing them, instead of stopping at once")
 

@@ -15,7 +15,7 @@ MAP_NAMES = {"cam": "CAM", "is_cam": "IS-CAM", "ae_is_cam": "AE-IS-CAM"}
 STAGES = ("train_aesipe", "make_cam", "eval_cam", "make_ir_labels", "train_irn", "make_seg_labels", "eval_seg",
           "deeplab_train", "deeplab_test")
 COUNTED = ("step", "did", "seconds", "peak_memory_mb", "peak_gpu_memory_mb", "images_per_second", "lr")
-WHERE = ("run_root", "session_name", "num_workers", "save_every", "resume")  # settings that change no result
+WHERE = ("run_root", "session_name", "num_workers", "save_every", "resume", "skip_bad")  # change no result
 
 
 @dataclass(frozen=True)
