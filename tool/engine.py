@@ -12,11 +12,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import PolynomialLR
 
 from errors import OtherProcessFailed, UserError
+from files import remove_leftovers
 from tool.checkpoint import StateFolder, result_settings, revision, save_result
 from tool.config import used_settings
 from tool.dist import init_dist, set_deterministic, set_precision
 from tool.io import brief, differing_settings, save_settings
 from tool.logging import StepLog
+from tool.parallel import is_main
 
 REPORT_EVERY = 10  # steps
 POWER = 0.9  # of the polynomial decay
@@ -38,6 +40,8 @@ def start_training(args, section, path, record):
     """Join the processes and seed the weights that are to be drawn; None if the result is already there."""
     if finished(path, record, args.resume):
         print(f"{path}: already trained with these settings")
+        if is_main():
+            state_folder(path).clear()  # of a call that was killed between its result and its end
         return None
     torch.backends.cudnn.benchmark = True  # crops are all of one size
     if args.deterministic:
@@ -47,6 +51,11 @@ def start_training(args, section, path, record):
         save_settings(args.run, section, used_settings(args))
     torch.manual_seed(args.seed)
     return dist
+
+
+def state_folder(path):
+    """Where the training whose result is to be at path keeps its states."""
+    return StateFolder(path.with_name(f"{path.stem}_state"))
 
 
 def refuse_other_settings(path, known, record):
@@ -81,7 +90,7 @@ def fit(model, losses, groups, make_loader, steps, args, dist, path, record, ima
     dtype = set_precision(args.precision, dist.device)
     scaler = torch.amp.GradScaler(dist.device.type, enabled=dtype == torch.float16)
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "scaler": scaler}
-    states, agreeing = StateFolder(path.with_name(f"{path.stem}_state")), {**record, "images": images}
+    states, agreeing = state_folder(path), {**record, "images": images}
     start = _restore(parts, states, agreeing, args.resume, dist)
     if args.compile:
         model.encoder.compile()
@@ -116,6 +125,7 @@ def fit(model, losses, groups, make_loader, steps, args, dist, path, record, ima
         if watch is not None and states.best is not None and states.best["step"] < steps:
             save_result(path.with_name(f"{path.stem}_best.pt"), states.best_weights(), record, **states.best)
         states.clear()
+        remove_leftovers(path.parent)
     return steps - start
 
 
