@@ -7,9 +7,10 @@ from pathlib import Path
 import deeplab.test
 import make_cam
 from data.layout import Layout
+from data.usable import check_image, check_mask_if_any, usable_ids
 from errors import UserError
 from files import atomic
-from tool.config import make_parser, natural, parse, positive, rate, run_main, used_settings
+from tool.config import add_data_flag, make_parser, natural, parse, positive, rate, run_main, used_settings
 from tool.dist import init_dist, set_precision
 from tool.io import save_settings
 from tool.logging import StageUsage
@@ -27,6 +28,7 @@ from voc12.palette import voc_palette
 
 def get_parser():
     parser = make_parser(__doc__)
+    add_data_flag(parser)
     parser.add_argument("runs", nargs="*", metavar="RUN",
                         help="folders of runs, before any flag that takes a list: the first is judged and gets the "
                              "report, the second is its baseline, others are compared too; none: the run of "
@@ -99,7 +101,7 @@ def main():
     runs = resolve(args)
     usage = StageUsage(args.run, "report")
     layout = Layout(args.dataset_root)
-    ids = layout.ids(args.list)
+    ids = usable_ids(layout, args.list, (check_image, check_mask_if_any), args.skip_bad)
     check_images(layout, runs[0], args.figure)
     folder = Path(args.out) if args.out else args.run / "report"
     if not args.out:
