@@ -1,4 +1,4 @@
-"""Writing files so that one that exists is whole, which all packages may import."""
+"""Whole files or none, which all packages may import: writing them, and telling one that was cut short."""
 
 import errno
 import os
@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from errors import UserError
+
+PNG_END = b"IEND\xaeB`\x82"
 
 
 @contextmanager
@@ -35,6 +37,19 @@ def atomic(path):
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def save_lines(path, lines):
+    """Write a text file, a line each."""
+    with atomic(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def ends_with(path, end):
+    """Whether a file's last bytes are these. Raises OSError for one that is shorter or cannot be read."""
+    with open(path, "rb") as file:
+        file.seek(-len(end), os.SEEK_END)
+        return file.read() == end
 
 
 def _flush_to_disk(path):

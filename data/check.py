@@ -12,7 +12,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from data.layout import IMAGE_SUFFIXES, Layout, read_label_lines
-from data.usable import check_image
+from data.usable import check_image, values_beyond
 from errors import UserError
 
 TRAINING, EVALUATION, NOTE = "Training could not work", "Evaluation would stop or mislead", "Worth a look"
@@ -100,8 +100,7 @@ def image_problems(layout, image_id):
     names = layout.files().get(image_id, ())
     size = None
     try:
-        check_image(layout, image_id)
-        size = layout.size(image_id)
+        size = check_image(layout, image_id)
     except UserError as error:
         if not names:
             suffixed = any(image_id.lower().endswith(suffix) for suffix in IMAGE_SUFFIXES)
@@ -117,7 +116,7 @@ def image_problems(layout, image_id):
     if size is not None and mask.shape != size:
         found.append(("masks of another size than their image",
                       f"{image_id}: mask {list(mask.shape)}, image {list(size)}", True))
-    wrong = mask[(mask >= layout.n_classes) & (mask != 255)]
+    wrong = values_beyond(mask, layout.n_classes)
     if wrong.size:
         found.append((f"masks with values other than 0 to {layout.n_classes - 1} and 255",
                       f"{image_id}: {wrong.max()}", True))

@@ -15,7 +15,7 @@ from pathlib import Path
 from data.layout import CONTROL, find_masks, image_files, is_id, read_label_lines, read_lines
 from data.xml_tree import parse_xml
 from errors import UserError
-from files import atomic
+from files import save_lines
 
 BACKGROUND = "background"
 HELD_OUT = 10  # every tenth image is for validation
@@ -49,7 +49,7 @@ def collect(root, labels_from="text", overwrite=False):
     for link, target in links.items():
         _link(link, target)
     for name, lines in texts.items():
-        _write(root / name, lines)
+        save_lines(root / name, lines)
 
 
 def read_text(root):
@@ -148,8 +148,3 @@ def _link(link, target):
         link.symlink_to(os.path.relpath(target, link.parent))
     except OSError as error:
         raise UserError(f"{link}: cannot be made: {error.strerror}") from error
-
-
-def _write(path, lines):
-    with atomic(path) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

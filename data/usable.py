@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 from data.layout import read_image
 from errors import UserError
+from files import PNG_END, ends_with
 
 SHOWN = 20  # images left out, by name
 # What the two formats that nearly all photographs have begin and end with.
-ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND\xaeB`\x82"}
+ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": PNG_END}
 
 
 def usable_ids(layout, list_name, checks, skip_bad=False, show=True):
@@ -49,18 +50,21 @@ def _problem(layout, image_id, checks):
 
 
 def check_image(layout, image_id):
-    """The image can be opened and is not cut short; one whose end is not as usual is decoded to know."""
-    layout.size(image_id)
+    """The image can be opened and is not cut short; one whose end is not as usual is decoded to know.
+
+    Returns its (H, W).
+    """
+    size = layout.size(image_id)
     path = layout.path(image_id)
     if not _ends_well(path):
         read_image(path)
+    return size
 
 
 def _ends_well(path):
     with open(path, "rb") as file:
-        end = ENDS.get(file.read(2), b"")
-        file.seek(-len(end), 2)
-        return end != b"" and file.read() == end
+        end = ENDS.get(file.read(2))
+    return end is not None and ends_with(path, end)
 
 
 def check_labels(layout, image_id):
@@ -74,10 +78,15 @@ def check_mask(layout, image_id):
     path = layout.mask_folder / f"{image_id}.png"
     if mask.shape != size:
         raise UserError(f"{path}: is {list(mask.shape)}, its image {list(size)}")
-    wrong = mask[(mask >= layout.n_classes) & (mask != 255)]
+    wrong = values_beyond(mask, layout.n_classes)
     if wrong.size:
         raise UserError(f"{path}: holds the value {wrong.max()}, but classes are 0 to {layout.n_classes - 1} and 255 "
                         "is ignored")
+
+
+def values_beyond(mask, n_classes):
+    """The values of a mask, with repeats, that are neither a class nor 255."""
+    return mask[(mask >= n_classes) & (mask != 255)]
 
 
 def check_mask_if_any(layout, image_id):

@@ -9,16 +9,13 @@ import numpy as np
 import yaml
 
 from errors import UserError
-from files import atomic, remove_leftovers
+from files import PNG_END, atomic, ends_with, remove_leftovers, save_lines
 
 # Map of AESIPE.forward -> folder of the run. The method's last map is the one that the later stages read.
 CAM_FOLDERS = {"ae_is_cam": "cam", "is_cam": "is_cam", "cam": "classifier_cam"}
 
 MAX_CAM_BYTES = 2 << 30  # unpacked
 MAX_YAML_NODES = 100_000
-
-
-PNG_END = b"IEND\xaeB`\x82"
 
 
 def save_cam(path, keys, cam, bits=16):
@@ -62,11 +59,7 @@ def load_cam(path):
 def is_whole(path):
     """Whether an output, .npz or .png, is there to its end."""
     try:
-        if path.suffix == ".npz":
-            return zipfile.is_zipfile(path)
-        with open(path, "rb") as file:
-            file.seek(-len(PNG_END), 2)
-            return file.read() == PNG_END
+        return zipfile.is_zipfile(path) if path.suffix == ".npz" else ends_with(path, PNG_END)
     except OSError:
         return False
 
@@ -217,8 +210,7 @@ def _expanded_nodes(node, known):
 
 def save_class_names(run, class_names):
     """Keep the names of the classes with the networks that know them, in the form of the dataset's classes.txt."""
-    with atomic(Path(run) / "classes.txt") as temporary:
-        temporary.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
+    save_lines(Path(run) / "classes.txt", class_names)
 
 
 def brief(value):

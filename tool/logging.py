@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from files import writing
+from tool.parallel import is_main
 
 
 class StepLog:
@@ -110,7 +111,7 @@ class StageUsage:
         did: images or training steps that all processes of this call did together. of: how many the stage has. A call
         that found everything done writes nothing, so that its seconds are not taken for the stage's.
         """
-        if not did or int(os.environ.get("RANK", 0)) > 0:
+        if not did or not is_main():
             return
         gpu = torch.cuda.is_initialized()
         append_json(self.path, {

@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from errors import UserError
-from files import atomic
+from files import save_lines
 from tool.config import Parser, default_workers, natural, run_main
 from tool.io import load_json, save_json
 from tool.parallel import parallel_map
@@ -94,13 +94,13 @@ def _make_trainval(root, places, voc_root, aug_dir, fetching, skip_difficult, wo
                     official=masks[image_id].parent == voc / "SegmentationClass") for image_id in ids]
     report = disagreements(annotations, parallel_map(make_mask, jobs, workers, "masks"))
     _link_images(root, voc, ids)
-    _write(root / "label_report.txt", report)
+    save_lines(root / "label_report.txt", report)
     print(f"{len(report)} of {len(ids)} images have labels and masks that disagree: {root / 'label_report.txt'}")
     for name in LISTS:
-        _write(_list_path(root, name), lists[name])
-    _write(root / "classes.txt", CLASS_NAMES)
+        save_lines(_list_path(root, name), lists[name])
+    save_lines(root / "classes.txt", CLASS_NAMES)
     save_json(root / "prepared.json", {"skip_difficult": skip_difficult})
-    _write(root / "image_labels.txt", [" ".join((image_id, *annotations[image_id].names)) for image_id in ids])
+    save_lines(root / "image_labels.txt", [" ".join((image_id, *annotations[image_id].names)) for image_id in ids])
 
 
 def _check_count(name, ids, counts, folders):
@@ -164,7 +164,7 @@ def _make_test(root, places, counts):
     for image_id in ids:
         image_size(voc / "JPEGImages" / f"{image_id}.jpg")
     _link_images(root, voc, ids)
-    _write(_list_path(root, "test"), ids)
+    save_lines(_list_path(root, "test"), ids)
 
 
 def _link_images(root, voc, ids):
@@ -191,11 +191,6 @@ def _own_folder(path):
 
 def _list_path(root, name):
     return root / "lists" / f"{name}.txt"
-
-
-def _write(path, lines):
-    with atomic(path) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in lines))
 
 
 def get_parser():

@@ -205,7 +205,7 @@ if stage == "archive":
 elif stage == "masks":
     voc12.masks.save_label_png = dying(voc12.masks.save_label_png, 4, os.getpid())
 else:
-    voc12.prepare._write = dying(voc12.prepare._write, 3, os.getpid())
+    voc12.prepare.save_lines = dying(voc12.prepare.save_lines, 3, os.getpid())
 voc12.prepare.prepare_voc12(root, [source], workers=1)
 """
 
