@@ -9,24 +9,10 @@ import sys
 
 import yaml
 
-import deeplab.test
-import deeplab.train
-import eval_cam
-import eval_seg
-import make_cam
-import make_ir_labels
-import make_seg_labels
-import prepare_dataset
-import report
-import train_aesipe
-import train_irn
 from errors import UserError
 from files import atomic
 from tool.config import override, parse, read_config, run_main
-
-SCRIPTS = {"dataset": prepare_dataset, "train_aesipe": train_aesipe, "make_cam": make_cam, "eval_cam": eval_cam,
-           "make_ir_labels": make_ir_labels, "train_irn": train_irn, "make_seg_labels": make_seg_labels,
-           "eval_seg": eval_seg, "deeplab_train": deeplab.train, "deeplab_test": deeplab.test, "report": report}
+from tool.stages import STAGES
 
 
 def main():
@@ -34,7 +20,7 @@ def main():
     with atomic(out) as temporary:
         temporary.write_text(yaml.safe_dump(override(read_config(source), assignments), sort_keys=False))
     try:
-        runs = [parse(script.get_parser(), section, ["--config", out]).run for section, script in SCRIPTS.items()]
+        runs = [parse(stage.name, argv=["--config", out]).run for stage in STAGES]
     except UserError as error:
         raise UserError(str(error).replace(out, source)) from error
     print(runs[0])

@@ -21,15 +21,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-import deeplab.test
-import make_cam
 from data.layout import Layout, open_image, orientation, read_label_png
 from errors import UserError
 from files import atomic
+from infer.maps import load_aesipe
+from infer.run import trained_class_names
+from infer.segmentation import load_deeplab
 from net.backbone import IMAGENET_MEAN, IMAGENET_STD
 from net.export import Localizer, differences, trace
-from predict import trained_class_names
-from tool.config import add_run_flags, make_parser, parse, run_main
+from tool.config import parse, run_main
 from tool.io import load_run_config
 from tool.parallel import parallel_map
 from voc12.palette import save_label_png
@@ -37,15 +37,6 @@ from voc12.palette import save_label_png
 VOC = "VOCdevkit/VOC2012"
 PSEUDO, TRUTH = "pseudo labels", "the dataset's masks"
 TOLERANCE = 1e-3  # between the graph and the network
-
-
-def get_parser():
-    parser = make_parser(__doc__.splitlines()[0])
-    add_run_flags(parser)
-    parser.add_argument("--what", choices=("masks", "aesipe", "deeplab"),
-                        help="masks: the pseudo labels; aesipe, deeplab: the network")
-    parser.add_argument("--out", help="the folder, or the .pt2 file, to write")
-    return parser
 
 
 def write_devkit(out, layout, folder, workers):
@@ -161,9 +152,9 @@ def export_network(args):
     n_labels, device = None, torch.device("cpu")
     if args.what == "aesipe":
         n_labels = len(class_names) - 1
-        model = Localizer(make_cam.load_trained(args.run, n_labels + 1, device, {}))
+        model = Localizer(load_aesipe(args.run, n_labels + 1, device))
     else:
-        model = deeplab.test.load_trained(args.run, len(class_names), device)
+        model = load_deeplab(args.run, len(class_names), device)
     print(f"{args.out}: tracing, which takes a minute or more", flush=True)
     buffer = io.BytesIO()
     torch.export.save(trace(model, n_labels), buffer, extra_files={"about.json": about(args.what, class_names)})
@@ -193,7 +184,7 @@ def about(what, class_names):
 
 
 def main():
-    args = parse(get_parser(), "export")
+    args = parse("export", __doc__.splitlines()[0])
     if not args.what or not args.out:
         raise UserError("--what masks, aesipe or deeplab and --out PATH are needed (see --help)")
     export_masks(args) if args.what == "masks" else export_network(args)

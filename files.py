@@ -1,13 +1,29 @@
-"""Whole files or none, which all packages may import: writing them, and telling one that was cut short."""
+"""Whole files or none, which all packages may import: writing them, telling one that was cut short, and stamps.
+
+A stamp is a digest, 32 hexadecimal digits, of what an output was made from. It is part of the file: of a .npz the
+archive's comment, of a .png a text chunk at its end. So the output and what it belongs to appear together, and one look
+at a file's end tells whether it is whole and whether it must be made again. Other readers pass over it.
+"""
 
 import errno
 import os
+import struct
+import zipfile
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 
 from errors import UserError
 
 PNG_END = b"IEND\xaeB`\x82"
+_STAMP = 32  # bytes
+_PNG_KEY = b"tEXtinputs\0"
+_PNG_IEND = b"\0\0\0\0" + PNG_END
+_ZIP_END = struct.Struct("<4s16xH")  # signature and length of the comment
+
+
+# The one call by which finished files get their names: tests put a failing one in its place.
+rename = os.replace
 
 
 @contextmanager
@@ -34,7 +50,7 @@ def atomic(path):
         try:
             yield temporary
             _flush_to_disk(temporary)
-            os.replace(temporary, path)
+            rename(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -45,11 +61,36 @@ def save_lines(path, lines):
         temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def ends_with(path, end):
-    """Whether a file's last bytes are these. Raises OSError for one that is shorter or cannot be read."""
-    with open(path, "rb") as file:
-        file.seek(-len(end), os.SEEK_END)
-        return file.read() == end
+def stamp_zip(path, stamp):
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = stamp.encode()
+
+
+def stamp_png(path, stamp):
+    chunk = _PNG_KEY + stamp.encode()
+    with open(path, "r+b") as file:
+        file.seek(-len(_PNG_IEND), os.SEEK_END)
+        file.write(struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + _PNG_IEND)
+
+
+def read_stamp(path):
+    """The stamp of a .npz or .png file, "" for a whole one without, None for one that is missing or cut short."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 128))
+            tail = file.read()
+    except OSError:
+        return None
+    if path.suffix == ".npz":
+        end = tail[-_ZIP_END.size - _STAMP : -_STAMP]
+        if len(end) == _ZIP_END.size and _ZIP_END.unpack(end) == (b"PK\5\6", _STAMP):
+            return tail[-_STAMP:].decode("ascii", "replace")
+        return "" if zipfile.is_zipfile(path) else None
+    if not tail.endswith(_PNG_IEND):
+        return None
+    before = tail[: -len(_PNG_IEND) - 4]  # the end of the last chunk but for its checksum
+    stamped = before[-_STAMP - len(_PNG_KEY) : -_STAMP] == _PNG_KEY
+    return before[-_STAMP:].decode("ascii", "replace") if stamped else ""
 
 
 def _flush_to_disk(path):

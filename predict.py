@@ -1,6 +1,5 @@
 """Segment or localise on any images with a trained run -> palette PNGs and overlays, RUN/predict/NAME_*"""
 
-import argparse
 import sys
 import warnings
 from pathlib import Path
@@ -8,65 +7,28 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import deeplab.test
-import make_cam
-from data.layout import image_size, read_class_names, read_image
+from data.layout import image_size, read_image
 from data.search import find_images, output_names
 from data.transforms import resized
 from errors import UserError
 from files import atomic
+from infer.maps import class_probabilities, load_aesipe, multi_scale_maps
+from infer.run import trained_class_names
+from infer.segmentation import load_deeplab, multi_scale_probabilities
 from module.crf import dense_crf_labels, dense_crf_probabilities
 from module.labels import labels_at_size, weighted_argmax
-from tool.checkpoint import result_settings
-from tool.config import add_precision_flag, add_run_flags, make_parser, parse, positive, rate, run_main
+from tool.config import parse, run_main
 from tool.dist import init_dist, set_precision
-from tool.io import CAM_FOLDERS, load_run_config
+from tool.io import load_run_config
+from tool.record import trained_settings
+from tool.settings import MAPS
+from tool.stages import BY_NAME
 from viz.overlay import heat, in_grid, overlay, save_jpeg, with_legend
 from voc12.palette import save_label_png, voc_palette
 
-NETWORKS = {"deeplab": ("deeplab",), "aesipe": tuple(CAM_FOLDERS)}  # what each writes
+NETWORKS = {"deeplab": ("deeplab",), "aesipe": MAPS}  # what each writes
 ENDINGS = (".png", "_overlay.jpg", "_heat.jpg")
 MAX_SIDE = 640  # the paper's longest image in training
-
-
-def get_parser():
-    parser = make_parser(__doc__)
-    add_run_flags(parser)
-    parser.add_argument("--image", nargs="+", default=(), help="image files, and folders that are searched for them")
-    parser.add_argument("--out", help="folder to write into; default: predict in the run's folder")
-    parser.add_argument("--network", choices=(*NETWORKS, "all"),
-                        help="deeplab: the segmentation; aesipe: CAM, IS-CAM and AE-IS-CAM; default: the first of the "
-                             "two that the run has")
-    parser.add_argument("--labels", help="the classes that the images show, with commas: cat,person; default: aesipe "
-                                         "asks its classifier, deeplab takes all")
-    parser.add_argument("--threshold", type=rate, default=0.5,
-                        help="probability from which the classifier's class is taken; the strongest always is")
-    parser.add_argument("--scales", type=rate, nargs="+", help="default: those of the run's own export or test")
-    parser.add_argument("--background_weight", type=rate, default=0.8,
-                        help="factor on the background's score for the labels of the maps")
-    parser.add_argument("--crf", action=argparse.BooleanOptionalAction, default=False, help="refine by dense CRF")
-    parser.add_argument("--max_side", type=positive,
-                        help="larger images are seen at this longer side, and their labels resized back; default: the "
-                             f"upper end of the run's train_aesipe.long_side, else {MAX_SIDE}")
-    add_precision_flag(parser)
-    return parser
-
-
-def trained_class_names(run, dataset_root):
-    """Names of the classes that the run's networks know, background first.
-
-    From the run's classes.txt; of a run made before runs kept it, from that of dataset_root or, if that is None, of the
-    dataset in the run's config.yaml. Raises UserError if there is none.
-    """
-    if (run / "classes.txt").exists():
-        return read_class_names(run / "classes.txt")
-    config = load_run_config(run)
-    trained = {**config.get("deeplab_train", {}), **config.get("train_aesipe", {})}
-    root = dataset_root or trained.get("dataset_root")
-    if root is None or not (Path(root) / "classes.txt").exists():
-        raise UserError(f"{run / 'classes.txt'}: is missing, and so is {root or 'DATASET'}/classes.txt: give the "
-                        "dataset that the run was trained on by --dataset_root, or copy its classes.txt into the run")
-    return read_class_names(Path(root) / "classes.txt")
 
 
 def chosen_networks(run, choice):
@@ -103,7 +65,7 @@ def read_for_network(path, max_side):
 
 def segment(model, image, classes, scales, args, dtype):
     """The segmentation of one image among the classes, or all for None: see `localize`."""
-    probabilities = deeplab.test.multi_scale_probabilities(model, image, scales, True, dtype).cpu()
+    probabilities = multi_scale_probabilities(model, image, scales, True, dtype).cpu()
     if classes is None:  # those that have any probability, as in deeplab/test.py
         likely = probabilities.amax(dim=(1, 2)) > min(0.01, 0.5 / len(probabilities))
         classes = likely.nonzero()[:, 0].tolist()
@@ -118,17 +80,6 @@ def segment(model, image, classes, scales, args, dtype):
     return keys, {"deeplab": kept}, found
 
 
-@torch.inference_mode()
-def class_probabilities(model, image, dtype):
-    """What AE-SIPE's classifier finds in an image, uint8 [3,H,W]: probabilities [K-1] of the mean score of the image
-    and its mirror image."""
-    views = image[None].float() / 255
-    views = torch.cat([views, views.flip(3)]).contiguous(memory_format=torch.channels_last)
-    with torch.autocast(image.device.type, dtype, enabled=dtype is not None):
-        logits = model.encode(views)[0]
-    return logits.mean(dim=(0, 2, 3)).sigmoid()
-
-
 def localize(model, image, classes, scales, args, dtype):
     """Maps of one image for the classes, or for None of those that the classifier finds.
 
@@ -141,7 +92,7 @@ def localize(model, image, classes, scales, args, dtype):
         classes = [k + 1 for k in above or [int(probabilities.argmax())]]
     labels = torch.zeros_like(probabilities)
     labels[[k - 1 for k in classes]] = 1
-    keys, maps = make_cam.multi_scale_maps(model, image, labels, scales, NETWORKS["aesipe"], dtype)
+    keys, maps = multi_scale_maps(model, image, labels, scales, NETWORKS["aesipe"], dtype)
     return keys.cpu().numpy(), {kind: cam.cpu().numpy() for kind, cam in maps.items()}, \
         {k: (float(probabilities[k - 1]), None) for k in classes}
 
@@ -186,17 +137,15 @@ def describe(found, class_names):
     return ", ".join(parts) or class_names[0]
 
 
-def load_networks(args, n_classes, device):
+def load_networks(settings, n_classes, device):
     """[(name, network, the function that uses it, scales)] of the chosen networks."""
-    config, loaded = load_run_config(args.run), []
-    for name in chosen_networks(args.run, args.network):
+    config, loaded = load_run_config(settings.run), []
+    for name in chosen_networks(settings.run, settings.network):
         if name == "deeplab":
-            script, section, use = deeplab.test, "deeplab_test", segment
-            model = deeplab.test.load_trained(args.run, n_classes, device)
+            stage, use, model = "deeplab_test", segment, load_deeplab(settings.run, n_classes, device)
         else:
-            script, section, use = make_cam, "make_cam", localize
-            model = make_cam.load_trained(args.run, n_classes, device, {})
-        scales = args.scales or config.get(section, {}).get("scales") or script.get_parser().get_default("scales")
+            stage, use, model = "make_cam", localize, load_aesipe(settings.run, n_classes, device)
+        scales = settings.scales or config.get(stage, {}).get("scales") or BY_NAME[stage].settings().scales
         loaded.append((name, model, use, scales))
     return loaded
 
@@ -218,12 +167,19 @@ def predict(image, size, start, networks, classes, class_names, args, dtype):
     return "; ".join(said), written
 
 
+def trained_side(run):
+    """The longest image, in pixels, that the run's AE-SIPE was trained on; the paper's if it has none."""
+    if not (run / "ckpt" / "aesipe.pt").exists():
+        return MAX_SIDE
+    return trained_settings(run / "ckpt" / "aesipe.pt", "train_aesipe").long_side[-1]
+
+
 def complain(problem):
     print(f"error: {problem}", file=sys.stderr, flush=True)
 
 
 def main():
-    args = parse(get_parser(), "predict")
+    args = parse("predict", __doc__)
     if not args.image:
         raise UserError("--image names no image: give image files, or folders that are searched for them")
     for stream in (sys.stdout, sys.stderr):
@@ -235,7 +191,7 @@ def main():
     files, problems = find_images(args.image, out)
     networks = load_networks(args, len(class_names), device)
     dtype = set_precision(args.precision, device)
-    max_side = args.max_side or (result_settings(args.run / "ckpt/aesipe.pt") or {}).get("long_side", [MAX_SIDE])[-1]
+    max_side = args.max_side or trained_side(args.run)
     kinds = [kind for name, *_ in networks for kind in NETWORKS[name]]
     names = output_names(files, out, [f"_{kind}{ending}" for kind in kinds for ending in ENDINGS])
     for problem in problems:

@@ -1,92 +1,64 @@
 """One HTML page on a run, compared with others -> RUN/report/index.html, report.md and panels.png"""
 
-import argparse
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
-import deeplab.test
-import make_cam
+from data.content import inputs
 from data.layout import Layout
 from data.usable import check_image, check_mask_if_any, usable_ids
 from errors import UserError
 from files import atomic
-from tool.config import add_data_flag, make_parser, natural, parse, positive, rate, run_main, used_settings
-from tool.dist import init_dist, set_precision
+from tool.config import parse, run_main
 from tool.io import save_settings
-from tool.logging import StageUsage
-from viz.failure import count_failures
-from viz.figures import caption, check_images, draw_grid, strip, write_figures
-from viz.gallery import Artist
-from viz.network import takes_new_seeds
-from viz.page import write_page
-from viz.runs import map_folders, read_runs
-from viz.sweep import score_maps
-from viz.tables import class_table, score_table
-from viz.watch import spread
-from voc12.palette import voc_palette
+from tool.record import is_made, keep_record, make_record
+from tool.settings import MakeCam, from_plain, plain
+from tool.usage import StageUsage
+from viz.runs import content, read_runs
 
 
-def get_parser():
-    parser = make_parser(__doc__)
-    add_data_flag(parser)
-    parser.add_argument("runs", nargs="*", metavar="RUN",
-                        help="folders of runs, before any flag that takes a list: the first is judged and gets the "
-                             "report, the second is its baseline, others are compared too; none: the run of "
-                             "--run_root and --session_name")
-    parser.set_defaults(dataset_root=None)  # None: the one that the run names in its settings
-    parser.add_argument("--list", default="train", help="list whose images are shown and counted")
-    parser.add_argument("--images", type=positive, default=8,
-                        help="number of images in panels.png, spread over the list, and in each group of the page")
-    parser.add_argument("--scales", type=rate, nargs="+", default=(1.0,), help="of the shown predictions")
-    parser.add_argument("--background_weight", type=rate, default=1.0,
-                        help="factor on the background's score for the outlines in the maps and the order of images")
-    parser.add_argument("--per_class", action=argparse.BooleanOptionalAction, default=True,
-                        help="tables of IoU per class")
-    parser.add_argument("--failure_images", type=natural, default=300,
-                        help="images, spread over the list, whose seeds before and after AE are counted; 0: none")
-    parser.add_argument("--figure", nargs="*", default=(), metavar="ID",
-                        help="draw the paper's figures 1 and 3 for these images")
-    parser.add_argument("--out", help="folder to write to instead of RUN/report")
-    return parser
-
-
-def resolve(args):
-    """Let the first named run stand for --run_root and --session_name, and find the dataset. Returns the runs."""
-    runs = read_runs(args.runs or [args.run])
-    if args.runs:
-        args.run = runs[0].path
-        args.run_root, args.session_name = str(args.run.parent), args.run.name
-    if args.dataset_root is None:
-        known = [values["dataset_root"] for values in runs[0].config.values() if values.get("dataset_root")]
-        if not known:
-            raise UserError(f"{args.run / 'config.yaml'}: names no dataset: give --dataset_root")
-        args.dataset_root = known[0]
-    return runs
+def resolve(settings):
+    """Returns (the runs that are named, the settings with the dataset that the first of them names)."""
+    runs = read_runs(settings.runs or [settings.run])
+    settings = replace(settings, run_root=str(settings.run.parent), session_name=settings.run.name)
+    if settings.dataset_root is not None:
+        return runs, settings
+    known = [values["dataset_root"] for values in runs[0].config.values() if values.get("dataset_root")]
+    if not known:
+        raise UserError(f"{settings.run / 'config.yaml'}: names no dataset: give --dataset_root")
+    return runs, replace(settings, dataset_root=known[0])
 
 
 def load_localizer(run, n_classes, device):
     """The run's AESIPE network as it exported its maps, or None if it has not finished training."""
-    if not (run.path / "ckpt" / "aesipe.yaml").exists():
+    from infer.maps import load_aesipe
+
+    if not (run.path / "ckpt" / "aesipe.pt").exists():
         return None
-    exported = run.config.get("make_cam", {})
-    return make_cam.load_trained(run.path, n_classes, device, {key: exported.get(key) for key in make_cam.METHOD})
-
-
-def predict(model, scales, device, pixels):
-    """Labels [H,W] of the segmentation network for an image uint8 [3,H,W]."""
-    probabilities = deeplab.test.multi_scale_probabilities(model, pixels.to(device), scales, flip=True)
-    return probabilities.argmax(dim=0).cpu().numpy()
+    try:
+        exported = from_plain(MakeCam, run.config.get("make_cam", {}))
+    except ValueError as error:
+        raise UserError(f"{run.path / 'config.yaml'}: section make_cam: {error}") from error
+    return load_aesipe(run.path, n_classes, device, exported)
 
 
 def load_predictor(run, n_classes, scales, device):
-    """`predict` with the run's DeepLabV3, or None if it has not finished training."""
-    if not (run.path / "ckpt" / "deeplab.yaml").exists():
+    """A function from an image uint8 [3,H,W] to the labels [H,W] of the run's DeepLabV3; None without a trained one."""
+    from infer.segmentation import load_deeplab, multi_scale_probabilities
+
+    if not (run.path / "ckpt" / "deeplab.pt").exists():
         return None
-    return partial(predict, deeplab.test.load_trained(run.path, n_classes, device), scales, device)
+    model = load_deeplab(run.path, n_classes, device)
+
+    def predict(pixels):
+        return multi_scale_probabilities(model, pixels.to(device), scales, flip=True).argmax(dim=0).cpu().numpy()
+
+    return predict
 
 
 def write_markdown(path, run, title, per_class):
     """The tables of mIoU and IoU per class as report.md; the first is printed too."""
+    from viz.tables import class_table, score_table
+
     table = score_table(run.scores) if run.scores else "Nothing was evaluated: there are no masks."
     print(table)
     text = f"# {title}\n\n{table}\n"
@@ -96,38 +68,59 @@ def write_markdown(path, run, title, per_class):
         temporary.write_text(text)
 
 
-def main():
-    args = parse(get_parser(), "report")
-    runs = resolve(args)
-    usage = StageUsage(args.run, "report")
-    layout = Layout(args.dataset_root)
-    ids = usable_ids(layout, args.list, (check_image, check_mask_if_any), args.skip_bad)
-    check_images(layout, runs[0], args.figure)
-    folder = Path(args.out) if args.out else args.run / "report"
-    if not args.out:
-        save_settings(args.run, "report", used_settings(args))
+def write_report(runs, layout, ids, settings, folder):
+    """Write the page, its tables and its pictures to the folder. Returns how many images are shown."""
+    from tool.dist import init_dist, set_precision
+    from viz.failure import count_failures
+    from viz.figures import caption, check_images, draw_grid, strip, write_figures
+    from viz.gallery import Artist
+    from viz.network import takes_new_seeds
+    from viz.page import write_page
+    from viz.runs import map_folders
+    from viz.sweep import score_maps
+    from viz.watch import spread
+    from voc12.palette import voc_palette
+
+    check_images(layout, runs[0], settings.figure)
+    weight = settings.background_weight
     # Its processes are forked, so it comes before torch computes anything.
-    swept = score_maps(layout, map_folders(runs), ids, args.background_weight, args.num_workers)
+    swept = score_maps(layout, map_folders(runs), ids, weight, settings.num_workers)
     device, palette = init_dist().device, voc_palette()
     set_precision("float32", device)
-    models = [load_localizer(run, layout.n_classes, device) if number == 0 or args.figure else None
+    models = [load_localizer(run, layout.n_classes, device) if number == 0 or settings.figure else None
               for number, run in enumerate(runs)]
-    predictor = load_predictor(runs[0], layout.n_classes, args.scales, device)
+    predictor = load_predictor(runs[0], layout.n_classes, settings.scales, device)
     figures = []
-    if args.figure:
-        figures = write_figures(layout, runs, models, args.figure, palette, args.background_weight, folder)
-    write_markdown(folder / "report.md", runs[0], args.session_name, args.per_class)
-    shown = spread(ids, args.images)
-    draw_grid([strip(layout, runs[0], i, predictor, palette, args.background_weight) for i in shown],
-              folder / "panels.png", captions=[caption(layout, i) for i in shown])
+    if settings.figure:
+        figures = write_figures(layout, runs, models, settings.figure, palette, weight, folder)
+    write_markdown(folder / "report.md", runs[0], runs[0].name, settings.per_class)
+    shown = spread(ids, settings.images)
+    draw_grid([strip(layout, runs[0], i, predictor, palette, weight) for i in shown], folder / "panels.png",
+              captions=[caption(layout, i) for i in shown])
     changes = []
     if models[0] is not None and takes_new_seeds(models[0]):
-        changes = count_failures(layout, models[0], spread(ids, args.failure_images))
-    artist = Artist(layout, runs[0], runs[1:], models[0], predictor, palette, args.background_weight)
-    write_page(folder / "index.html", runs, swept, artist, ids, changes, figures, args)
+        changes = count_failures(layout, models[0], spread(ids, settings.failure_images))
+    artist = Artist(layout, runs[0], runs[1:], models[0], predictor, palette, weight)
+    write_page(folder / "index.html", runs, swept, artist, ids, changes, figures, settings)
+    return len(shown)
+
+
+def main():
+    runs, settings = resolve(parse("report", __doc__))
+    usage = StageUsage(settings.run, "report")
+    layout = Layout(settings.dataset_root, settings.run)
+    ids = usable_ids(layout, settings.list, (check_image, check_mask_if_any), settings.skip_bad)
+    folder = Path(settings.out) if settings.out else settings.run / "report"
+    masks = inputs(layout, list(filter(layout.has_mask, ids)), "masks")["masks"]
+    record = make_record("report", settings, inputs(layout, ids, "images") | {"masks": masks, "runs": content(runs)})
+    if settings.out:
+        write_report(runs, layout, ids, settings, folder)
+    elif not is_made(folder, record):
+        save_settings(settings.run, "report", plain(settings))
+        n_shown = write_report(runs, layout, ids, settings, folder)
+        keep_record(folder, record)  # last: a page that was cut short has none
+        usage.finish(n_shown, n_shown)
     print(", ".join(str(folder / name) for name in ("index.html", "report.md", "panels.png")))
-    if not args.out:
-        usage.finish(len(shown), len(shown))
 
 
 if __name__ == "__main__":

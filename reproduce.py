@@ -13,16 +13,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import torch
-
 from data.layout import Layout
 from errors import UserError
 from files import atomic
-from paper.cost import count_images, seconds_an_image
 from paper.plan import TEST, make_jobs
 from paper.render import Cell, csv_text, latex, markdown, miou
 from paper.tables import NETWORKS, TABLES
-from tool.config import Parser, positive, run_main
+from tool.config import Parser, run_main, word_reader
+from tool.settings import positive
 
 ROOT = Path(__file__).resolve().parent
 
@@ -33,7 +31,7 @@ def get_parser():
     parser.add_argument("--dataset", default="configs/voc12_resnet101.yaml", metavar="CONFIG",
                         help="config file of data, encoder and schedules; the tables set the method's switches "
                              "(default: %(default)s)")
-    parser.add_argument("--seeds", type=positive, default=1, help="runs per network, seeds 0, 1 ... (default: 1)")
+    parser.add_argument("--seeds", type=word_reader(positive), default=1, help="runs per network, seeds 0, 1 ... (default: 1)")
     parser.add_argument("--networks", nargs="+", choices=tuple(NETWORKS), metavar="NETWORK",
                         help=f"run no others than these, of {', '.join(NETWORKS)}")
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="mean over these classes, not all that occur")
@@ -51,6 +49,10 @@ def parse_arguments(argv):
 
 def estimate(jobs, missing):
     """Print the commands of the jobs that are not finished and what they will cost."""
+    import torch
+
+    from paper.cost import count_images, seconds_an_image
+
     device, seconds, total = torch.device("cuda" if torch.cuda.is_available() else "cpu"), {}, 0.0
     print(f"timing one image of each stage on this machine ({device.type}) ...", flush=True)
     for job, stages in zip(jobs, missing):

@@ -18,8 +18,9 @@ from bench.measure import compare, machine
 from bench.operations import OPERATIONS, RADIUS, Shape, build
 from bench.stages import STAGES, time_stages
 from errors import UserError
-from tool.config import Parser, positive, rate, run_main
+from tool.config import Parser, run_main, word_reader
 from tool.io import save_json
+from tool.settings import positive, rate
 
 
 def get_parser():
@@ -29,13 +30,13 @@ def get_parser():
     parser.add_argument("--stages", action="store_true", help="whole stages in place of operations")
     parser.add_argument("--growth", type=Path, metavar="FOLDER", help="plots of growth in place of both, into FOLDER")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--threads", type=positive, help="of PyTorch on the CPU")
-    parser.add_argument("--runs", type=positive, default=5, help="counted runs of each, of which the median is shown")
-    parser.add_argument("--budget", type=rate, default=60.0, help="seconds after which a slow one is not run again")
+    parser.add_argument("--threads", type=word_reader(positive), help="of PyTorch on the CPU")
+    parser.add_argument("--runs", type=word_reader(positive), default=5, help="counted runs of each, of which the median is shown")
+    parser.add_argument("--budget", type=word_reader(rate), default=60.0, help="seconds after which a slow one is not run again")
     parser.add_argument("--precision", default="auto", choices=("auto", "float32", "tf32", "bfloat16", "float16"),
                         help="of the networks in stages")
     parser.add_argument("--compile", action="store_true", help="torch.compile the encoder in training stages")
-    parser.add_argument("--images", type=positive, default=16, help="drawn for stages")
+    parser.add_argument("--images", type=word_reader(positive), default=16, help="drawn for stages")
     parser.add_argument("--irn_backbone", default="resnet50", help="encoder of IRN in stages")
     parser.add_argument("--json", type=Path, help="file for the results")
     for field in fields(Shape):

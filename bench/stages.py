@@ -13,23 +13,19 @@ import yaml
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-import train_aesipe
-import train_irn
 from bench.measure import compare, process_memory
 from data.layout import Layout
 from data.loader import TrainingSet, training_loader
 from data.toy import make_toy
 from data.transforms import CropTransform
-from deeplab import model as deeplab_model
-from deeplab import train as deeplab_train
+from deeplab import model as deeplab
 from errors import UserError
-from net import aesipe
-from net.backbone import build_backbone
-from net.irn import IRN
+from net import aesipe, irn
 from tool.checkpoint import save_result
-from tool.config import parse, settings
+from tool.config import parse
 from tool.dist import set_precision
 from tool.engine import to_device, train_step
+from tool.record import make_record
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("train_aesipe", "make_cam", "make_ir_labels", "train_irn", "make_seg_labels", "deeplab_train",
@@ -87,15 +83,15 @@ def _prepare(folder, shape, args):
 def _network(name, args, layout):
     """(network, losses, groups of the optimiser, transform) of a training stage, as its script makes them."""
     if name == "train_irn":
-        model = IRN(build_backbone(args.backbone, "none"))
-        return (model, partial(train_irn.step_losses, args.radius), model.parameter_groups(args.lr),
+        model = irn.build(args, "none")
+        return (model, partial(irn.step_losses, args.radius), model.parameter_groups(args.lr),
                 CropTransform(args.crop_size, scale=args.scale))
     if name == "train_aesipe":
-        model, criterion = aesipe.build(args, layout.n_classes)
-        return (model, partial(train_aesipe.step_losses, criterion), model.parameter_groups(args.lr, args.lr_new),
+        model, criterion = aesipe.build(args, layout.n_classes, "none")
+        return (model, partial(aesipe.step_losses, criterion), model.parameter_groups(args.lr, args.lr_new),
                 CropTransform(args.crop_size, long_side=args.long_side))
-    model, criterion = deeplab_model.build(args, layout.n_classes)
-    return (model, partial(deeplab_train.step_losses, criterion), model.parameter_groups(args.lr),
+    model, criterion = deeplab.build(args, layout.n_classes, "none")
+    return (model, partial(deeplab.step_losses, criterion), model.parameter_groups(args.lr),
             CropTransform(args.crop_size, scale=args.scale))
 
 
@@ -109,8 +105,7 @@ def _time_training(name, config, layout, device, bench, facts):
     floor is the rate at which the step's matrix products and convolutions alone, `operations` an image, would run as
     fast as a large matrix product does on this machine; memory is the peak of a step, MiB.
     """
-    script = {"train_aesipe": train_aesipe, "train_irn": train_irn, "deeplab_train": deeplab_train}[name]
-    args = parse(script.get_parser(), name, ["--config", str(config)])
+    args = parse(name, argv=["--config", str(config)])
     torch.manual_seed(args.seed)
     model, losses, groups, transform = _network(name, args, layout)
     model = model.to(device, memory_format=torch.channels_last).train()
@@ -135,7 +130,7 @@ def _time_training(name, config, layout, device, bench, facts):
     if any(parameter.requires_grad for parameter in model.encoder.parameters()):
         ways["encoder"] = partial(step, _encoder_loss)
     results, _ = compare(ways, device, bench.runs, bench.budget)
-    save_result(args.run / "ckpt" / f"{TRAINED[name]}.pt", model.state_dict(), settings(args))
+    save_result(args.run / "ckpt" / f"{TRAINED[name]}.pt", model.state_dict(), make_record(name, args, {}))
     rate = facts["bfloat16" if dtype == torch.bfloat16 and "bfloat16" in facts else "float32"]
     row = {"images_per_second": args.batch_size / results["step"]["median"], "loading": loading,
            "memory": results["step"]["mib"] or float("nan")}

@@ -12,7 +12,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from data.layout import IMAGE_SUFFIXES, Layout, read_label_lines
-from data.usable import check_image, values_beyond
+from data.usable import check_image
 from errors import UserError
 
 TRAINING, EVALUATION, NOTE = "Training could not work", "Evaluation would stop or mislead", "Worth a look"
@@ -116,7 +116,7 @@ def image_problems(layout, image_id):
     if size is not None and mask.shape != size:
         found.append(("masks of another size than their image",
                       f"{image_id}: mask {list(mask.shape)}, image {list(size)}", True))
-    wrong = values_beyond(mask, layout.n_classes)
+    wrong = mask[(mask >= layout.n_classes) & (mask != 255)]
     if wrong.size:
         found.append((f"masks with values other than 0 to {layout.n_classes - 1} and 255",
                       f"{image_id}: {wrong.max()}", True))

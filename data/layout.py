@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import ExifTags, Image, ImageOps
 
+from data.index import Index, ends_well
 from errors import UserError
 
 MASK_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
@@ -29,10 +29,14 @@ Image.MAX_IMAGE_PIXELS = None  # PIL would warn from another size on: `open_imag
 
 
 class Layout:
-    """Paths and labels of a dataset. Raises UserError with the file and line of what is missing or wrong."""
+    """Paths and labels of a dataset. Raises UserError with the file and line of what is missing or wrong.
 
-    def __init__(self, root):
+    spare: a folder for the index of files where the dataset's own cannot be written (`data.index`), or None.
+    """
+
+    def __init__(self, root, spare=None):
         self.root = Path(root)
+        self.index = Index(self.root, spare)
         self.class_names = read_class_names(self.root / "classes.txt")
         self.mask_folder = find_masks(self.root)
         self._labels = None
@@ -59,14 +63,20 @@ class Layout:
 
     def labels(self, image_id):
         """Image-level labels: float32 [K-1] in {0,1}, classes 1..K-1."""
+        import torch  # takes seconds, and much is done with a dataset before a tensor is needed
+
+        labels = torch.zeros(self.n_classes - 1)
+        labels[self.present(image_id)] = 1
+        return labels
+
+    def present(self, image_id):
+        """The image-level labels as a list of indices, 0 for class 1 and so on."""
         if not self.is_labelled(image_id):
             raise UserError(f"{self.root / 'image_labels.txt'}: has no line for {image_id}")
         present = self._labels[image_id]
         if isinstance(present, UserError):
             raise present
-        labels = torch.zeros(self.n_classes - 1)
-        labels[present] = 1
-        return labels
+        return present
 
     def is_labelled(self, image_id):
         """Whether image_labels.txt has a line for the image."""
@@ -93,15 +103,29 @@ class Layout:
         """(H, W) of the image as `image` returns it, from its file's header alone."""
         return image_size(self.path(image_id))
 
+    def image_facts(self, image_id):
+        """The `data.index.Facts` of the image's file. Raises UserError for one that is damaged or cut short."""
+        return self.index.look(self.path(image_id), _find_image_facts)
+
+    def mask_facts(self, image_id):
+        """The `data.index.Facts` of the mask's file. Raises UserError for one that is missing or damaged."""
+        return self.index.look(self.mask_path(image_id), _find_mask_facts)
+
     def image(self, image_id, at_least=None):
         """RGB image as uint8 [3,H,W], see `read_image`."""
         return read_image(self.path(image_id), at_least)
 
     def mask(self, image_id):
         """Ground truth as uint8 [H,W], 255 where it is not to be counted."""
+        return read_label_png(self.mask_path(image_id))
+
+    def mask_path(self, image_id):
         if self.mask_folder is None:
             raise UserError(f"{self.root}: has no masks ({' or '.join(MASK_FOLDERS)}), so nothing can be evaluated")
-        return read_label_png(self.mask_folder / f"{image_id}.png")
+        path = self.mask_folder / f"{image_id}.png"
+        if not os.path.exists(path):
+            raise UserError(f"{path}: no such label image")
+        return path
 
     def has_mask(self, image_id):
         return self.mask_folder is not None and os.path.exists(self.mask_folder / f"{image_id}.png")
@@ -118,7 +142,7 @@ class Layout:
                 labels[image_id] = UserError(f"{path}, line {number}: class {unknown!r} of {image_id} is not in "
                                              "classes.txt")
             else:
-                labels[image_id] = [index[name] for name in names]
+                labels[image_id] = sorted({index[name] for name in names})
         return labels
 
 
@@ -199,6 +223,8 @@ def read_image(path, at_least=None):
     at_least: (h, w). With it a JPEG that is at least twice as high and wide comes at 1/2, 1/4 or 1/8 of its size,
     never below (h, w): libjpeg then computes only the pixels that are needed, in less than half the time.
     """
+    import torch  # see Layout.labels
+
     with open_image(path) as picture:
         if at_least is not None:
             height, width = reversed(at_least) if orientation(picture) in SIDEWAYS else at_least
@@ -244,3 +270,35 @@ def read_label_png(path):
         if image.mode not in ("P", "L"):
             raise UserError(f"{path}: is a {image.mode} image: labels must be an index PNG (mode P or L)")
         return np.array(image)
+
+
+def read_labels(path, n_classes, size):
+    """As `read_label_png`, of labels that a stage made. Raises UserError if they do not fit the image or the classes."""
+    labels = read_label_png(path)
+    check_labels_fit(path, labels.shape, _top(labels), n_classes, size)
+    return labels
+
+
+def check_labels_fit(path, shape, top, n_classes, size):
+    """Raises UserError unless a label map has its image's size and no value between the classes and 255."""
+    if tuple(shape) != tuple(size):
+        raise UserError(f"{path}: is {list(shape)}, its image {list(size)}")
+    if top >= n_classes:
+        raise UserError(f"{path}: holds the value {top}, but classes are 0 to {n_classes - 1} and 255 is ignored")
+
+
+def _top(labels):
+    """The largest value of a label map that is not 255, 0 if there is none."""
+    return int(np.max(labels, where=labels != 255, initial=0))
+
+
+def _find_image_facts(path, content):
+    size = image_size(path)
+    if not ends_well(content):
+        read_image(path)
+    return size, -1
+
+
+def _find_mask_facts(path, _):
+    mask = read_label_png(path)
+    return mask.shape, _top(mask)

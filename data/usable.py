@@ -1,16 +1,12 @@
 """A quick look at every image of a list before hours are spent on it: headers, ends of files, labels, masks."""
 
-import hashlib
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from data.layout import read_image
+from data.layout import check_labels_fit
 from errors import UserError
-from files import PNG_END, ends_with
 
 SHOWN = 20  # images left out, by name
-# What the two formats that nearly all photographs have begin and end with.
-ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": PNG_END}
 
 
 def usable_ids(layout, list_name, checks, skip_bad=False, show=True):
@@ -24,6 +20,7 @@ def usable_ids(layout, list_name, checks, skip_bad=False, show=True):
     layout.files()  # listed once, before threads ask for it
     with ThreadPoolExecutor(8) as pool:
         problems = dict(zip(ids, pool.map(lambda image_id: _problem(layout, image_id, checks), ids)))
+    layout.index.save()
     bad = {image_id: problem for image_id, problem in problems.items() if problem}
     if not bad:
         return ids
@@ -54,39 +51,18 @@ def check_image(layout, image_id):
 
     Returns its (H, W).
     """
-    size = layout.size(image_id)
-    path = layout.path(image_id)
-    if not _ends_well(path):
-        read_image(path)
-    return size
-
-
-def _ends_well(path):
-    with open(path, "rb") as file:
-        end = ENDS.get(file.read(2))
-    return end is not None and ends_with(path, end)
+    return layout.image_facts(image_id).size
 
 
 def check_labels(layout, image_id):
     """image_labels.txt has one line for the image, with classes that there are."""
-    layout.labels(image_id)
+    layout.present(image_id)
 
 
 def check_mask(layout, image_id):
     """There is a mask of the image's size with values 0 to K-1 and 255."""
-    mask, size = layout.mask(image_id), layout.size(image_id)
-    path = layout.mask_folder / f"{image_id}.png"
-    if mask.shape != size:
-        raise UserError(f"{path}: is {list(mask.shape)}, its image {list(size)}")
-    wrong = values_beyond(mask, layout.n_classes)
-    if wrong.size:
-        raise UserError(f"{path}: holds the value {wrong.max()}, but classes are 0 to {layout.n_classes - 1} and 255 "
-                        "is ignored")
-
-
-def values_beyond(mask, n_classes):
-    """The values of a mask, with repeats, that are neither a class nor 255."""
-    return mask[(mask >= n_classes) & (mask != 255)]
+    facts = layout.mask_facts(image_id)
+    check_labels_fit(layout.mask_path(image_id), facts.size, facts.top, layout.n_classes, check_image(layout, image_id))
 
 
 def check_mask_if_any(layout, image_id):
@@ -94,7 +70,3 @@ def check_mask_if_any(layout, image_id):
     if layout.has_mask(image_id):
         check_mask(layout, image_id)
 
-
-def digest(ids):
-    """A short text that differs where lists of images differ."""
-    return f"{len(ids)} images, {hashlib.sha256(chr(10).join(ids).encode()).hexdigest()[:12]}"

@@ -37,7 +37,11 @@ def segmentation_loss(logits, target):
     return F.cross_entropy(logits.permute(0, 2, 3, 1).flatten(0, 2), target.flatten().long(), ignore_index=255)
 
 
-def build(args, n_classes):
-    """args: the settings of deeplab/train.py. Returns (DeepLabV3, segmentation_loss)."""
-    encoder = build_backbone(args.backbone, args.weights, args.frozen_stages, args.batch_norm, dilate_last=True)
+def step_losses(criterion, network, batch):
+    return {"loss": criterion(network(batch["image"]), batch["target"])}
+
+
+def build(settings, n_classes, weights):
+    """settings: `tool.settings.DeeplabTrain`. weights: see `build_backbone`. Returns (DeepLabV3, segmentation_loss)."""
+    encoder = build_backbone(settings.backbone, weights, settings.frozen_stages, settings.batch_norm, dilate_last=True)
     return DeepLabV3(encoder, n_classes), segmentation_loss

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from errors import UserError
 from module.affinity import AE_SEQUENCE, refine_is_cam
 from module.cam import inside_mask, normalize_cam, normalize_map, valid_mask
 from module.pamr import PAMR
@@ -103,13 +102,16 @@ def aesipe_loss(output, labels):
     return {"loss": cls + gsc, "cls": cls, "gsc": gsc}
 
 
-def build(args, n_classes):
-    """args: the settings of train_aesipe.py. Returns (AESIPE, aesipe_loss)."""
-    if args.ae and "is_cam" in args.sequence and "prototype" not in args.sequence[: args.sequence.index("is_cam")]:
-        raise UserError(f"sequence {' '.join(args.sequence)}: is_cam needs a prototype step before it")
-    encoder = build_backbone(args.backbone, args.weights, args.frozen_stages, args.batch_norm)
-    model = AESIPE(encoder, n_classes, args.structure_features, args.sequence if args.ae else (),
-                   args.normalization, args.cam_background)
+def step_losses(criterion, network, batch):
+    """The losses of a training batch: see `aesipe_loss`."""
+    return criterion(network(batch["image"], batch["labels"], batch["box"]), batch["labels"])
+
+
+def build(settings, n_classes, weights):
+    """settings: `tool.settings.TrainAesipe`. weights: see `build_backbone`. Returns (AESIPE, aesipe_loss)."""
+    encoder = build_backbone(settings.backbone, weights, settings.frozen_stages, settings.batch_norm)
+    model = AESIPE(encoder, n_classes, settings.structure_features, settings.sequence if settings.ae else (),
+                   settings.normalization, settings.cam_background)
     return model, aesipe_loss
 
 

@@ -4,6 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from module.irn_loss import affinity_displacement_loss, irn_loss
+from net.backbone import build_backbone
+
+STRIDE = 4  # of the two fields
+
 
 class IRN(nn.Module):
     """Inter-pixel relation network: two heads on the five maps of an encoder that stays as it is.
@@ -101,6 +106,20 @@ class DisplacementHead(nn.Module):
         deep = self.join_deep(torch.cat(deep, dim=1).relu())
         joined = torch.cat([stem, stage1, _upsample(deep, 2, stem.shape[2:])], dim=1).relu()
         return self.regressor(self.join_all(joined).relu())
+
+
+def step_losses(radius, network, batch):
+    """The losses of a training batch, whose `target` holds IR labels [N,H,W]. radius: of the pairs."""
+    output = network(batch["image"])
+    labels = batch["target"][:, ::STRIDE, ::STRIDE]
+    with torch.autocast(labels.device.type, enabled=False):
+        terms = affinity_displacement_loss(output["boundary"].float(), output["displacement"].float(), labels, radius)
+        return {"loss": irn_loss(terms), **terms}
+
+
+def build(settings, weights):
+    """settings: `tool.settings.TrainIrn`. weights: see `build_backbone`."""
+    return IRN(build_backbone(settings.backbone, weights))
 
 
 def _projection(in_channels, out_channels, groups):

@@ -1,7 +1,6 @@
 """What a stage will cost in time on this machine: one image of each is timed here, by untrained networks."""
 
 import time
-from argparse import Namespace
 from functools import partial
 
 import numpy as np
@@ -10,21 +9,17 @@ import torch.nn.functional as F
 
 import deeplab.model
 import net.aesipe
+import net.irn
 from data.layout import Layout
 from data.loader import steps_per_epoch
-from deeplab.test import multi_scale_probabilities
-from deeplab.train import step_losses as segmentation_losses
 from errors import UserError
-from make_cam import multi_scale_maps
-from make_seg_labels import mean_boundary, pseudo_label
+from infer.maps import multi_scale_maps
+from infer.pseudo import mean_boundary, pseudo_label
+from infer.segmentation import multi_scale_probabilities
 from module.crf import dense_crf_labels, dense_crf_probabilities
-from net.backbone import build_backbone
-from net.irn import IRN
 from tool.checkpoint import for_inference
 from tool.dist import set_precision
 from tool.engine import to_device, train_step
-from train_aesipe import step_losses as aesipe_losses
-from train_irn import step_losses as irn_losses
 from voc12.classes import CLASS_NAMES, COUNTS
 
 SIZE = (375, 500)  # of the made-up photo, pixels: VOC's usual size
@@ -86,10 +81,6 @@ def _n_classes(args):
         return len(CLASS_NAMES)
 
 
-def _untrained(args):
-    return Namespace(**{**vars(args), "weights": "none"})
-
-
 def _step(args, device, model, losses, groups):
     batch_size = args.batch_size if device.type == "cuda" else min(args.batch_size, CPU_BATCH)
     crop = args.crop_size
@@ -108,13 +99,13 @@ def _step(args, device, model, losses, groups):
 
 def _train_aesipe(arguments, device, image):
     args = arguments("train_aesipe")
-    model, criterion = net.aesipe.build(_untrained(args), _n_classes(args))
-    return _step(args, device, model, partial(aesipe_losses, criterion), model.parameter_groups(args.lr, args.lr_new))
+    model, criterion = net.aesipe.build(args, _n_classes(args), "none")
+    return _step(args, device, model, partial(net.aesipe.step_losses, criterion), model.parameter_groups(args.lr, args.lr_new))
 
 
 def _make_cam(arguments, device, image):
     trained, args = arguments("train_aesipe"), arguments("make_cam")
-    model, _ = net.aesipe.build(_untrained(trained), _n_classes(trained))
+    model, _ = net.aesipe.build(trained, _n_classes(trained), "none")
     model, dtype = for_inference(model, device), set_precision(args.precision, device)
     labels = torch.zeros(_n_classes(trained) - 1, device=device)
     labels[: LABELS - 1] = 1
@@ -133,13 +124,13 @@ def _make_ir_labels(arguments, device, image):
 
 def _train_irn(arguments, device, image):
     args = arguments("train_irn")
-    model = IRN(build_backbone(args.backbone, "none"))
-    return _step(args, device, model, partial(irn_losses, args.radius), model.parameter_groups(args.lr))
+    model = net.irn.build(args, "none")
+    return _step(args, device, model, partial(net.irn.step_losses, args.radius), model.parameter_groups(args.lr))
 
 
 def _make_seg_labels(arguments, device, image):
     args = arguments("make_seg_labels")
-    irn = for_inference(IRN(build_backbone(arguments("train_irn").backbone, "none")), device)
+    irn = for_inference(net.irn.build(arguments("train_irn"), "none"), device)
     dtype = set_precision(args.precision, device)
     cam = torch.rand(LABELS, *image.shape[1:], device=device)
 
@@ -151,13 +142,13 @@ def _make_seg_labels(arguments, device, image):
 
 def _deeplab_train(arguments, device, image):
     args = arguments("deeplab_train")
-    model, criterion = deeplab.model.build(_untrained(args), _n_classes(args))
-    return _step(args, device, model, partial(segmentation_losses, criterion), model.parameter_groups(args.lr))
+    model, criterion = deeplab.model.build(args, _n_classes(args), "none")
+    return _step(args, device, model, partial(deeplab.model.step_losses, criterion), model.parameter_groups(args.lr))
 
 
 def _deeplab_test(arguments, device, image):
     trained, args = arguments("deeplab_train"), arguments("deeplab_test")
-    model, _ = deeplab.model.build(_untrained(trained), _n_classes(trained))
+    model, _ = deeplab.model.build(trained, _n_classes(trained), "none")
     model, dtype = for_inference(model, device), set_precision(args.precision, device)
     network = _timed(lambda: multi_scale_probabilities(model, image.to(device), args.scales, args.flip, dtype), device)
     if not args.crf:

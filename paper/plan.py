@@ -6,24 +6,16 @@ from pathlib import Path
 
 import yaml
 
-import deeplab.test
-import deeplab.train
-import eval_cam
-import make_cam
-import make_ir_labels
-import make_seg_labels
-import train_aesipe
-import train_irn
+from data.content import inputs
 from data.layout import Layout
+from data.usable import check_image, check_labels, usable_ids
 from paper.tables import NETWORKS
-from tool.checkpoint import result_settings
-from tool.config import override, parse, read_config, settings
-from tool.engine import refuse_other_settings
+from tool.config import override, parse, read_config
 from tool.io import load_json
+from tool.record import checkpoint_record, make_record, refuse_other, weights_input
 
-SCRIPTS = {"train_aesipe": train_aesipe, "make_cam": make_cam, "eval_cam": eval_cam, "make_ir_labels": make_ir_labels,
-           "train_irn": train_irn, "make_seg_labels": make_seg_labels, "deeplab_train": deeplab.train,
-           "deeplab_test": deeplab.test}
+STAGES = ("train_aesipe", "make_cam", "eval_cam", "make_ir_labels", "train_irn", "make_seg_labels", "deeplab_train",
+          "deeplab_test")
 TEST = "test"  # VOC's list whose masks only its server has
 MAP = "ae_is_cam"  # the method's last map, whatever the network: what the tables compare
 
@@ -49,7 +41,7 @@ class Job:
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
             yaml.safe_dump(values, file)
             file.flush()
-            return parse(SCRIPTS[stage].get_parser(), stage, ["--config", file.name])
+            return parse(stage, argv=["--config", file.name])
 
     @property
     def name(self):
@@ -58,7 +50,7 @@ class Job:
     @property
     def stages(self):
         """The stages of this job that cost time, in order."""
-        return tuple(SCRIPTS) if self.segmentation else tuple(SCRIPTS)[:3]
+        return STAGES if self.segmentation else STAGES[:3]
 
     def commands(self):
         """Calls of the driver as lists of arguments; stages that are finished cost seconds in them.
@@ -89,16 +81,25 @@ class Job:
     def missing(self):
         """The stages whose result is not there; UserError where there is one of other settings."""
         args = self.arguments("train_aesipe")
-        known = result_settings(args.run / "ckpt" / "aesipe.pt")
+        path = args.run / "ckpt" / "aesipe.pt"
+        known = checkpoint_record(path)
         if known is None:
             return self.stages
-        refuse_other_settings(args.run / "ckpt" / "aesipe.pt", known, settings(args))
+        refuse_other(path, known, make_record("train_aesipe", args, self._trained_inputs(args, known)))
         todo = set() if self._cams_are_evaluated() else {"make_cam", "eval_cam"}
         if self.segmentation and self.segmentation_scores() is None:
             todo.update(self.stages[1:])
         if self._tested_list() and self.segmentation_scores(TEST) is None and not self.archive.exists():
             todo.add("deeplab_test")
         return tuple(stage for stage in self.stages if stage in todo)
+
+    def _trained_inputs(self, args, known):
+        """What AE-SIPE would be trained on now; if the dataset is elsewhere at the moment, what it was trained on."""
+        if not (Path(args.dataset_root) / "classes.txt").exists():
+            return known.get("inputs", {})
+        layout = Layout(args.dataset_root, args.run)
+        ids = usable_ids(layout, args.train_list, (check_image, check_labels), args.skip_bad, show=False)
+        return inputs(layout, ids, "labels", "images") | weights_input(args)
 
     def _cams_are_evaluated(self):
         return all(self.cam_scores(weight, crf) for weight in self.weights for crf in (False, True))

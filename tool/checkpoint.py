@@ -1,56 +1,67 @@
 """Checkpoints: the result of a training stage, and the full states from which it goes on."""
 
+import hashlib
+import json
 import subprocess
+import zipfile
 from functools import cache
 from pathlib import Path
 
 import torch
-import yaml
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from errors import UserError
 from files import atomic, remove_leftovers
-from tool.io import read_record
+from tool.record import IN_CHECKPOINT
 
 KEPT = 2  # newest states: should a disk damage the last one, there is the one before
 
 
-def save_result(path, weights, settings, **more):
-    """The trained network as {"model": state dict, "revision"}, and beside it, in .yaml, the settings that made it."""
-    save_state(path, {"model": weights, "revision": revision(), **more})
-    with atomic(Path(path).with_suffix(".yaml")) as temporary:
-        temporary.write_text(yaml.safe_dump(settings, sort_keys=False))
+def save_result(path, weights, record, **more):
+    """The trained network as {"model": state dict, "revision"} and, in the same file, its record (`tool.record`).
+
+    So no kill leaves one without the other. The record's `result` is a digest of the weights.
+    """
+    weights = {name: value.cpu() for name, value in weights.items()}
+    save_state(path, {"model": weights, "revision": revision(), **more},
+               {**record, "result": tensors_digest(weights)})
 
 
-def result_settings(path):
-    """The settings of a finished result, or None if it is not finished."""
-    record = Path(path).with_suffix(".yaml")
-    return read_record(record) if record.exists() and Path(path).exists() else None
+def tensors_digest(tensors):
+    """32 hexadecimal digits of the names and values of {name: CPU tensor}."""
+    digest = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:32]
 
 
-def trained_settings(path):
-    """The settings of a finished result. Raises UserError if there is none."""
-    record = result_settings(path)
-    if record is None:
-        raise UserError(f"{path}: is missing or unfinished: run the stage that trains it first")
-    return record
-
-
-def save_state(path, state):
+def save_state(path, state, record=None):
+    """Write a dict for `load_state`; with a record, one that `tool.record.checkpoint_record` reads without torch."""
     with atomic(path) as temporary:
         try:
-            torch.save(state, temporary)
+            with open(temporary, "wb") as file:  # by its name, torch would write that into the file
+                torch.save(state, file)
         except RuntimeError as error:  # torch's zip writer turns a full disk into this
             raise UserError(f"{path}: cannot be written: is the disk full?") from error
+        if record is not None:
+            with zipfile.ZipFile(temporary, "a") as archive:
+                archive.writestr(zipfile.ZipInfo(IN_CHECKPOINT), json.dumps(record))
 
 
 def load_state(path, device="cpu"):
-    """The saved dict. Raises UserError if the file is missing or broken."""
+    """The saved dict. Raises UserError if the file is missing or not as it was written: every part has a checksum."""
     try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch.load passes over the checksums
+        if damaged is not None:
+            raise UserError(f"{path}: {damaged} has changed since it was written: delete it")
         return torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such checkpoint: run the stage that trains it first") from error
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(f"{path}: is no whole checkpoint ({type(error).__name__}): delete it") from error
 
@@ -86,8 +97,8 @@ class StateFolder:
         for step in reversed(self.steps()):
             try:
                 state = load_state(self.file(step), device)
-                if not isinstance(state, dict) or not {"model", "step", "settings", "best", "revision"} <= state.keys():
-                    raise UserError(f"{self.file(step)}: is no training state: delete it")
+                if not isinstance(state, dict) or not {"model", "step", "record", "best", "revision"} <= state.keys():
+                    raise UserError(f"{self.file(step)}: is no training state of this version: delete it")
             except UserError as error:
                 damage = error
                 print(f"{error}; going on from the state before it", flush=True)

@@ -13,68 +13,37 @@ from torch.optim.lr_scheduler import PolynomialLR
 
 from errors import OtherProcessFailed, UserError
 from files import remove_leftovers
-from tool.checkpoint import StateFolder, result_settings, revision, save_result
-from tool.config import used_settings
+from tool.checkpoint import StateFolder, revision, save_result
 from tool.dist import init_dist, set_deterministic, set_precision
-from tool.io import brief, differing_settings, save_settings
+from tool.io import save_settings
 from tool.logging import StepLog
-from tool.parallel import is_main
+from tool.record import ANEW, refuse_other, states_path
+from tool.settings import plain
 
 REPORT_EVERY = 10  # steps
 POWER = 0.9  # of the polynomial decay
 
 
-def finished(path, record, resume):
-    """Whether the result at path was trained with just these settings. Raises UserError if with others.
-
-    resume: "auto", or "never" to train in any case.
-    """
-    known = result_settings(path) if resume == "auto" else None
-    if known is None:
-        return False
-    refuse_other_settings(path, known, record)
-    return True
-
-
-def start_training(args, section, path, record):
-    """Join the processes and seed the weights that are to be drawn; None if the result is already there."""
-    if finished(path, record, args.resume):
-        print(f"{path}: already trained with these settings")
-        if is_main():
-            state_folder(path).clear()  # of a call that was killed between its result and its end
-        return None
+def start_training(settings, section):
+    """Join the processes, seed the weights that are to be drawn, and keep the settings in the run's config.yaml."""
     torch.backends.cudnn.benchmark = True  # crops are all of one size
-    if args.deterministic:
+    if settings.deterministic:
         set_deterministic()
     dist = init_dist()
     if dist.main:
-        save_settings(args.run, section, used_settings(args))
-    torch.manual_seed(args.seed)
+        save_settings(settings.run, section, plain(settings))
+    torch.manual_seed(settings.seed)
     return dist
 
 
-def state_folder(path):
-    """Where the training whose result is to be at path keeps its states."""
-    return StateFolder(path.with_name(f"{path.stem}_state"))
-
-
-def refuse_other_settings(path, known, record):
-    differing = differing_settings(known, record)
-    if differing:
-        values = ", ".join(f"{key}: {brief(known.get(key))} there, {brief(record.get(key))} now"
-                           for key in differing)
-        raise UserError(f"{path} was trained with other settings ({values}): choose another session_name, or give "
-                        "--resume never to train it anew")
-
-
-def fit(model, losses, groups, make_loader, steps, args, dist, path, record, images=None, clip=math.inf, after=None,
-        watch=None, watch_every=1):
+def fit(model, losses, groups, make_loader, steps, args, dist, path, record, clip=math.inf, after=None, watch=None,
+        watch_every=1):
     """Train a network and write the result to path.
 
     losses: function (network, batch) -> dict of scalars with `loss`. groups: of the optimiser.
     make_loader: function from the first step to an iterable of batches. steps: of the whole training.
-    args: settings of `tool.config.add_training_flags`. record: settings that must agree for going on.
-    images: what tells the list of images, which must agree too. clip: bound on the gradient norm.
+    args: the stage's settings. record: of `tool.record`, which must agree for going on. clip: bound on the gradient
+    norm.
     after: function called with the network once it is trained.
     watch: function (step, network in eval mode, StepLog) -> score, the higher the better, called in every process
     after each `watch_every` steps and the last; training goes on as if it had not been called.
@@ -90,8 +59,8 @@ def fit(model, losses, groups, make_loader, steps, args, dist, path, record, ima
     dtype = set_precision(args.precision, dist.device)
     scaler = torch.amp.GradScaler(dist.device.type, enabled=dtype == torch.float16)
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "scaler": scaler}
-    states, agreeing = state_folder(path), {**record, "images": images}
-    start = _restore(parts, states, agreeing, args.resume, dist)
+    states = StateFolder(states_path(path))
+    start = _restore(parts, states, record, args.resume, dist, path)
     if args.compile:
         model.encoder.compile()
     network = DistributedDataParallel(model) if dist.world > 1 else model
@@ -114,16 +83,17 @@ def fit(model, losses, groups, make_loader, steps, args, dist, path, record, ima
                 with log.paused(), _set_aside(model, args.compile):
                     score = watch(step, model, log)
             if saving and dist.main:
-                states.save(step, {key: part.state_dict() for key, part in parts.items()} | {"settings": agreeing},
+                states.save(step, {key: part.state_dict() for key, part in parts.items()} | {"record": record},
                             score if watch is not None else -guard.mean_loss())
             if stop:
                 raise KeyboardInterrupt
     if after is not None:
         after(model.eval())
     if dist.main:
-        save_result(path, model.state_dict(), record, step=steps)
         if watch is not None and states.best is not None and states.best["step"] < steps:
-            save_result(path.with_name(f"{path.stem}_best.pt"), states.best_weights(), record, **states.best)
+            save_result(_best_path(path), states.best_weights(), record, **states.best)
+        # Last: once it is there, later calls take all as done and clear the states.
+        save_result(path, model.state_dict(), record, step=steps)
         states.clear()
         remove_leftovers(path.parent)
     return steps - start
@@ -205,16 +175,24 @@ def _synchronised(model, args, dist):
     return model
 
 
-def _restore(parts, states, agreeing, resume, dist):
-    """Go on from the newest state that is whole. Returns its step, 0 for none."""
-    if resume == "never":
+def _best_path(path):
+    return path.with_name(f"{path.stem}_best.pt")
+
+
+def _restore(parts, states, record, resume, dist, path):
+    """Go on from the newest state that is whole. Returns its step, 0 for none.
+
+    Training that begins removes what an earlier one left, the result first: while it is there, it counts as finished.
+    """
+    saved = states.newest(dist.device) if resume == "auto" else None
+    if saved is None:
+        dist.barrier()  # or another process would find no state where the main one has just removed them
         if dist.main:
+            for old in (path, path.with_suffix(".yaml"), _best_path(path)):
+                old.unlink(missing_ok=True)
             states.clear()
         return 0
-    saved = states.newest(dist.device)
-    if saved is None:
-        return 0
-    refuse_other_settings(states.path, saved["settings"], agreeing)
+    refuse_other(states.path, saved["record"], record, ANEW)
     for key, part in parts.items():
         part.load_state_dict(saved[key])
     if dist.main:

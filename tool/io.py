@@ -1,5 +1,6 @@
 """Files of a run."""
 
+import hashlib
 import json
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -9,26 +10,47 @@ import numpy as np
 import yaml
 
 from errors import UserError
-from files import PNG_END, atomic, ends_with, remove_leftovers, save_lines
-
-# Map of AESIPE.forward -> folder of the run. The method's last map is the one that the later stages read.
-CAM_FOLDERS = {"ae_is_cam": "cam", "is_cam": "is_cam", "cam": "classifier_cam"}
+from files import atomic, read_stamp, save_lines, stamp_zip
+from tool.settings import brief
 
 MAX_CAM_BYTES = 2 << 30  # unpacked
 MAX_YAML_NODES = 100_000
 
 
-def save_cam(path, keys, cam, bits=16):
+def save_cam(path, keys, cam, bits=16, stamp=""):
     """keys: uint8 [k], classes with background 0 first. cam: [k,H,W] in [0,1], stored as float16 or, with 8 bits, as
-    uint8 in steps of 1/255."""
+    uint8 in steps of 1/255. stamp: see `files`."""
     cam = np.asarray(cam, np.float16) if bits == 16 else np.rint(np.asarray(cam) * 255).astype(np.uint8)
-    with atomic(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, keys=np.asarray(keys, np.uint8), cam=cam)
+    with atomic(path) as temporary:
+        with open(temporary, "wb") as file:
+            np.savez_compressed(file, keys=np.asarray(keys, np.uint8), cam=cam)
+        stamp_zip(temporary, stamp)
 
 
-def load_cam(path):
-    """Returns (keys [k] int64 in 0-254, cam [k,H,W] float32, finite). Raises UserError if the file is missing, broken
-    or unpacks to more than MAX_CAM_BYTES."""
+def load_cam(path, n_classes=255, size=None):
+    """Returns (keys [k] int64 in 0..n_classes-1, ascending; cam [k,H,W] float32 in [0,1]).
+
+    size: (H, W) that it must have, if given. Raises UserError if the file is missing or damaged, unpacks to more than
+    MAX_CAM_BYTES, or is not of these classes and this size.
+    """
+    keys, cam = _read_cam(path)
+    if cam.ndim != 3 or 0 in cam.shape or keys.shape != cam.shape[:1]:
+        raise UserError(f"{path}: holds {keys.size} classes but maps of shape {list(cam.shape)}")
+    if keys.dtype.kind not in "ui" or keys[0] != 0 or (keys[1:] <= keys[:-1]).any() or keys[-1] >= n_classes:
+        raise UserError(f"{path}: its keys are no class numbers from 0 to {n_classes - 1} in order: {_brief_keys(keys)}")
+    if size is not None and cam.shape[1:] != tuple(size):
+        raise UserError(f"{path}: its maps are {list(cam.shape[1:])}, its image {list(size)}")
+    if cam.dtype == np.uint8:
+        return keys.astype(np.int64), cam.astype(np.float32) / 255
+    with np.errstate(over="ignore"):
+        values = cam.astype(np.float32) if cam.dtype.kind == "f" else np.array(np.nan)
+    if not (values.min() >= 0 and values.max() <= 1):  # NaN is neither
+        raise UserError(f"{path}: its maps hold values that do not lie in [0, 1]")
+    return keys.astype(np.int64), values
+
+
+def _read_cam(path):
+    """The arrays of a CAM file as they are. Raises UserError for a missing, damaged or huge one."""
     try:
         with zipfile.ZipFile(path) as archive:  # which never unpacks more than is declared
             declared = sum(member.file_size for member in archive.infolist())
@@ -36,107 +58,68 @@ def load_cam(path):
             raise UserError(f"{path}: unpacks to {declared / 2**30:.1f} GiB, more than {MAX_CAM_BYTES >> 30} GiB: it "
                             "is no CAM of make_cam.py")
         with np.load(path, allow_pickle=False) as data:
-            keys, cam = np.asarray(data["keys"]), np.asarray(data["cam"])
+            return np.asarray(data["keys"]), np.asarray(data["cam"])
     except UserError:
         raise
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such CAM: run make_cam.py for this list first") from error
     except Exception as error:  # a damaged zip ends in errors of many kinds, a damaged array's header in any
         raise UserError(f"{path}: is no whole CAM file: delete it and run make_cam.py again") from error
-    if cam.ndim != 3 or 0 in cam.shape or keys.shape != cam.shape[:1]:
-        raise UserError(f"{path}: holds {keys.size} classes but maps of shape {list(cam.shape)}")
-    if keys.dtype.kind not in "ui" or keys.min() < 0 or keys.max() > 254:
-        raise UserError(f"{path}: its keys are no class numbers from 0 to 254")
-    if cam.dtype == np.uint8:
-        return keys.astype(np.int64), cam.astype(np.float32) / 255
-    with np.errstate(over="ignore"):
-        values = cam.astype(np.float32) if cam.dtype.kind == "f" else np.array(np.nan)
-    if not np.isfinite(values).all():
-        raise UserError(f"{path}: its maps hold values that are no finite floats or bytes")
-    return keys.astype(np.int64), values
 
 
-def is_whole(path):
-    """Whether an output, .npz or .png, is there to its end."""
-    try:
-        return zipfile.is_zipfile(path) if path.suffix == ".npz" else ends_with(path, PNG_END)
-    except OSError:
-        return False
+def _brief_keys(keys):
+    return brief(" ".join(map(str, keys.tolist())))
 
 
-def missing_ids(ids, folders, suffix):
-    """Those IDs, in order, whose output is not whole in every folder."""
+def outdated(stamps, folders, suffix):
+    """Those IDs, in order, whose output is missing, cut short or made from another image in one of the folders.
+
+    stamps: {ID: stamp that its outputs must have}, see `files`.
+    """
+    def is_current(image_id):
+        return all(read_stamp(folder / f"{image_id}{suffix}") == stamps[image_id] for folder in folders)
+
     with ThreadPoolExecutor(8) as pool:
-        whole = pool.map(lambda image_id: all(is_whole(folder / f"{image_id}{suffix}") for folder in folders), ids)
-        return [image_id for image_id, there in zip(ids, whole) if not there]
+        return [image_id for image_id, current in zip(stamps, pool.map(is_current, stamps)) if not current]
 
 
-def require_outputs(ids, folder, suffix, stage):
-    """Raises UserError, before hours are spent, if another stage's output of an image is missing or cut short."""
-    missing = missing_ids(ids, [folder], suffix)
-    if missing:
-        path = folder / f"{missing[0]}{suffix}"
-        others = f", as are {len(missing) - 1} more of {len(ids)}" if len(missing) > 1 else ""
-        raise UserError(f"{path}: is {'cut short' if path.exists() else 'missing'}{others}: run {stage} for this list "
-                        "first; what it has made already stays")
+def require_outputs(stamps, folder, suffix, script):
+    """Raises UserError, before hours are spent, if another stage's output of an image is not as `outdated` asks."""
+    wrong = outdated(stamps, [folder], suffix)
+    if not wrong:
+        return
+    path = folder / f"{wrong[0]}{suffix}"
+    what = "is missing" if not path.exists() else "is cut short" if read_stamp(path) is None else \
+        "was made from another image or other labels"
+    others = f", as are {len(wrong) - 1} more of {len(stamps)}" if len(wrong) > 1 else ""
+    raise UserError(f"{path}: {what}{others}: run {script} for this list first; what it has made already stays")
 
 
 def save_json(path, value):
+    """Write a dict, and with it its checksum."""
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n")
+        temporary.write_text(json.dumps({**value, "checksum": _checksum(value)}, indent=1) + "\n")
 
 
 def load_json(path):
-    """Returns the value, or None if there is no such file."""
+    """The dict in a file of `save_json`, or None if there is no such file. One without a checksum is of an earlier
+    version. Raises UserError for a damaged one."""
     try:
-        return json.loads(Path(path).read_text())
+        value = json.loads(Path(path).read_text())
+        if not isinstance(value, dict) or value.pop("checksum", None) not in (None, _checksum(value)):
+            raise ValueError("other content than was written")
+        return value
     except FileNotFoundError:
         return None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: is not valid JSON: delete it and run its stage again") from error
+        raise UserError(f"{path}: is not valid JSON, or changed since it was written: delete it and run its stage "
+                        "again") from error
 
 
-def claim_folder(folder, settings, source=None):
-    """Tie an output folder to the settings that made it, so that outputs of two configurations never mix.
-
-    settings: plain values (`tool.config.settings`). source: the folder or file that the stage reads, whose own record
-    becomes part of this one. Raises UserError naming the first setting that differs from the folder's record. Removes
-    what a killed process left half written.
-    """
-    record = {**settings, "source": source_record(source)}
-    path = Path(folder) / "settings.yaml"
-    if path.exists():
-        known = read_record(path)
-        differing = differing_settings(known, record)
-        if differing:
-            key = differing[0]
-            raise UserError(f"{folder} was made with other settings ({key}: {brief(known.get(key))} there, "
-                            f"{brief(record.get(key))} now): delete it or choose another session_name")
-        remove_leftovers(folder)
-        return
-    with atomic(path) as temporary:
-        temporary.write_text(yaml.safe_dump(record, sort_keys=False))
-
-
-def differing_settings(known, record):
-    """The keys whose values differ between two records of settings; a key that one lacks counts as None there."""
-    return [key for key in {**known, **record} if known.get(key) != record.get(key)]
-
-
-def source_record(source):
-    """The settings that made a folder or a checkpoint, so that what is made from it can name them.
-
-    Raises UserError if its stage has not made it. None for None.
-    """
-    if source is None:
-        return None
-    source = Path(source)
-    path = source / "settings.yaml" if source.is_dir() else source.with_suffix(".yaml")
-    if not path.exists():
-        raise UserError(f"{source} is missing or unfinished: run the stage that makes it first")
-    return read_record(path)
+def _checksum(value):
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def save_settings(run, section, settings):
@@ -167,14 +150,6 @@ def read_yaml(path):
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise UserError(f"{path}: is not valid YAML: {error}") from error
-
-
-def read_record(path):
-    """The settings in a YAML file that a stage wrote beside its outputs. Raises UserError."""
-    record = read_yaml(path)
-    if not isinstance(record, dict):
-        raise UserError(f"{path}: must hold keys and values: delete what lies beside it and run its stage again")
-    return record
 
 
 def parse_yaml(text):
@@ -211,9 +186,3 @@ def _expanded_nodes(node, known):
 def save_class_names(run, class_names):
     """Keep the names of the classes with the networks that know them, in the form of the dataset's classes.txt."""
     save_lines(Path(run) / "classes.txt", class_names)
-
-
-def brief(value):
-    """A value in at most 60 characters, for messages."""
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."

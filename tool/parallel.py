@@ -20,6 +20,11 @@ def is_main():
     return int(os.environ.get("RANK", 0)) == 0
 
 
+def is_alone():
+    """Whether no other process shares the work."""
+    return int(os.environ.get("WORLD_SIZE", 1)) == 1
+
+
 _function = None  # of `parallel_map`, in its processes
 
 

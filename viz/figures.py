@@ -19,12 +19,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import torch
 
-from data.layout import read_label_png
+from data.layout import read_labels
 from files import atomic
 from module.affinity import pamr_refine
 from module.labels import weighted_argmax
-from tool.checkpoint import trained_settings
 from tool.io import load_cam
+from tool.record import trained_settings
 from viz.gallery import map_path
 from viz.network import enlarged, localize, seed_labels, takes_new_seeds
 from viz.panels import colour_labels, colour_scores, over_image
@@ -86,7 +86,7 @@ def _map(layout, run, model, name, image_id, pixels):
     """(keys, map [k,H,W]): the exported one, else the network's, else None."""
     path = map_path(run, name, image_id)
     if path is not None:
-        return load_cam(path)
+        return load_cam(path, layout.n_classes, pixels.shape[1:])
     if model is None:
         return None
     maps = localize(model, pixels, layout.labels(image_id))
@@ -96,7 +96,7 @@ def _map(layout, run, model, name, image_id, pixels):
 def check_images(layout, run, ids):
     """Raises UserError unless the run has a network, and each image is there and has labels."""
     if ids:
-        trained_settings(run.path / "ckpt" / "aesipe.pt")
+        trained_settings(run.path / "ckpt" / "aesipe.pt", "train_aesipe")
     for image_id in ids:
         layout.size(image_id)
         layout.labels(image_id)
@@ -133,9 +133,10 @@ def strip(layout, run, image_id, predict, palette, background_weight):
     pictures = [image]
     for name in MAP_NAMES:
         path = map_path(run, name, image_id)
-        pictures.append(path and colour_scores(image, *load_cam(path), palette, background_weight))
+        cam = path and load_cam(path, layout.n_classes, image.shape[:2])
+        pictures.append(cam and colour_scores(image, *cam, palette, background_weight))
     pseudo = run.path / "seg_label" / f"{image_id}.png"
-    labels = (read_label_png(pseudo) if pseudo.exists() else None, predict(pixels) if predict else None,
+    labels = (read_labels(pseudo, layout.n_classes, image.shape[:2]) if pseudo.exists() else None, predict(pixels) if predict else None,
               layout.mask(image_id) if layout.has_mask(image_id) else None)
     return list(zip(STRIP, [*pictures, *(colour_labels(each, palette) for each in labels)]))
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.layout import read_label_png
+from data.layout import read_labels
 from module.crf import dense_crf_labels
 from module.labels import weighted_argmax
 from tool.io import load_cam
@@ -90,7 +90,7 @@ class Artist:
             yield from self._map("ae_is_cam", baseline, image_id, image, f"{baseline.name}: last map")
         path = self.run.path / "seg_label" / f"{image_id}.png"
         if path.exists():
-            yield "pseudo label", label_uri(read_label_png(path), self.palette)
+            yield "pseudo label", label_uri(read_labels(path, self.layout.n_classes, image.shape[:2]), self.palette)
         if self.predict is not None:
             yield "prediction", label_uri(self.predict(pixels), self.palette)
         if self.layout.has_mask(image_id):
@@ -99,7 +99,8 @@ class Artist:
     def _map(self, name, run, image_id, image, title=None):
         path = map_path(run, name, image_id)
         if path is not None:
-            picture = colour_scores(image, *load_cam(path), self.palette, self.background_weight)
+            cam = load_cam(path, self.layout.n_classes, image.shape[:2])
+            picture = colour_scores(image, *cam, self.palette, self.background_weight)
             yield title or MAP_NAMES[name], jpeg_uri(thumbnail(picture))
 
     def _seeds(self, image_id, pixels, image):
@@ -116,7 +117,7 @@ class Artist:
     def _refined(self, image_id, image):
         path = map_path(self.run, "ae_is_cam", image_id)
         if path is not None:
-            keys, cam = load_cam(path)
+            keys, cam = load_cam(path, self.layout.n_classes, image.shape[:2])
             labels = dense_crf_labels(image, weighted_argmax(cam, self.background_weight), len(keys))
             yield f"{MAP_NAMES['ae_is_cam']} + CRF", label_uri(keys[labels], self.palette)
 

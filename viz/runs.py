@@ -1,5 +1,6 @@
 """What a run's folder says about it: settings, log and scores."""
 
+import hashlib
 import json
 import math
 from contextlib import contextmanager
@@ -9,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from errors import UserError
-from tool.io import CAM_FOLDERS, load_json, load_run_config
+from tool.io import load_json, load_run_config
+from tool.record import checkpoint_record
+from tool.stages import CAM_FOLDERS
 
 MAP_NAMES = {"cam": "CAM", "is_cam": "IS-CAM", "ae_is_cam": "AE-IS-CAM"}
 STAGES = ("train_aesipe", "make_cam", "eval_cam", "make_ir_labels", "train_irn", "make_seg_labels", "eval_seg",
@@ -47,6 +50,22 @@ def read_runs(paths):
         names = [str(path) for path in paths]
     return [Run(path, name, load_run_config(path), read_log(path / "log.jsonl"), collect_scores(path))
             for path, name in zip(paths, names)]
+
+
+def content(runs):
+    """A digest of all that a report reads of the runs, but for what reports write themselves."""
+    digest = hashlib.sha256()
+    for run in runs:
+        config = {section: values for section, values in run.config.items() if section != "report"}
+        log = [record for record in run.log if record["stage"] != "report"]
+        digest.update(json.dumps([run.name, config, log], sort_keys=True).encode())
+        for pattern in ("eval/*.json", "*/settings.yaml", "deeplab/*/settings.yaml"):
+            for path in sorted(run.path.glob(pattern)):
+                if path.parent.name != "report":
+                    digest.update(f"{path.relative_to(run.path)}".encode() + path.read_bytes())
+        for path in sorted(run.path.glob("ckpt/*.pt")):
+            digest.update(json.dumps(checkpoint_record(path), sort_keys=True).encode())
+    return digest.hexdigest()[:32]
 
 
 def map_folders(runs):

@@ -71,9 +71,11 @@ def image_counts(truth, keys, cam, n_classes, background_weight, name):
 
 def _evaluate(layout, folders, background_weight, image_id):
     truth = layout.mask(image_id)
+    paths = {key: folder / f"{image_id}.npz" for key, folder in folders.items()}
     return image_id, {
-        key: image_counts(truth, *load_cam(folder / f"{image_id}.npz"), layout.n_classes, background_weight, image_id)
-        for key, folder in folders.items() if (folder / f"{image_id}.npz").exists()}
+        key: image_counts(truth, *load_cam(path, layout.n_classes, truth.shape), layout.n_classes, background_weight,
+                          image_id)
+        for key, path in paths.items() if path.exists()}
 
 
 def score_maps(layout, folders, ids, background_weight, workers):

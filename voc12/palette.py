@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from files import atomic
+from files import atomic, stamp_png
 
 
 def voc_palette(n=256):
@@ -20,11 +20,11 @@ def voc_palette(n=256):
     return palette
 
 
-def save_label_png(path, labels):
+def save_label_png(path, labels, stamp=""):
     """Write a label map as a palette PNG whose pixel values are the class indices.
 
     path: file to write or replace. A reader sees the old file or the whole new one.
-    labels: integers [H,W], 0-255 (255: ignored).
+    labels: integers [H,W], 0-255 (255: ignored). stamp: what it was made from, see `files`.
     Raises ValueError for another shape, a dtype that is not integer, or values outside 0-255; UserError if the file
     cannot be written.
     """
@@ -37,3 +37,5 @@ def save_label_png(path, labels):
     image.putpalette(voc_palette().tobytes())
     with atomic(path) as temporary:
         image.save(temporary, format="PNG")
+        if stamp:
+            stamp_png(temporary, stamp)

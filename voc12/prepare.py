@@ -15,9 +15,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from errors import UserError
 from files import save_lines
-from tool.config import Parser, default_workers, natural, run_main
+from tool.config import Parser, add_flags, run_main
 from tool.io import load_json, save_json
 from tool.parallel import parallel_map
+from tool.settings import PrepareDataset
 from voc12.annotations import disagreements, is_voc_id, read_annotation, read_list
 from voc12.classes import CLASS_NAMES, COUNTS
 from voc12.masks import MaskJob, image_size, make_mask
@@ -26,27 +27,13 @@ from voc12.sources import locate, missing
 LISTS = ("train", "val", "train_aug")
 
 
-def add_flags(parser):
-    """The flags of this script that `prepare_dataset.py --kind voc12` has too."""
-    parser.add_argument("--sources", nargs="*", default=[], metavar="DIR",
-                        help="voc12: folders with the archives VOCtrainval_11-May-2012.tar, VOC2012test.tar (optional) "
-                             "and benchmark.tgz (SBD) or their extracted trees, besides the data set's own folder")
-    parser.add_argument("--voc_root", help="voc12: the extracted VOCdevkit/VOC2012")
-    parser.add_argument("--aug_dir", help="voc12: folder of augmented masks, index PNGs, instead of SBD")
-    parser.add_argument("--download", action=argparse.BooleanOptionalAction, default=False,
-                        help="voc12: fetch trainval and SBD where they are not found (3.4 GB)")
-    parser.add_argument("--mirror", help="voc12: URL of a folder with the archives, to download from instead of "
-                                         "their own hosts")
-    parser.add_argument("--skip_difficult", action=argparse.BooleanOptionalAction, default=False,
-                        help="voc12: leave objects marked as difficult out of the image labels")
-    parser.add_argument("--check_counts", action=argparse.BooleanOptionalAction, default=True,
-                        help="voc12: refuse lists of another length than the official ones; --no-check_counts for a "
-                             "part of VOC 2012")
+# Those settings of prepare_dataset.py that this script has too.
+FLAGS = ("sources", "voc_root", "aug_dir", "download", "mirror", "skip_difficult", "check_counts")
 
 
 def prepare_voc12(root, sources=(), voc_root=None, aug_dir=None, download=False, mirror=None, skip_difficult=False,
                   workers=1, counts=COUNTS):
-    """Make the data set in root, or what is missing of it; the arguments are the flags of `add_flags`.
+    """Make the data set in root, or what is missing of it; the arguments are the flags FLAGS.
 
     counts: the length that each list must have, {} for any. Raises UserError saying what is wrong, where, and how to mend it.
     """
@@ -196,8 +183,7 @@ def _list_path(root, name):
 def get_parser():
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--root", required=True, help="the data set to be made")
-    add_flags(parser)
-    parser.add_argument("--num_workers", type=natural, default=default_workers(), help="worker processes")
+    add_flags(parser, PrepareDataset, (*FLAGS, "num_workers"))
     return parser
 
 

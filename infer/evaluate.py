@@ -1,0 +1,55 @@
+"""Scores of a list's exported maps and label images against its masks."""
+
+from functools import partial
+
+from data.layout import read_labels
+from module.crf import dense_crf_labels
+from module.labels import weighted_argmax
+from tool.io import load_cam
+from tool.metric import label_confusion_matrix, scores
+from tool.parallel import parallel_map
+from tool.stages import CAM_FOLDERS
+
+
+def evaluate_cam(layout, folder, weights, sweep, crf, image_id):
+    """Confusion matrices of one image: {(weight, crf): [K,K+1]}."""
+    truth = layout.mask(image_id)
+    keys, cam = load_cam(folder / f"{image_id}.npz", layout.n_classes, truth.shape)
+    image = layout.image(image_id).permute(1, 2, 0).numpy() if crf else None
+    matrices = {}
+    for weight in dict.fromkeys([*weights, *sweep]):
+        labels = weighted_argmax(cam, weight)
+        matrices[weight, False] = label_confusion_matrix(truth, keys[labels], layout.n_classes, image_id)
+        if crf and weight in weights:
+            labels = dense_crf_labels(image, labels, len(keys))
+            matrices[weight, True] = label_confusion_matrix(truth, keys[labels], layout.n_classes, image_id)
+    return matrices
+
+
+def evaluate_map(layout, name, ids, settings):
+    """Scores of one kind of map of a run: a list of {background_weight, crf, miou, accuracy, iou}.
+
+    settings: `tool.settings.EvalCam`.
+    """
+    folder = settings.run / CAM_FOLDERS[name]
+    crf = settings.crf and name in (settings.crf_maps or settings.maps)
+    evaluate = partial(evaluate_cam, layout, folder, settings.background_weight, settings.sweep, crf)
+    totals = {}
+    for matrices in parallel_map(evaluate, ids, settings.num_workers, f"eval_cam {folder.name}"):
+        for key, matrix in matrices.items():
+            totals[key] = totals.get(key, 0) + matrix
+    return [{"background_weight": weight, "crf": crf, **scores(matrix, layout.class_names)}
+            for (weight, crf), matrix in sorted(totals.items(), key=lambda item: (item[0][1], item[0][0]))]
+
+
+def evaluate_labels(layout, folder, image_id):
+    """Confusion matrix [K,K+1] of one label image."""
+    truth = layout.mask(image_id)
+    labels = read_labels(folder / f"{image_id}.png", layout.n_classes, truth.shape)
+    return label_confusion_matrix(truth, labels, layout.n_classes, image_id)
+
+
+def evaluate_folder(layout, folder, ids, workers, description):
+    """Scores of label images, see `tool.metric.scores`."""
+    matrices = parallel_map(partial(evaluate_labels, layout, folder), ids, workers, description)
+    return scores(sum(matrices), layout.class_names)

@@ -1,0 +1,58 @@
+"""Pseudo labels of one image: its map, spread by a random walk that IRN's boundaries stop."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+from module.labels import weighted_argmax
+from module.random_walk import propagate
+from net.irn import build
+from tool.checkpoint import load_model
+from tool.record import trained_settings
+
+
+@torch.inference_mode()
+def mean_boundary(irn, image, dtype=None):
+    """image: uint8 [3,H,W]. Returns the boundary [h,w] in [0,1] at stride 4, mean of image and mirror image."""
+    image = image[None].float() / 255
+    both = torch.cat([image, image.flip(3)])
+    with torch.autocast(image.device.type, dtype, enabled=dtype is not None):
+        boundary = irn(both)["boundary"][:, 0].float()
+    return (boundary[0] + boundary[1].flip(1)) / 2
+
+
+def pseudo_label(keys, cam, boundary, settings):
+    """keys [k], cam [k,H,W] in [0,1] on boundary's device, boundary [h,w] at stride 4 -> uint8 labels [H,W].
+
+    settings: power, radius, beta, steps and background_weight of `tool.settings.MakeSegLabels`.
+    """
+    size = cam.shape[1:]
+    low = F.interpolate(cam[None], boundary.shape, mode="bilinear", align_corners=False)[0]
+    walked = propagate(low ** settings.power, boundary, settings.radius, settings.beta, settings.steps)
+    walked = F.interpolate(walked[None], size, mode="bilinear", align_corners=False)[0]
+    walked = walked / (walked.max() + 1e-5)
+    return keys[weighted_argmax(walked.cpu().numpy(), settings.background_weight)].astype(np.uint8)
+
+
+def load_irn(run, device):
+    """The run's trained IRN in eval mode."""
+    path = run / "ckpt" / "irn.pt"
+    return load_model(build(trained_settings(path, "train_irn"), "none"), path, device)
+
+
+@torch.inference_mode()
+def measure_mean_displacement(images, dtype, dist, network):
+    """Set IRN's mean displacement, which its loss leaves free, to that over the training images.
+
+    images: iterable of (ID, uint8 [3,H,W]), this process's share. dtype: of the network, None: float32.
+    """
+    total, count = torch.zeros(2, device=dist.device), 0
+    network.set_mean_displacement(torch.zeros(2))
+    for _, image in tqdm(images, desc="mean displacement", disable=not dist.main, dynamic_ncols=True):
+        with torch.autocast(dist.device.type, dtype, enabled=dtype is not None):
+            displacement = network(image[None].to(dist.device).float() / 255)["displacement"]
+        total += displacement.float().mean(dim=(0, 2, 3))
+        count += 1
+    total = dist.sum(torch.cat([total, total.new_tensor([count])]))
+    network.set_mean_displacement(total[:2] / total[2])

@@ -1,0 +1,37 @@
+"""What a trained DeepLabV3 says about one image."""
+
+import torch
+import torch.nn.functional as F
+
+from data.transforms import scaled
+from deeplab.model import build
+from module.crf import dense_crf_probabilities
+from tool.checkpoint import load_model
+from tool.record import trained_settings
+from voc12.palette import save_label_png
+
+
+@torch.inference_mode()
+def multi_scale_probabilities(model, image, scales, flip, dtype=None):
+    """image: uint8 [3,H,W]. Returns the mean class probabilities [K,H,W] over scales and flips, float32."""
+    total = 0
+    for scale in scales:
+        views = scaled(image, scale)[None].float() / 255
+        if flip:
+            views = torch.cat([views, views.flip(3)])
+        with torch.autocast(image.device.type, dtype, enabled=dtype is not None):
+            logits = model(views.contiguous(memory_format=torch.channels_last))
+        probabilities = F.interpolate(logits, image.shape[1:], mode="bilinear", align_corners=False).softmax(dim=1)
+        total = total + probabilities[0] + (probabilities[1].flip(2) if flip else 0)
+    return total / total.sum(dim=0)
+
+
+def load_deeplab(run, n_classes, device):
+    """The run's trained DeepLabV3 in eval mode."""
+    path = run / "ckpt" / "deeplab.pt"
+    return load_model(build(trained_settings(path, "deeplab_train"), n_classes, "none")[0], path, device)
+
+
+def save_refined(path, image, classes, probabilities, stamp):
+    """Write the dense CRF's labels of one image: image uint8 [H,W,3], classes [k], probabilities [k,H,W]."""
+    save_label_png(path, classes[dense_crf_probabilities(image, probabilities).argmax(axis=0)], stamp)
