@@ -50,8 +50,10 @@ def main():
             claim_folder(folder, record)
     wanted = stamps(layout, ids)
     todo = outdated({image_id: wanted[image_id] for image_id in share(ids)}, folders.values(), ".npz")
-    if todo or not is_alone():
-        usage.finish(export(settings, layout, todo, wanted, folders), len(ids))
+    if not todo and is_alone():
+        print(f"make_cam: the maps of all {len(ids)} images of {settings.list} are there")
+        return
+    usage.finish(export(settings, layout, todo, wanted, folders), len(ids))
 
 
 if __name__ == "__main__":

@@ -40,7 +40,9 @@ def main():
     wanted = stamps(layout, ids)
     require_outputs(wanted, settings.run / "cam", ".npz", "make_cam.py")
     missing = set(outdated(wanted, [folder], ".png"))
-    if missing:
+    if not missing:
+        print(f"make_ir_labels: the labels of all {len(ids)} images of {settings.list} are there")
+    else:
         label(settings, layout, [image_id for image_id in share(ids) if image_id in missing], wanted)
     usage.finish(len(missing), len(ids))
 

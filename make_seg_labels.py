@@ -51,8 +51,10 @@ def main():
     wanted = stamps(layout, ids)
     require_outputs(wanted, settings.run / "cam", ".npz", "make_cam.py")
     todo = outdated({image_id: wanted[image_id] for image_id in share(ids)}, [folder], ".png")
-    if todo or not is_alone():
-        usage.finish(label(settings, layout, todo, wanted), len(ids))
+    if not todo and is_alone():
+        print(f"make_seg_labels: the labels of all {len(ids)} images of {settings.list} are there")
+        return
+    usage.finish(label(settings, layout, todo, wanted), len(ids))
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ setup_python requirements.txt
 
 settings=$(mktemp "${TMPDIR:-/tmp}/aesipe.XXXXXX.yaml")
 trap 'rm -f "$settings"' EXIT
-run=$("$PYTHON" check_config.py "$config" "$settings" ${overrides[@]+"${overrides[@]}"}) || exit 2
+run=$("$PYTHON" check_config.py "$config" "$settings" "$from" "$to" ${overrides[@]+"${overrides[@]}"}) || exit 2
 if [ "${NODE_RANK:-0}" = 0 ]; then
     mkdir -p "$run" || fail "$run: cannot be made"
     # Held by this shell and the stages, which inherit the open file; freed when the last of them ends.

@@ -56,8 +56,8 @@ def contents(path):
 
 
 def scores(value):
-    """What an evaluation's JSON holds besides its record."""
-    return {key: part for key, part in value.items() if key != "record"}
+    """What an evaluation's JSON holds besides its record and checksum."""
+    return {key: part for key, part in value.items() if key not in ("record", "checksum")}
 
 
 def pipeline(folder, name, *settings):

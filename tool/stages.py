@@ -1,6 +1,6 @@
 """THE table of stages: what the pipeline is made of, in order. Adding a stage is one row and one script."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tool import settings
 
@@ -12,27 +12,30 @@ CAM_FOLDERS = {"ae_is_cam": "cam", "is_cam": "is_cam", "cam": "classifier_cam"}
 class Stage:
     """name: its section of a config file. script: its file. settings: its class of `tool.settings`.
 
-    reads: the stages whose outputs it needs of every image of its list, and "ckpt" ones it needs once.
+    writes: what it leaves in the run's folder. reads: {what it reads there: whether of every image of its list}; a part
+    in braces is a setting's value.
     """
 
     name: str
     script: str
     settings: type
-    reads: tuple = ()
+    writes: tuple = ()
+    reads: dict = field(default_factory=dict)
 
 
 STAGES = (
     Stage("dataset", "prepare_dataset.py", settings.PrepareDataset),
-    Stage("train_aesipe", "train_aesipe.py", settings.TrainAesipe),
-    Stage("make_cam", "make_cam.py", settings.MakeCam),
-    Stage("eval_cam", "eval_cam.py", settings.EvalCam, reads=("make_cam",)),
-    Stage("make_ir_labels", "make_ir_labels.py", settings.MakeIrLabels, reads=("make_cam",)),
-    Stage("train_irn", "train_irn.py", settings.TrainIrn, reads=("make_ir_labels",)),
-    Stage("make_seg_labels", "make_seg_labels.py", settings.MakeSegLabels, reads=("make_cam",)),
-    Stage("eval_seg", "eval_seg.py", settings.EvalSeg, reads=("make_seg_labels",)),
-    Stage("deeplab_train", "deeplab/train.py", settings.DeeplabTrain, reads=("make_seg_labels",)),
-    Stage("deeplab_test", "deeplab/test.py", settings.DeeplabTest),
-    Stage("report", "report.py", settings.Report),
+    Stage("train_aesipe", "train_aesipe.py", settings.TrainAesipe, ("ckpt/aesipe.pt",)),
+    Stage("make_cam", "make_cam.py", settings.MakeCam, tuple(CAM_FOLDERS.values()), {"ckpt/aesipe.pt": False}),
+    Stage("eval_cam", "eval_cam.py", settings.EvalCam, ("eval/cam.json",), {"cam": True}),
+    Stage("make_ir_labels", "make_ir_labels.py", settings.MakeIrLabels, ("ir_label",), {"cam": True}),
+    Stage("train_irn", "train_irn.py", settings.TrainIrn, ("ckpt/irn.pt",), {"ir_label": True}),
+    Stage("make_seg_labels", "make_seg_labels.py", settings.MakeSegLabels, ("seg_label",),
+          {"ckpt/irn.pt": False, "cam": True}),
+    Stage("eval_seg", "eval_seg.py", settings.EvalSeg, ("eval/seg.json",), {"{folder}": True}),
+    Stage("deeplab_train", "deeplab/train.py", settings.DeeplabTrain, ("ckpt/deeplab.pt",), {"{labels}": True}),
+    Stage("deeplab_test", "deeplab/test.py", settings.DeeplabTest, ("deeplab",), {"ckpt/deeplab.pt": False}),
+    Stage("report", "report.py", settings.Report, ("report",)),
 )
 TOOLS = (  # not of the driver
     Stage("predict", "predict.py", settings.Predict),
