@@ -82,10 +82,11 @@ def read_stamp(path):
     except OSError:
         return None
     if path.suffix == ".npz":
-        end = tail[-_ZIP_END.size - _STAMP : -_STAMP]
-        if len(end) == _ZIP_END.size and _ZIP_END.unpack(end) == (b"PK\5\6", _STAMP):
-            return tail[-_STAMP:].decode("ascii", "replace")
-        return "" if zipfile.is_zipfile(path) else None
+        for length in (_STAMP, 0):
+            end = tail[len(tail) - _ZIP_END.size - length :][: _ZIP_END.size]
+            if len(end) == _ZIP_END.size and _ZIP_END.unpack(end) == (b"PK\5\6", length):
+                return tail[len(tail) - length :].decode("ascii", "replace")
+        return None
     if not tail.endswith(_PNG_IEND):
         return None
     before = tail[: -len(_PNG_IEND) - 4]  # the end of the last chunk but for its checksum

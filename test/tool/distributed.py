@@ -37,7 +37,7 @@ def main():
 
     model = test_engine.tiny_network(dropout=0)
     fit(model, losses, [{"params": model.parameters(), "lr": 0.05}], partial(own_share, dist), test_engine.STEPS,
-        test_engine.settings_of(run, save_every=2), dist, run / "ckpt/tiny.pt", {"lr": 0.05})
+        test_engine.settings_of(run, save_every=2), dist, run / "ckpt/tiny.pt", test_engine.record_of())
     close_dist()
 
 

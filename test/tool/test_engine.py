@@ -4,7 +4,6 @@ import random
 import signal
 from argparse import Namespace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +11,10 @@ import torch
 from torch import nn
 
 from errors import UserError
-from tool.checkpoint import (StateFolder, load_model, load_state, result_settings, revision, save_result,
-                             trained_settings)
+from tool.checkpoint import StateFolder, load_model, load_state, revision, save_result
 from tool.dist import Dist
-from tool.engine import LossGuard, finished, fit, to_device
+from tool.engine import LossGuard, fit, to_device
+from tool.record import checkpoint_record, finished
 
 ALONE = Dist(0, 1, torch.device("cpu"))
 STEPS = 12
@@ -43,19 +42,23 @@ def squares(network, batch):
     return {"loss": loss, "half": loss / 2}
 
 
+def record_of(images="13 images, 0123", **settings):
+    return {"stage": "tiny", "settings": {"lr": 0.05, **settings}, "inputs": {"images": images}, "sources": {}}
+
+
 def settings_of(run, **changes):
     return Namespace(**{**dict(run=run, resume="auto", momentum=0.9, weight_decay=1e-4, precision="float32",
                                save_every=4, seed=3, batch_size=2, compile=False), **changes})
 
 
 def train(run, losses=squares, record=None, steps=STEPS, after=None, loader=batches, clip=math.inf, dropout=0.5,
-          watch=None, watch_every=1, images=None, **changes):
+          watch=None, watch_every=1, **changes):
     model = tiny_network(dropout)
     groups = [{"params": model[0].parameters(), "lr": 0.05},
               {"params": [*model[1].parameters(), *model[4].parameters()], "lr": 0.2}]
     model.steps_done = fit(model, losses, groups, loader, steps, settings_of(run, **changes), ALONE,
-                           run / "ckpt" / "tiny.pt", record or {"lr": 0.05}, clip=clip, after=after, watch=watch,
-                           watch_every=watch_every, images=images)
+                           run / "ckpt" / "tiny.pt", record or record_of(), clip=clip, after=after, watch=watch,
+                           watch_every=watch_every)
     return model
 
 
@@ -88,12 +91,12 @@ def test_a_stopped_run_ends_as_one_that_was_not(tmp_path, last):
     train(tmp_path / "whole")
     with pytest.raises(Stopped):
         train(tmp_path / "parts", counted([], at=f"a{last}", do=stop))
-    assert result_settings(tmp_path / "parts/ckpt/tiny.pt") is None
+    assert checkpoint_record(tmp_path / "parts/ckpt/tiny.pt") is None
     seen = []
     train(tmp_path / "parts", counted(seen))
     assert seen == [f"a{step}" for step in range(last // 4 * 4, STEPS)]
     assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
-    assert [path.name for path in sorted((tmp_path / "parts/ckpt").iterdir())] == ["tiny.pt", "tiny.yaml"]
+    assert [path.name for path in sorted((tmp_path / "parts/ckpt").iterdir())] == ["tiny.pt"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -137,8 +140,7 @@ def test_the_last_two_states_and_the_best_are_kept(tmp_path):
                     9: [3, 7, 8]}
     train(tmp_path, save_every=1, watch=watch)
     assert kept[12] == [3, 10, 11]
-    assert sorted(path.name for path in (tmp_path / "ckpt").iterdir()) == [
-        "tiny.pt", "tiny.yaml", "tiny_best.pt", "tiny_best.yaml"]
+    assert sorted(path.name for path in (tmp_path / "ckpt").iterdir()) == ["tiny.pt", "tiny_best.pt"]
     best = load_state(tmp_path / "ckpt/tiny_best.pt")
     assert (best["step"], best["score"]) == (3, 0.9)
     with pytest.raises(Stopped):
@@ -179,9 +181,9 @@ def test_states_of_which_none_is_whole_are_not_passed_over_in_silence(tmp_path):
 
 def test_going_on_with_another_list_of_images_is_refused(tmp_path):
     with pytest.raises(Stopped):
-        train(tmp_path, counted([], at="a6", do=stop), images="13 images, 0123")
-    with pytest.raises(UserError, match="tiny_state was trained with other settings .images: 13 images, 0123 there"):
-        train(tmp_path, images="12 images, 4567")
+        train(tmp_path, counted([], at="a6", do=stop))
+    with pytest.raises(UserError, match="tiny_state was made from other data .the images: 13 images, 0123 there, 12 ima"):
+        train(tmp_path, record=record_of(images="12 images, 4567"))
 
 
 def test_python_numpy_and_torch_draw_in_a_resumed_run_what_they_would_have(tmp_path):
@@ -202,11 +204,11 @@ def test_python_numpy_and_torch_draw_in_a_resumed_run_what_they_would_have(tmp_p
 
 
 def test_a_full_disk_ends_training_with_one_line_and_keeps_the_state_before(tmp_path, monkeypatch):
-    def full(state, path):
+    def full(state, file):
         if state["step"] == 8:
-            Path(path).write_bytes(b"half")
+            file.write(b"half")
             raise RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0")
-        original(state, path)
+        original(state, file)
 
     original = torch.save
     monkeypatch.setattr(torch, "save", full)
@@ -228,39 +230,45 @@ def test_no_resume_starts_anew(tmp_path):
     with pytest.raises(Stopped):
         train(tmp_path, counted([], at="a6", do=stop))
     seen = []
-    train(tmp_path, counted(seen), record={"lr": 0.1}, resume="never")
+    train(tmp_path, counted(seen), record=record_of(lr=0.1), resume="never")
     assert seen[0] == "a0" and len(seen) == STEPS
 
 
 def test_going_on_with_other_settings_is_refused_by_name(tmp_path):
     with pytest.raises(Stopped):
-        train(tmp_path, counted([], at="a6", do=stop), record={"lr": 0.05, "crop": 8})
+        train(tmp_path, counted([], at="a6", do=stop), record=record_of(crop=8))
     with pytest.raises(UserError, match=r"other settings \(crop: 8 there, 16 now\)"):
-        train(tmp_path, record={"lr": 0.05, "crop": 16})
+        train(tmp_path, record=record_of(crop=16))
     with pytest.raises(UserError, match="crop: 8 there, None now"):
-        train(tmp_path, record={"lr": 0.05})
+        train(tmp_path)
 
 
 def test_finished_training_is_skipped_or_refused(tmp_path):
     path = tmp_path / "ckpt/tiny.pt"
-    record = {"lr": 0.05, "scale": [0.5, 1.5], "source": None}
-    assert not finished(path, record, resume="auto")
-    train(tmp_path, record=record)
-    assert finished(path, record, resume="auto")
-    assert not finished(path, {**record, "lr": 1}, resume="never")
-    for key, value in {"lr": 0.1, "scale": [0.5, 2.0], "source": {"lr": 1}, "seed": 0}.items():
-        with pytest.raises(UserError, match=rf"tiny\.pt was trained with other settings \({key}: "):
-            finished(path, {**record, key: value}, resume="auto")
+    assert not finished(path, record_of(scale=[0.5, 1.5]), resume="auto")
+    train(tmp_path, record=record_of(scale=[0.5, 1.5]))
+    assert finished(path, record_of(scale=[0.5, 1.5]), resume="auto")
+    assert not finished(path, record_of(lr=1), resume="never")
+    for key, value in {"lr": 0.1, "scale": [0.5, 2.0], "seed": 0}.items():
+        with pytest.raises(UserError, match=rf"tiny\.pt was made with other settings \({key}: "):
+            finished(path, record_of(**{"scale": [0.5, 1.5], key: value}), resume="auto")
 
 
-def test_a_result_without_its_settings_is_unfinished(tmp_path):
+def test_what_a_killed_call_left_beside_its_result_is_cleared(tmp_path):
     train(tmp_path)
-    path = tmp_path / "ckpt/tiny.pt"
-    assert trained_settings(path) == {"lr": 0.05}
-    path.with_suffix(".yaml").unlink()
-    assert not finished(path, {"lr": 0.05}, resume="auto")
-    with pytest.raises(UserError, match="tiny.pt: is missing or unfinished"):
-        trained_settings(path)
+    left = tmp_path / "ckpt/tiny_state/00000012.pt"
+    left.parent.mkdir()
+    left.write_bytes(b"")
+    assert finished(tmp_path / "ckpt/tiny.pt", record_of(), resume="auto") and not left.parent.exists()
+
+
+def test_training_anew_leaves_no_result_of_the_old_one_behind(tmp_path):
+    """Else the next call would take a half-trained network's predecessor for its result."""
+    train(tmp_path, save_every=1, watch=lambda step, network, log: -step)
+    assert {path.name for path in (tmp_path / "ckpt").iterdir()} == {"tiny.pt", "tiny_best.pt"}
+    with pytest.raises(Stopped):
+        train(tmp_path, counted([], at="a6", do=stop), resume="never")
+    assert {path.name for path in (tmp_path / "ckpt").iterdir()} == {"tiny_state"}
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -271,7 +279,7 @@ def test_a_loss_that_is_no_number_ends_training_with_the_step(tmp_path, value):
 
     with pytest.raises(UserError, match=r"^step 8: the loss is (nan|inf) at learning rate 0\.0227, images a7, b7: "):
         train(tmp_path, losses, save_every=4)
-    assert result_settings(tmp_path / "ckpt/tiny.pt") is None
+    assert checkpoint_record(tmp_path / "ckpt/tiny.pt") is None
     kept = StateFolder(tmp_path / "ckpt/tiny_state").newest("cpu")
     assert kept["step"] == 4 and all(value.isfinite().all() for value in kept["model"].values())
 

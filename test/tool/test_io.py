@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from errors import UserError
-from tool.io import (claim_folder, is_whole, load_cam, load_json, missing_ids, require_outputs, save_cam, save_json,
-                     save_settings, source_record)
+from files import read_stamp
+from tool.io import load_cam, load_json, outdated, require_outputs, save_cam, save_json, save_settings
 from voc12.palette import save_label_png
+
+STAMPS = {image_id: f"{number:032x}" for number, image_id in enumerate("abcd", 1)}
 
 
 def names(folder):
@@ -99,58 +101,20 @@ def test_cams_whose_parts_disagree_are_refused(tmp_path, keys, shape):
 def test_json(tmp_path):
     assert load_json(tmp_path / "a.json") is None
     save_json(tmp_path / "a.json", {"a": [1, 0.5, None]})
-    assert load_json(tmp_path / "a.json") == {"a": [1, 0.5, None]} == json.loads((tmp_path / "a.json").read_text())
+    assert load_json(tmp_path / "a.json") == {"a": [1, 0.5, None]}
+    assert json.loads((tmp_path / "a.json").read_text())["a"] == [1, 0.5, None]
     (tmp_path / "a.json").write_text('{"a": ')
     with pytest.raises(UserError, match="a.json: is not valid JSON"):
         load_json(tmp_path / "a.json")
+    (tmp_path / "a.json").write_text('{"a": 1}')  # an earlier version's
+    assert load_json(tmp_path / "a.json") == {"a": 1}
 
 
-SETTINGS = {"lr": 0.1, "scales": [1.0, 0.5], "ae": True, "weights": None}
-
-
-def test_a_folder_can_be_claimed_again_with_the_same_settings(tmp_path):
-    claim_folder(tmp_path / "cam", SETTINGS)
-    before = (tmp_path / "cam/settings.yaml").stat().st_mtime_ns
-    claim_folder(tmp_path / "cam", dict(reversed(SETTINGS.items())))
-    assert (tmp_path / "cam/settings.yaml").stat().st_mtime_ns == before
-    assert names(tmp_path / "cam") == ["settings.yaml"]
-
-
-@pytest.mark.parametrize("key, value", [("lr", 0.2), ("scales", [0.5, 1.0]), ("ae", False), ("weights", "x")])
-def test_other_settings_are_refused_by_name(tmp_path, key, value):
-    claim_folder(tmp_path / "cam", SETTINGS)
-    with pytest.raises(UserError, match=rf"cam was made with other settings \({key}: .* there, ") as error:
-        claim_folder(tmp_path / "cam", {**SETTINGS, key: value})
-    assert str(SETTINGS[key]) in str(error.value) and str(value) in str(error.value)
-    claim_folder(tmp_path / "cam", SETTINGS)  # the refusal changed nothing
-
-
-def test_settings_added_or_gone_are_other_settings(tmp_path):
-    claim_folder(tmp_path / "cam", SETTINGS)
-    with pytest.raises(UserError, match="power"):
-        claim_folder(tmp_path / "cam", {**SETTINGS, "power": 2})
-    with pytest.raises(UserError, match="lr"):
-        claim_folder(tmp_path / "cam", {key: value for key, value in SETTINGS.items() if key != "lr"})
-
-
-def test_a_folder_belongs_to_what_it_was_made_from(tmp_path):
-    """The record of the source is part of the record, so a new source two stages above is noticed too."""
-    claim_folder(tmp_path / "cam", {"lr": 0.1})
-    claim_folder(tmp_path / "labels", {"power": 1}, source=tmp_path / "cam")
-    claim_folder(tmp_path / "labels", {"power": 1}, source=tmp_path / "cam")
-    assert source_record(tmp_path / "labels") == {"power": 1, "source": {"lr": 0.1, "source": None}}
-    (tmp_path / "cam/settings.yaml").unlink()
-    claim_folder(tmp_path / "cam", {"lr": 0.2})
-    with pytest.raises(UserError, match="labels was made with other settings .source: "):
-        claim_folder(tmp_path / "labels", {"power": 1}, source=tmp_path / "cam")
-
-
-def test_a_source_that_is_not_made_is_named(tmp_path):
-    (tmp_path / "cam").mkdir()
-    for source in (tmp_path / "cam", tmp_path / "ckpt" / "aesipe.pt"):
-        with pytest.raises(UserError, match=f"{source} is missing or unfinished"):
-            claim_folder(tmp_path / "labels", {}, source=source)
-    assert names(tmp_path) == ["cam"]
+def test_a_score_that_changed_on_the_disk_is_not_believed(tmp_path):
+    save_json(tmp_path / "a.json", {"miou": 0.4375})
+    (tmp_path / "a.json").write_text((tmp_path / "a.json").read_text().replace("0.4375", "0.6375"))
+    with pytest.raises(UserError, match="a.json: .* changed since it was written: delete it and run its stage again"):
+        load_json(tmp_path / "a.json")
 
 
 def test_settings_of_all_stages_are_kept(tmp_path):
@@ -172,38 +136,66 @@ def test_eight_bits_keep_a_cam_to_half_a_step_in_less_space(tmp_path):
     assert (tmp_path / "8.npz").stat().st_size < 0.7 * (tmp_path / "16.npz").stat().st_size
 
 
+def save(path, stamp):
+    if path.suffix == ".npz":
+        save_cam(path, [0, 1], np.random.default_rng(0).random((2, 9, 8)), stamp=stamp)
+    else:
+        save_label_png(path, np.eye(8, dtype=int), stamp)
+
+
 @pytest.mark.parametrize("suffix", [".npz", ".png"])
-def test_an_output_cut_short_is_made_again_and_refused_as_input(tmp_path, suffix):
-    ids = ["a", "b", "c", "d"]
-    for image_id in ids[:3]:
-        if suffix == ".npz":
-            save_cam(tmp_path / f"{image_id}.npz", [0, 1], np.random.default_rng(0).random((2, 9, 8)))
-        else:
-            save_label_png(tmp_path / f"{image_id}.png", np.eye(8, dtype=int))
-    assert missing_ids(ids, [tmp_path], suffix) == ["d"] and missing_ids(ids[:3], [tmp_path], suffix) == []
-    require_outputs(ids[:3], tmp_path, suffix, "x.py")
-    path = tmp_path / f"b{suffix}"
+def test_outputs_carry_what_they_were_made_from(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    assert read_stamp(path) is None
+    save(path, "")
+    assert read_stamp(path) == ""
+    save(path, STAMPS["a"])
+    assert read_stamp(path) == STAMPS["a"]
+    if suffix == ".npz":
+        assert load_cam(path)[0].tolist() == [0, 1]
     whole = path.read_bytes()
-    for length in (0, 1, 5, len(whole) // 2, len(whole) - 1):
+    for length in range(len(whole)):
         path.write_bytes(whole[:length])
-        assert not is_whole(path)
-    assert missing_ids(ids, [tmp_path], suffix) == ["b", "d"]
+        assert read_stamp(path) is None
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".png"])
+def test_an_output_cut_short_or_of_another_image_is_made_again_and_refused_as_input(tmp_path, suffix):
+    for image_id in "abc":
+        save(tmp_path / f"{image_id}{suffix}", STAMPS[image_id])
+    three = {image_id: STAMPS[image_id] for image_id in "abc"}
+    assert outdated(STAMPS, [tmp_path], suffix) == ["d"] and outdated(three, [tmp_path], suffix) == []
+    require_outputs(three, tmp_path, suffix, "x.py")
+    assert outdated({**three, "b": STAMPS["d"]}, [tmp_path], suffix) == ["b"]
+    with pytest.raises(UserError, match=rf"b\{suffix}: was made from another image or other labels: run x.py"):
+        require_outputs({**three, "b": STAMPS["d"]}, tmp_path, suffix, "x.py")
+    path = tmp_path / f"b{suffix}"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert outdated(STAMPS, [tmp_path], suffix) == ["b", "d"]
     with pytest.raises(UserError, match=rf"b\{suffix}: is cut short, as are 1 more of 4: run x.py for this list first"):
-        require_outputs(ids, tmp_path, suffix, "x.py")
+        require_outputs(STAMPS, tmp_path, suffix, "x.py")
     with pytest.raises(UserError, match=rf"d\{suffix}: is missing: run x.py"):
-        require_outputs(["a", "d"], tmp_path, suffix, "x.py")
+        require_outputs({image_id: STAMPS[image_id] for image_id in "ad"}, tmp_path, suffix, "x.py")
 
 
 def test_an_output_must_be_whole_in_every_folder(tmp_path):
     for folder in ("one", "two"):
-        save_cam(tmp_path / folder / "a.npz", [0], np.zeros((1, 2, 2)))
-    save_cam(tmp_path / "one" / "b.npz", [0], np.zeros((1, 2, 2)))
-    assert missing_ids(["a", "b"], [tmp_path / "one", tmp_path / "two"], ".npz") == ["b"]
+        save(tmp_path / folder / "a.npz", STAMPS["a"])
+    save(tmp_path / "one" / "b.npz", STAMPS["b"])
+    both = {image_id: STAMPS[image_id] for image_id in "ab"}
+    assert outdated(both, [tmp_path / "one", tmp_path / "two"], ".npz") == ["b"]
 
 
-def test_a_claimed_folder_is_cleared_of_what_a_killed_process_left(tmp_path):
-    claim_folder(tmp_path, {"lr": 1})
-    dead = tmp_path / ".a.npz.999999999.tmp"
-    dead.write_bytes(b"half")
-    claim_folder(tmp_path, {"lr": 1})
-    assert names(tmp_path) == ["settings.yaml"]
+@pytest.mark.parametrize("keys, cam, message", [
+    ([0, 21], np.zeros((2, 4, 5)), "no class numbers from 0 to 20 in order: 0 21"),
+    ([0, 200], np.zeros((2, 4, 5)), "no class numbers from 0 to 20"), ([1, 2], np.zeros((2, 4, 5)), "no class numbers"),
+    ([0, 3, 3], np.zeros((3, 4, 5)), "no class numbers"), ([0, 3, 2], np.zeros((3, 4, 5)), "no class numbers"),
+    ([0, 1], np.zeros((2, 5, 4)), r"its maps are \[5, 4\], its image \[4, 5\]"),
+    ([0, 1], np.full((2, 4, 5), 7.0), r"values that do not lie in \[0, 1\]"),
+    ([0, 1], np.full((2, 4, 5), -0.1), "values that do not lie"), ([0, 1], np.full((2, 4, 5), np.nan), "values that")])
+def test_maps_that_do_not_fit_the_image_or_the_classes_are_refused(tmp_path, keys, cam, message):
+    save_cam(tmp_path / "a.npz", keys, cam)
+    with pytest.raises(UserError, match=f"a.npz: .*{message}"):
+        load_cam(tmp_path / "a.npz", 21, (4, 5))
+    save_cam(tmp_path / "a.npz", [0, 20], np.ones((2, 4, 5)))
+    load_cam(tmp_path / "a.npz", 21, (4, 5))

@@ -28,7 +28,7 @@ def test_training_killed_at_random_moments_ends_bitwise_as_one_that_was_not(tmp_
     expected = weights(tmp_path / "whole")
     for run in (tmp_path / "parts").iterdir():
         assert all(torch.equal(value, weights(run)[key]) for key, value in expected.items())
-        assert sorted(path.name for path in (run / "ckpt").iterdir()) == ["tiny.pt", "tiny.yaml"]
+        assert sorted(path.name for path in (run / "ckpt").iterdir()) == ["tiny.pt"]
 
 
 def two_processes(run, how):

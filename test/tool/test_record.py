@@ -1,0 +1,201 @@
+import json
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from errors import UserError
+from tool.checkpoint import load_state, save_result, save_state, tensors_digest
+from tool.record import (checkpoint_record, claim_folder, difference, evaluated, finished, is_made, keep_record,
+                         make_record, source, trained_settings, weights_input)
+from tool.io import save_json
+from tool.settings import MakeCam, TrainAesipe, TrainIrn
+
+DATA = {"classes": "c1", "list": "17 images, l1", "labels": "b1", "images": "i1", "weights": "none"}
+TRAINED = make_record("train_aesipe", TrainAesipe(), DATA)
+
+
+def weights():
+    torch.manual_seed(0)
+    return nn.Conv2d(3, 4, 3).state_dict()
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_where_and_how_a_stage_runs_is_no_part_of_its_record():
+    elsewhere = replace(TrainAesipe(), dataset_root="/x", run_root="/y", session_name="z", num_workers=0, save_every=3,
+                        resume="never", compile=True, weights="/w/a.pth", train_list="other", val_every=0, skip_bad=True)
+    assert difference(TRAINED, make_record("train_aesipe", elsewhere, DATA)) is None
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"lr": 0.5}, r"with other settings \(lr: 0.01 there, 0.5 now\)"),
+    ({"sequence": ("prototype", "is_cam"), "ae": False}, "with other settings .ae: True there, False now, sequence: ")])
+def test_settings_that_decide_are_named(change, message):
+    assert re.match(message, difference(TRAINED, make_record("train_aesipe", replace(TrainAesipe(), **change), DATA)))
+
+
+@pytest.mark.parametrize("key, value, message", [
+    ("classes", "c2", "from other data (the class names: c1 there, c2 now)"),
+    ("list", "9 images, l2", "from other data (the list of images: 17 images, l1 there, 9 images, l2 now)"),
+    ("labels", "b2", "from other data (the image labels: b1 there, b2 now)"),
+    ("images", "i2", "from other data (the images: i1 there, i2 now)"),
+    ("weights", "w2", "from other data (the initial weights: none there, w2 now)")])
+def test_other_content_is_named(key, value, message):
+    assert difference(TRAINED, make_record("train_aesipe", TrainAesipe(), {**DATA, key: value})) == message
+
+
+def test_a_setting_that_a_record_lacks_stands_for_its_default():
+    older = json.loads(json.dumps(TRAINED))
+    del older["settings"]["cam_background"]
+    assert difference(older, TRAINED) is None and difference(TRAINED, older) is None
+    other = make_record("train_aesipe", replace(TrainAesipe(), cam_background="present"), DATA)
+    assert "cam_background: all there, present now" in difference(older, other)
+
+
+def test_a_setting_that_is_unknown_here_is_another_setting():
+    newer = {**TRAINED, "settings": {**TRAINED["settings"], "temperature": 2}}
+    assert "temperature: 2 there, None now" in difference(newer, TRAINED)
+
+
+def test_what_was_made_from_it_belongs_to_a_record(tmp_path):
+    """A network that is trained anew or otherwise two stages above is noticed."""
+    def labels(result, **settings):
+        trained = {**make_record("train_aesipe", replace(TrainAesipe(), **settings), DATA), "result": result}
+        cams = make_record("make_cam", MakeCam(), {"classes": "c1"}, {"ckpt/aesipe.pt": trained})
+        return make_record("tiny", TrainIrn(), {}, {"cam": cams})
+
+    assert difference(labels("r1"), labels("r1")) is None
+    assert difference(labels("r1"), labels("r2")) == (
+        "from another cam, which was made from another ckpt/aesipe.pt, which has been trained anew since")
+    assert difference(labels("r1"), labels("r1", lr=2.0)) == (
+        "from another cam, which was made from another ckpt/aesipe.pt, which was made with other settings (lr: 0.01 there,"
+        " 2.0 now)")
+    assert difference(labels("r1"), make_record("tiny", TrainIrn(), {})) == "from cam, not from nothing"
+
+
+def test_a_folder_can_be_claimed_again_for_the_same(tmp_path):
+    claim_folder(tmp_path / "cam", TRAINED)
+    before = (tmp_path / "cam/settings.yaml").stat().st_mtime_ns
+    claim_folder(tmp_path / "cam", json.loads(json.dumps(TRAINED)))
+    assert (tmp_path / "cam/settings.yaml").stat().st_mtime_ns == before and names(tmp_path / "cam") == ["settings.yaml"]
+    with pytest.raises(UserError, match="cam was made from other data .the images.* choose another session_name"):
+        claim_folder(tmp_path / "cam", make_record("train_aesipe", TrainAesipe(), {**DATA, "images": "i2"}))
+    claim_folder(tmp_path / "cam", TRAINED)  # the refusal changed nothing
+
+
+def test_a_claimed_folder_is_cleared_of_what_a_killed_process_left(tmp_path):
+    claim_folder(tmp_path, TRAINED)
+    (tmp_path / ".a.npz.999999999.tmp").write_bytes(b"half")
+    claim_folder(tmp_path, TRAINED)
+    assert names(tmp_path) == ["settings.yaml"]
+
+
+def test_a_folder_of_an_earlier_version_is_refused_as_such(tmp_path):
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump({"lr": 0.01, "source": None}))
+    with pytest.raises(UserError, match="was made by an earlier version, which did not record its data: delete it"):
+        claim_folder(tmp_path, TRAINED)
+
+
+def test_a_source_that_is_not_made_is_named(tmp_path):
+    (tmp_path / "cam").mkdir()
+    for name in ("cam", "ckpt/aesipe.pt"):
+        with pytest.raises(UserError, match=f"{tmp_path / name}:? is missing or unfinished"):
+            source(tmp_path, name)
+
+
+def test_a_checkpoint_and_its_record_are_one_file(tmp_path):
+    path = tmp_path / "aesipe.pt"
+    save_result(path, weights(), TRAINED, step=3)
+    record = checkpoint_record(path)
+    assert record.pop("result") == tensors_digest(weights()) and difference(record, TRAINED) is None
+    assert names(tmp_path) == ["aesipe.pt"] and source(tmp_path, "aesipe.pt").keys() == {"aesipe.pt"}
+    assert trained_settings(path, "train_aesipe") == TrainAesipe()
+    assert all(torch.equal(value, load_state(path)["model"][key]) for key, value in weights().items())
+    again = tmp_path / "again" / "other.pt"
+    save_result(again, weights(), TRAINED, step=3)
+    assert again.read_bytes() == path.read_bytes()  # neither its name nor the process nor the time is in it
+
+
+def test_a_checkpoint_of_an_earlier_version_keeps_its_settings(tmp_path):
+    """They lay in a flat YAML file beside it, and newer settings are not in there."""
+    path = tmp_path / "aesipe.pt"
+    torch.save({"model": weights(), "step": 3}, path)
+    assert checkpoint_record(path) is None
+    settings = {"backbone": "resnet18", "sequence": ["pamr", "prototype", "is_cam"], "long_side": [56, 80], "ae": True,
+                "lr": 0.5, "weights": "/w/a.pth"}
+    path.with_suffix(".yaml").write_text(yaml.safe_dump(settings))
+    assert trained_settings(path, "train_aesipe") == replace(
+        TrainAesipe(), backbone="resnet18", long_side=(56, 80), lr=0.5, weights="/w/a.pth")
+    with pytest.raises(UserError, match="aesipe.pt was made by an earlier version"):
+        finished(path, TRAINED, "auto")
+    path.with_suffix(".yaml").write_text(yaml.safe_dump({**settings, "backbone": "vgg"}))
+    with pytest.raises(UserError, match="its record is damaged .backbone is vgg, not one of resnet101"):
+        trained_settings(path, "train_aesipe")
+
+
+@pytest.mark.parametrize("record", [None, TRAINED])
+def test_every_flipped_byte_of_a_checkpoint_is_found_or_harmless(tmp_path, record):
+    path = tmp_path / "a.pt"
+    save_state(path, {"model": weights(), "step": 7}, record)
+    whole, refused = path.read_bytes(), 0
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+        try:
+            state = load_state(path)
+            found = checkpoint_record(path)
+        except UserError as error:
+            assert "\n" not in str(error)
+            refused += 1
+            continue
+        assert state["step"] == 7 and found == record
+        assert all(torch.equal(value, state["model"][key]) for key, value in weights().items())
+    assert refused > len(whole) / 7 / 3  # the rest are the zip's dates, padding and the like
+
+
+def test_a_flipped_weight_is_named(tmp_path):
+    path = tmp_path / "a.pt"
+    save_state(path, {"model": {"w": torch.arange(1000.0)}})
+    content = path.read_bytes()
+    place = content.index(torch.arange(1000.0).numpy().tobytes()) + 2000
+    path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    with pytest.raises(UserError, match="a.pt: archive/data/0 has changed since it was written: delete it"):
+        load_state(path)
+
+
+def test_initial_weights_are_told_by_content(tmp_path):
+    settings = TrainAesipe(run_root=str(tmp_path), session_name="run", weights="{run}/a.pt")
+    assert weights_input(replace(settings, weights="imagenet")) == {"weights": "imagenet"}
+    with pytest.raises(UserError, match="a.pt: no such file"):
+        weights_input(settings)
+    (tmp_path / "run").mkdir()
+    torch.save(weights(), tmp_path / "run/a.pt")
+    one = weights_input(settings)
+    (tmp_path / "run/a.pt").rename(tmp_path / "b.pth")
+    assert weights_input(replace(settings, weights=str(tmp_path / "b.pth"))) == one
+    (tmp_path / "b.pth").write_bytes(b"\0" + (tmp_path / "b.pth").read_bytes())
+    assert weights_input(replace(settings, weights=str(tmp_path / "b.pth"))) != one
+    save_result(tmp_path / "run/a.pt", weights(), TRAINED)
+    assert weights_input(settings) == {"weights": tensors_digest(weights())}
+
+
+def test_an_evaluation_is_used_again_for_just_the_same(tmp_path):
+    path = tmp_path / "cam.json"
+    assert evaluated(path, TRAINED) is None
+    save_json(path, {"miou": 0.5, "record": TRAINED})
+    assert evaluated(path, TRAINED)["miou"] == 0.5
+    assert evaluated(path, make_record("train_aesipe", TrainAesipe(), {**DATA, "images": "i2"})) is None
+    path.write_text(path.read_text().replace("0.5", "0.6", 1))
+    assert evaluated(path, TRAINED) is None
+
+
+def test_a_page_whose_record_differs_loses_it_before_it_is_made_anew(tmp_path):
+    assert not is_made(tmp_path, TRAINED)
+    keep_record(tmp_path, TRAINED)
+    assert is_made(tmp_path, TRAINED)
+    assert not is_made(tmp_path, {**TRAINED, "inputs": {}}) and names(tmp_path) == []
