@@ -22,11 +22,11 @@ LISTS = ("train", "train_aug", "val")  # of every dataset that its stage makes
 
 def check_pipeline(chosen):
     """Raises UserError for what the stages that are to run would not find. chosen: {name of a stage: its settings}."""
-    check_maps(chosen)
+    check_maps(chosen.get("eval_cam"))
     made = set()
     for stage in STAGES:
         if stage.name in chosen:
-            check_reads(stage, chosen[stage.name], made)
+            check_reads(stage, chosen, made)
             made.update(_written(stage, chosen[stage.name]))
     check_lists(chosen)
 
@@ -44,21 +44,21 @@ def _read(stage, settings):
     return {name: every for name, every in reads.items() if name != "truth"}
 
 
-def check_maps(chosen):
-    evaluated = chosen.get("eval_cam")
+def check_maps(evaluated):
     wrong = [name for name in (evaluated and evaluated.crf_maps) or () if name not in evaluated.maps]
     if wrong:
         raise UserError(f"eval_cam.crf_maps names {wrong[0]}, which eval_cam.maps does not: add it there")
 
 
-def check_reads(stage, settings, made):
+def check_reads(stage, chosen, made):
     """made: what the stages before this one will have left in the run's folder."""
+    settings, maps = chosen[stage.name], {folder: kind for kind, folder in CAM_FOLDERS.items()}
     for name in _read(stage, settings):
         if name not in made and not (settings.run / name).exists():
-            maps = {folder: kind for kind, folder in CAM_FOLDERS.items()}
-            remedy = f"add {maps[name]} to make_cam.maps" if name in maps else "run the stage that makes it first"
-            raise UserError(f"{stage.name} reads {settings.run / name}, which is not there and no stage of this call "
-                            f"makes: {remedy}")
+            to_export = name in maps and "make_cam" in chosen
+            remedy = f"add {maps[name]} to make_cam.maps" if to_export else "run the stage that makes it first"
+            raise UserError(f"{stage.name} reads {settings.run / name}, which is not there, and no stage from --from on "
+                            f"makes it: {remedy}")
     weights = getattr(settings, "weights_file", None)
     if weights is not None and not weights.is_file() and str(weights) not in {str(settings.run / name) for name in made}:
         raise UserError(f"{stage.name}.weights: {weights}: no such file (give imagenet, none, or a file)")

@@ -19,10 +19,11 @@ def evaluate(layout, ids, path, settings):
     sources = {}
     for name in settings.maps:
         sources |= source(settings.run, CAM_FOLDERS[name])
-        require_outputs(stamps(layout, ids), settings.run / CAM_FOLDERS[name], ".npz", "make_cam.py")
     record = make_record("eval_cam", settings, inputs(layout, ids, "labels", "images", "masks"), sources)
     if result := evaluated(path, record):
         return result, 0
+    for name in settings.maps:
+        require_outputs(stamps(layout, ids), settings.run / CAM_FOLDERS[name], ".npz", "make_cam.py")
     from infer.evaluate import evaluate_map
 
     save_settings(settings.run, "eval_cam", plain(settings))

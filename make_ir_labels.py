@@ -38,12 +38,13 @@ def main():
     claim_folder(folder, record)
     ids = usable_ids(layout, settings.list, (check_image, check_labels), settings.skip_bad, is_main())
     wanted = stamps(layout, ids)
-    require_outputs(wanted, settings.run / "cam", ".npz", "make_cam.py")
-    missing = set(outdated(wanted, [folder], ".png"))
+    missing = outdated(wanted, [folder], ".png")
+    require_outputs({image_id: wanted[image_id] for image_id in missing}, settings.run / "cam", ".npz", "make_cam.py")
     if not missing:
         print(f"make_ir_labels: the labels of all {len(ids)} images of {settings.list} are there")
     else:
-        label(settings, layout, [image_id for image_id in share(ids) if image_id in missing], wanted)
+        # Shared out by the whole list: each process looks at another moment at what is missing.
+        label(settings, layout, [image_id for image_id in share(ids) if image_id in set(missing)], wanted)
     usage.finish(len(missing), len(ids))
 
 

@@ -49,8 +49,8 @@ def main():
         claim_folder(folder, make_record("make_seg_labels", settings, class_input(layout), sources))
     ids = usable_ids(layout, settings.list, (check_image, check_labels), settings.skip_bad, is_main())
     wanted = stamps(layout, ids)
-    require_outputs(wanted, settings.run / "cam", ".npz", "make_cam.py")
     todo = outdated({image_id: wanted[image_id] for image_id in share(ids)}, [folder], ".png")
+    require_outputs({image_id: wanted[image_id] for image_id in todo}, settings.run / "cam", ".npz", "make_cam.py")
     if not todo and is_alone():
         print(f"make_seg_labels: the labels of all {len(ids)} images of {settings.list} are there")
         return

@@ -24,6 +24,7 @@ def train(settings, layout, ids, path, record):
     def target(image_id):
         return read_labels(settings.run / "ir_label" / f"{image_id}.png", layout.n_classes, layout.size(image_id))
 
+    require_outputs(stamps(layout, ids), settings.run / "ir_label", ".png", "make_ir_labels.py")
     dist = start_training(settings, "train_irn")
     model = build(settings, settings.initial_weights)
     images = TrainingSet(layout, ids, CropTransform(settings.crop_size, scale=settings.scale), settings.seed, target)
@@ -44,7 +45,6 @@ def main():
     layout, path = Layout(settings.dataset_root, settings.run), settings.run / "ckpt" / "irn.pt"
     labels = source(settings.run, "ir_label")
     ids = usable_ids(layout, settings.list, (check_image, check_labels), settings.skip_bad, is_main())
-    require_outputs(stamps(layout, ids), settings.run / "ir_label", ".png", "make_ir_labels.py")
     record = make_record("train_irn", settings, inputs(layout, ids, "labels", "images") | weights_input(settings), labels)
     if not finished(path, record, settings.resume):
         usage.finish(*train(settings, layout, ids, path, record))

@@ -30,6 +30,8 @@ def train(settings, layout, ids, path, record):
             return layout.mask(image_id)
         return read_labels(settings.run / settings.labels / f"{image_id}.png", layout.n_classes, layout.size(image_id))
 
+    if settings.labels != "truth":
+        require_outputs(stamps(layout, ids), settings.run / settings.labels, ".png", "make_seg_labels.py")
     dist = start_training(settings, "deeplab_train")
     if dist.main:
         save_class_names(settings.run, layout.class_names)
@@ -53,7 +55,6 @@ def main():
     else:
         labels = source(settings.run, settings.labels)
         ids = usable_ids(layout, settings.list, (check_image, check_labels), settings.skip_bad, is_main())
-        require_outputs(stamps(layout, ids), settings.run / settings.labels, ".png", "make_seg_labels.py")
         data = inputs(layout, ids, "labels", "images")
     record = make_record("deeplab_train", settings, data | weights_input(settings), labels)
     if not finished(path, record, settings.resume):

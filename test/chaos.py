@@ -98,7 +98,7 @@ def contents(path, folder):
 
 def outputs(folder):
     """{name: path} of a run's results and its dataset; logs, times and the report's page left out."""
-    left_out = ("log.jsonl", "config.yaml", ".lock", "index.html")
+    left_out = ("log.jsonl", "config.yaml", ".lock", "index.html", ".aesipe_index.json")
     return {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*"))
             if path.is_file() and path.name not in left_out and "tensorboard" not in path.parts}
 

@@ -1,6 +1,5 @@
 """The command lines as a user runs them, on a toy set so small that every stage takes seconds."""
 
-import importlib
 import json
 import os
 import re
@@ -19,8 +18,11 @@ import yaml
 from PIL import Image
 
 from data.layout import Layout
-from tool.config import parse, used_settings
+from tool.config import parse
 from tool.io import load_cam
+from tool.record import checkpoint_record
+from tool.settings import plain
+from tool.stages import BY_NAME
 from voc12.palette import voc_palette
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -156,12 +158,11 @@ def test_labels_are_palette_pngs_of_the_images_classes(demo, folder, list_name, 
 
 
 def test_checkpoints_are_whole_and_know_their_settings(demo):
-    assert sorted(path.name for path in (demo.run / "ckpt").iterdir()) == [
-        f"{name}.{suffix}" for name in ("aesipe", "deeplab", "irn") for suffix in ("pt", "yaml")]
+    assert sorted(path.name for path in (demo.run / "ckpt").iterdir()) == ["aesipe.pt", "deeplab.pt", "irn.pt"]
     for name in ("aesipe", "deeplab", "irn"):
         state = torch.load(demo.run / "ckpt" / f"{name}.pt", weights_only=True)
         assert set(state) == {"model", "step", "revision"} and all(value.isfinite().all() for value in state["model"].values())
-        assert yaml.safe_load((demo.run / "ckpt" / f"{name}.yaml").read_text())["batch_size"] == 4
+        assert checkpoint_record(demo.run / "ckpt" / f"{name}.pt")["settings"]["batch_size"] == 4
 
 
 def test_the_log_tells_the_steps_the_mious_and_what_each_stage_took(demo):
@@ -290,10 +291,8 @@ def test_the_runs_config_gives_the_same_settings(demo):
     config = yaml.safe_load(path.read_text())
     assert set(config) == {"train_aesipe", "make_cam", "eval_cam", "make_ir_labels", "train_irn", "make_seg_labels",
                            "eval_seg", "deeplab_train", "deeplab_test", "report"}
-    modules = {"deeplab_train": "deeplab.train", "deeplab_test": "deeplab.test"}
     for section, values in config.items():
-        parser = importlib.import_module(modules.get(section, section)).get_parser()
-        assert used_settings(parse(parser, section, ["--config", str(path)])) == values
+        assert plain(parse(section, argv=["--config", str(path)])) == values
 
 
 def test_a_second_call_makes_only_what_is_missing(demo, script):
@@ -450,7 +449,10 @@ def test_the_driver_refuses_bad_arguments_with_one_line(arguments, message):
 
 
 def test_a_stage_that_fails_ends_the_driver_and_says_how_to_go_on(demo):
-    done = run(*demo.command, "--from", "make_ir_labels", "--to", "train_irn", "common.session_name=nothing")
+    shutil.copytree(demo.run / "cam", demo.run.parent / "nothing/cam")
+    (demo.run.parent / "nothing/cam/train_000001.npz").unlink()
+    done = run(*demo.command, "--from", "make_ir_labels", "--to", "train_irn", "common.session_name=nothing",
+               "train_irn.weights=none")
     assert done.returncode == 2 and "Traceback" not in done.stderr and "== train_irn" not in done.stdout
     hint = done.stderr.splitlines()[-1]
     assert "stage make_ir_labels failed" in hint and "--from make_ir_labels" in hint
@@ -468,7 +470,8 @@ def test_two_processes_train_the_same_network_and_share_the_images(demo):
     assert one.keys() == other.keys()
     for name, value in one.items():
         torch.testing.assert_close(other[name], value, atol=1e-5, rtol=1e-4, msg=lambda text: f"{name}: {text}")
-    assert (two / "ckpt/aesipe.yaml").read_text() == (demo.run / "ckpt/aesipe.yaml").read_text()
+    records = [checkpoint_record(folder / "ckpt/aesipe.pt") for folder in (two, demo.run)]
+    assert records[0].pop("result") != records[1].pop("result") and records[0] == records[1]
     for folder in MAPS.values():
         assert {path.name for path in (two / folder).iterdir()} == {path.name for path in (demo.run / folder).iterdir()}
     logged, alone = ([json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()][:4]
@@ -506,8 +509,8 @@ def test_cams_of_8_bits_are_read_as_others_are(demo, script):
         assert keys.tolist() == expected_keys.tolist() and np.abs(cam - expected).max() <= 0.5 / 255 + 1e-3
 
 
-@pytest.mark.parametrize("module, precision", [("make_cam", "float32"), ("make_seg_labels", "float32"),
-                                               ("deeplab.test", "float32"), ("train_aesipe", "auto")])
-def test_exports_are_exact_unless_told_otherwise(module, precision):
+@pytest.mark.parametrize("stage, precision", [("make_cam", "float32"), ("make_seg_labels", "float32"),
+                                              ("deeplab_test", "float32"), ("train_aesipe", "auto")])
+def test_exports_are_exact_unless_told_otherwise(stage, precision):
     """Rounding changes labels (docs/benchmarks.md), so only training takes what the GPU is fastest at."""
-    assert importlib.import_module(module).get_parser().get_default("precision") == precision
+    assert BY_NAME[stage].settings().precision == precision

@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from errors import UserError
-from files import atomic, read_stamp, save_lines, stamp_zip
+from files import atomic, read_stamp, remove_leftovers, save_lines, stamp_zip
 from tool.settings import brief
 
 MAX_CAM_BYTES = 2 << 30  # unpacked
@@ -97,6 +97,7 @@ def require_outputs(stamps, folder, suffix, script):
 
 def save_json(path, value):
     """Write a dict, and with it its checksum."""
+    remove_leftovers(Path(path).parent)
     with atomic(path) as temporary:
         temporary.write_text(json.dumps({**value, "checksum": _checksum(value)}, indent=1) + "\n")
 
@@ -124,6 +125,7 @@ def _checksum(value):
 
 def save_settings(run, section, settings):
     """Keep the settings as used, one section a stage, in the run's config.yaml."""
+    remove_leftovers(run)
     config = load_run_config(run)
     config[section] = settings
     with atomic(Path(run) / "config.yaml") as temporary:
