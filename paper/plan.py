@@ -4,8 +4,6 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import yaml
-
 import deeplab.test
 import deeplab.train
 import eval_cam
@@ -20,6 +18,7 @@ from tool.checkpoint import result_settings
 from tool.config import override, parse, read_config, settings
 from tool.engine import refuse_other_settings
 from tool.io import load_json
+from tool.yaml_file import dump_yaml
 
 SCRIPTS = {"train_aesipe": train_aesipe, "make_cam": make_cam, "eval_cam": eval_cam, "make_ir_labels": make_ir_labels,
            "train_irn": train_irn, "make_seg_labels": make_seg_labels, "deeplab_train": deeplab.train,
@@ -47,7 +46,7 @@ class Job:
         """The settings of a stage of this job, as its script parses them."""
         values = override(read_config(self.config), self.overrides)
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-            yaml.safe_dump(values, file)
+            file.write(dump_yaml(values))
             file.flush()
             return parse(SCRIPTS[stage].get_parser(), stage, ["--config", file.name])
 

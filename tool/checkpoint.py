@@ -5,13 +5,13 @@ from functools import cache
 from pathlib import Path
 
 import torch
-import yaml
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from errors import UserError
 from files import atomic, remove_leftovers
 from tool.io import read_record
+from tool.yaml_file import dump_yaml
 
 KEPT = 2  # newest states: should a disk damage the last one, there is the one before
 
@@ -20,7 +20,7 @@ def save_result(path, weights, settings, **more):
     """The trained network as {"model": state dict, "revision"}, and beside it, in .yaml, the settings that made it."""
     save_state(path, {"model": weights, "revision": revision(), **more})
     with atomic(Path(path).with_suffix(".yaml")) as temporary:
-        temporary.write_text(yaml.safe_dump(settings, sort_keys=False))
+        temporary.write_text(dump_yaml(settings))
 
 
 def result_settings(path):

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from errors import OtherProcessFailed, UserError
 from tool.failure import explain
-from tool.io import brief, parse_yaml, read_yaml
+from tool.io import brief
+from tool.yaml_file import parse_yaml, read_yaml
 
 SECTIONS = ("common", "dataset", "train_aesipe", "make_cam", "eval_cam", "make_ir_labels", "train_irn",
             "make_seg_labels", "eval_seg", "deeplab_train", "deeplab_test", "report", "predict", "export")

@@ -6,16 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from errors import UserError
 from files import PNG_END, atomic, ends_with, remove_leftovers, save_lines
+from tool.yaml_file import dump_yaml, read_yaml
 
 # Map of AESIPE.forward -> folder of the run. The method's last map is the one that the later stages read.
 CAM_FOLDERS = {"ae_is_cam": "cam", "is_cam": "is_cam", "cam": "classifier_cam"}
 
 MAX_CAM_BYTES = 2 << 30  # unpacked
-MAX_YAML_NODES = 100_000
 
 
 def save_cam(path, keys, cam, bits=16):
@@ -117,7 +116,7 @@ def claim_folder(folder, settings, source=None):
         remove_leftovers(folder)
         return
     with atomic(path) as temporary:
-        temporary.write_text(yaml.safe_dump(record, sort_keys=False))
+        temporary.write_text(dump_yaml(record))
 
 
 def differing_settings(known, record):
@@ -144,7 +143,7 @@ def save_settings(run, section, settings):
     config = load_run_config(run)
     config[section] = settings
     with atomic(Path(run) / "config.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump(config, sort_keys=False))
+        temporary.write_text(dump_yaml(config))
 
 
 def load_run_config(run):
@@ -159,53 +158,12 @@ def load_run_config(run):
     return config
 
 
-def read_yaml(path):
-    """The value of a YAML file, see `parse_yaml`. Raises UserError."""
-    try:
-        return parse_yaml(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{path}: is not valid YAML: {error}") from error
-
-
 def read_record(path):
     """The settings in a YAML file that a stage wrote beside its outputs. Raises UserError."""
     record = read_yaml(path)
     if not isinstance(record, dict):
         raise UserError(f"{path}: must hold keys and values: delete what lies beside it and run its stage again")
     return record
-
-
-def parse_yaml(text):
-    """The plain value of a YAML document. Raises ValueError if it is none, or one of more than MAX_YAML_NODES values
-    once its aliases are expanded, as merging and printing do: a few lines can stand for billions."""
-    loader = None
-    try:
-        loader = yaml.SafeLoader(text)
-        node = loader.get_single_node()
-        if node is None:
-            return None
-        if _expanded_nodes(node, {}) > MAX_YAML_NODES:
-            raise ValueError(f"it stands for more than {MAX_YAML_NODES:,} values")
-        return loader.construct_document(node)
-    except Exception as error:  # PyYAML lets through whatever Python's types say of values such as 2020-13-45
-        raise ValueError(" ".join(str(error).split())) from error
-    finally:
-        if loader is not None:
-            loader.dispose()
-
-
-def _expanded_nodes(node, known):
-    """How many nodes a YAML node stands for with its aliases expanded, infinity if it contains itself; a long text
-    counts as several. known: {id of a node: its number}."""
-    if node.id == "scalar":
-        return 1 + len(node.value) // 100
-    if id(node) not in known:
-        known[id(node)] = float("inf")  # until all that it holds is counted
-        parts = (part for pair in node.value for part in pair) if node.id == "mapping" else node.value
-        known[id(node)] = 1 + sum(_expanded_nodes(part, known) for part in parts)
-    return known[id(node)]
 
 
 def save_class_names(run, class_names):
