@@ -2,12 +2,14 @@
 
     python check_config.py CONFIG OUT [section.key=value ...]
 
-Prints the run's folder.
+Prints the run's folder. The environment may say on how many processes training is to run, GPUS on each of NNODES
+machines, and which stages, RUN_STAGES (all): only theirs need batches that can be shared out.
 """
 
+import os
+import re
 import sys
-
-import yaml
+from pathlib import Path
 
 import deeplab.test
 import deeplab.train
@@ -23,6 +25,7 @@ import train_irn
 from errors import UserError
 from files import atomic
 from tool.config import override, parse, read_config, run_main
+from tool.yaml_file import dump_yaml
 
 SCRIPTS = {"dataset": prepare_dataset, "train_aesipe": train_aesipe, "make_cam": make_cam, "eval_cam": eval_cam,
            "make_ir_labels": make_ir_labels, "train_irn": train_irn, "make_seg_labels": make_seg_labels,
@@ -30,14 +33,42 @@ SCRIPTS = {"dataset": prepare_dataset, "train_aesipe": train_aesipe, "make_cam":
 
 
 def main():
-    source, out, *assignments = sys.argv[1:]
+    source, out, *assignments = arguments(sys.argv[1:])
     with atomic(out) as temporary:
-        temporary.write_text(yaml.safe_dump(override(read_config(source), assignments), sort_keys=False))
-    try:
-        runs = [parse(script.get_parser(), section, ["--config", out]).run for section, script in SCRIPTS.items()]
-    except UserError as error:
-        raise UserError(str(error).replace(out, source)) from error
-    print(runs[0])
+        temporary.write_text(dump_yaml(override(read_config(source), assignments)))
+        try:
+            stages = {section: parse(script.get_parser(), section, ["--config", str(temporary)])
+                      for section, script in SCRIPTS.items()}
+        except UserError as error:
+            raise UserError(str(error).replace(str(temporary), source)) from error
+        check_batches(source, stages, os.environ)
+    print(stages["dataset"].run)
+
+
+def arguments(words):
+    """CONFIG, OUT and what follows; --help prints what they are."""
+    if {"-h", "--help"} & {*words}:
+        print(__doc__.strip())
+        sys.exit()
+    if len(words) < 2:
+        raise UserError("CONFIG and OUT are needed: python check_config.py CONFIG OUT [section.key=value ...]")
+    if Path(words[1]).exists() and (not Path(words[1]).is_file() or Path(words[1]).samefile(words[0])):
+        raise UserError(f"{words[1]}: would be overwritten: name a new file as OUT")
+    return words
+
+
+def check_batches(source, stages, environment):
+    """Raises UserError if a stage that is to run cannot share its batches out between its processes."""
+    for name in ("GPUS", "NNODES"):
+        if not re.fullmatch("[1-9][0-9]{0,3}", environment.get(name) or "1"):
+            raise UserError(f"{name}={environment[name]} must be a whole number from 1 up")
+    processes = int(environment.get("GPUS") or 1) * int(environment.get("NNODES") or 1)
+    running = (environment.get("RUN_STAGES") or " ".join(stages)).split()
+    for section, args in stages.items():
+        batch = getattr(args, "batch_size", processes)
+        if section in running and batch % processes:
+            raise UserError(f"{source}: {section}.batch_size={batch} cannot be shared out equally between {processes} "
+                            "processes (GPUS times NNODES): choose a multiple of them")
 
 
 if __name__ == "__main__":
