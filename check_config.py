@@ -9,7 +9,6 @@ machines, and which stages, RUN_STAGES (all): only theirs need batches that can 
 import os
 import re
 import sys
-from pathlib import Path
 
 import deeplab.test
 import deeplab.train
@@ -52,7 +51,8 @@ def arguments(words):
         sys.exit()
     if len(words) < 2:
         raise UserError("CONFIG and OUT are needed: python check_config.py CONFIG OUT [section.key=value ...]")
-    if Path(words[1]).exists() and (not Path(words[1]).is_file() or Path(words[1]).samefile(words[0])):
+    source, out = (os.path.realpath(word) for word in words[:2])
+    if out == source or os.path.exists(out) and not os.path.isfile(out):
         raise UserError(f"{words[1]}: would be overwritten: name a new file as OUT")
     return words
 
