@@ -3,19 +3,21 @@
     python check_config.py CONFIG OUT FROM TO [section.key=value ...]
 
 CONFIG is read, OUT is written; FROM and TO are the first and the last stage that are to run. Prints the run's folder.
-What one stage would find wrong only hours later is said here: settings, lists, weights, maps that nobody exports.
+What one stage would find wrong only hours later is said here: settings, lists, weights, maps that nobody exports, and
+batches that the processes, GPUS on each of NNODES machines, cannot share out.
 """
 
+import os
+import re
 import sys
 from pathlib import Path
-
-import yaml
 
 from data.layout import Layout
 from errors import UserError
 from files import atomic
 from tool.config import override, parse, read_config, run_main
 from tool.stages import CAM_FOLDERS, STAGES
+from tool.yaml_file import dump_yaml
 
 LISTS = ("train", "train_aug", "val")  # of every dataset that its stage makes
 
@@ -103,16 +105,45 @@ def _ids(stage, name, settings, dataset):
 
 
 def main():
-    source, out, first, last, *assignments = sys.argv[1:]
-    with atomic(out) as temporary:
-        temporary.write_text(yaml.safe_dump(override(read_config(source), assignments), sort_keys=False))
+    source, out, first, last, *assignments = arguments(sys.argv[1:])
     names = [stage.name for stage in STAGES]
-    try:
-        settings = {name: parse(name, argv=["--config", out]) for name in names}
-    except UserError as error:
-        raise UserError(str(error).replace(out, source)) from error
-    check_pipeline({name: settings[name] for name in names[names.index(first) : names.index(last) + 1]})
+    with atomic(out) as temporary:
+        temporary.write_text(dump_yaml(override(read_config(source), assignments)))
+        try:
+            settings = {name: parse(name, argv=["--config", str(temporary)]) for name in names}
+        except UserError as error:
+            raise UserError(str(error).replace(str(temporary), source)) from error
+        chosen = {name: settings[name] for name in names[names.index(first) : names.index(last) + 1]}
+        check_batches(source, chosen, os.environ)
+        check_pipeline(chosen)
     print(settings["dataset"].run)
+
+
+def arguments(words):
+    """CONFIG, OUT, FROM, TO and what follows; --help prints what they are."""
+    if {"-h", "--help"} & {*words}:
+        print(__doc__.strip())
+        sys.exit()
+    if len(words) < 4 or not {words[2], words[3]} <= {stage.name for stage in STAGES}:
+        raise UserError("CONFIG, OUT, FROM and TO are needed: python check_config.py CONFIG OUT FROM TO "
+                        f"[section.key=value ...], with FROM and TO of {', '.join(stage.name for stage in STAGES)}")
+    source, out = (os.path.realpath(word) for word in words[:2])
+    if out == source or os.path.exists(out) and not os.path.isfile(out):
+        raise UserError(f"{words[1]}: would be overwritten: name a new file as OUT")
+    return words
+
+
+def check_batches(source, chosen, environment):
+    """Raises UserError if a stage that is to run cannot share its batches out between its processes."""
+    for name in ("GPUS", "NNODES"):
+        if not re.fullmatch("[1-9][0-9]{0,3}", environment.get(name) or "1"):
+            raise UserError(f"{name}={environment[name]} must be a whole number from 1 up")
+    processes = int(environment.get("GPUS") or 1) * int(environment.get("NNODES") or 1)
+    for section, settings in chosen.items():
+        batch = getattr(settings, "batch_size", processes)
+        if batch % processes:
+            raise UserError(f"{source}: {section}.batch_size={batch} cannot be shared out equally between {processes} "
+                            "processes (GPUS times NNODES): choose a multiple of them")
 
 
 if __name__ == "__main__":

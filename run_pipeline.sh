@@ -3,18 +3,25 @@
 #
 #   bash run_pipeline.sh [CONFIG] [--from STAGE] [--to STAGE] [section.key=value ...]
 #
-# CONFIG defaults to configs/voc12_resnet101.yaml, the paper's. GPUS=2 runs the stages that share out their work by
-# torchrun on that many processes. On several machines, run the same line on each with NNODES, NODE_RANK,
-# MASTER_ADDR and MASTER_PORT set and the run folder on a disk that all of them see. Ctrl-C and SIGTERM let the stage
-# that runs save what it has; the same line goes on from there.
+# CONFIG defaults to configs/voc12_resnet101.yaml, the paper's. A relative one is looked for where you stand, then in
+# the repository; relative paths within it and on the line, such as dataset_root and run_root, always start at the
+# repository, so that a config means the same wherever it is called from. Of a setting, --from or --to that is given
+# twice the later one counts. section.key=null stands for the default.
+#
+# GPUS=2 runs the stages that share out their work by torchrun on that many processes; the batch sizes are the global
+# ones. On several machines, run the same line on each with NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT set and the
+# run folder on a disk that all of them see. PYTHON names the interpreter, TMPDIR the folder of temporary files. Ctrl-C
+# and SIGTERM let the stage that runs save what it has; the same line goes on from there.
 set -euo pipefail
+unset CDPATH RANK WORLD_SIZE LOCAL_RANK  # the last three would have a stage wait for processes that nobody starts
+here=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 STAGES=(dataset train_aesipe make_cam eval_cam make_ir_labels train_irn make_seg_labels eval_seg deeplab_train
         deeplab_test report)
 
 usage() {
-    sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]##*/}"
     echo "stages: ${STAGES[*]}"
 }
 
@@ -31,7 +38,21 @@ position() {  # number of a stage
     fail "stage '$1' is unknown: stages are ${STAGES[*]}"
 }
 
-config=configs/voc12_resnet101.yaml
+config_argument() {
+    [ -z "$config" ] || fail "'$config' and '$1' cannot both be the config: quote values that hold spaces"
+    config=$1
+}
+
+stand_or_repository() {  # a path as it is meant: from where the user stands, else from the repository
+    if [[ $1 != /* ]] && [ -e "$here/$1" ] && ! [ "$here" -ef . ]; then echo "$here/$1"; else echo "$1"; fi
+}
+
+whole_number() {  # NAME LOWEST HIGHEST: the variable holds one
+    [[ ${!1} =~ ^(0|[1-9][0-9]{0,4})$ ]] && ((${!1} >= $2 && ${!1} <= $3)) ||
+        fail "$1=${!1} must be a whole number from $2 to $3"
+}
+
+config=
 from=dataset
 to=report
 overrides=()
@@ -41,42 +62,70 @@ while [ $# -gt 0 ]; do
         --from | --to)
             [ $# -ge 2 ] || fail "$1 needs a stage: stages are ${STAGES[*]}"
             [ "$1" = --from ] && from=$2 || to=$2
-            shift 2 ;;
+            shift ;;
+        --from=*) from=${1#*=} ;;
+        --to=*) to=${1#*=} ;;
+        "") fail "an argument is empty: a variable without a value?" ;;
         -*) fail "$1 is unknown: see --help" ;;
-        *=*) overrides+=("$1"); shift ;;
-        *) config=$1; shift ;;
+        *=*) if [[ ${1%%=*} = */* ]]; then config_argument "$1"; else overrides+=("$1"); fi ;;
+        *) config_argument "$1" ;;
     esac
+    shift
 done
 first=$(position "$from") || exit 2
 last=$(position "$to") || exit 2
+((first <= last)) || fail "--from $from comes after --to $to: stages are ${STAGES[*]}"
+config=${config:-configs/voc12_resnet101.yaml}
+config_path=$(stand_or_repository "$config")
+[ -e "$config_path" ] ||
+    fail "$config: cannot be read: there is no such file in $here$([ "$here" -ef . ] || echo " or $PWD")"
+[[ ${PYTHON:-} != */* ]] || PYTHON=$(stand_or_repository "$PYTHON")
+
+given=()  # what the next call needs as well
+for name in GPUS NNODES NODE_RANK MASTER_ADDR MASTER_PORT; do
+    [ -z "${!name:-}" ] || given+=("$name=${!name}")
+done
+export GPUS=${GPUS:-1} NNODES=${NNODES:-1}
+whole_number GPUS 1 1024
+whole_number NNODES 1 1024
+[ "$NNODES" = 1 ] || [ -n "${NODE_RANK:-}" ] || fail "NNODES=$NNODES needs NODE_RANK, this machine's number from 0"
+[ "$NNODES" = 1 ] || [ -n "${MASTER_ADDR:-}" ] || fail "NNODES=$NNODES needs MASTER_ADDR, the name of machine 0"
+NODE_RANK=${NODE_RANK:-0} MASTER_PORT=${MASTER_PORT:-29500}
+whole_number NODE_RANK 0 $((NNODES - 1))
+whole_number MASTER_PORT 1 65535
 
 source tool/setup.sh
 setup_python requirements.txt
 
-settings=$(mktemp "${TMPDIR:-/tmp}/aesipe.XXXXXX.yaml")
+settings=$(mktemp "${TMPDIR:-/tmp}/aesipe.XXXXXX.yaml" 2>/dev/null) ||
+    fail "${TMPDIR:-/tmp}: no file can be made there: name another folder by TMPDIR="
 trap 'rm -f "$settings"' EXIT
-run=$("$PYTHON" check_config.py "$config" "$settings" "$from" "$to" ${overrides[@]+"${overrides[@]}"}) || exit 2
-if [ "${NODE_RANK:-0}" = 0 ]; then
-    mkdir -p "$run" || fail "$run: cannot be made"
+run=$("$PYTHON" check_config.py "$config_path" "$settings" "$from" "$to" \
+    ${overrides[@]+"${overrides[@]}"}) || exit 2
+if [ "$NODE_RANK" = 0 ]; then
+    reason=$(mkdir -p -- "$run" 2>&1) ||
+        fail "$run: cannot be made (${reason##*: }): choose another common.run_root or common.session_name"
+    [ -f "$run/.lock" ] || [ ! -e "$run/.lock" ] || fail "$run/.lock: is no file: delete it"
+    # Tried in a shell of its own first: where exec cannot open a file, it ends the shell without a word of ours.
+    (exec 9<>"$run/.lock") 2>/dev/null || fail "$run/.lock: cannot be written: choose another common.run_root"
     # Held by this shell and the stages, which inherit the open file; freed when the last of them ends.
-    exec 9<>"$run/.lock" || fail "$run/.lock: cannot be opened"
+    exec 9<>"$run/.lock"
     "$PYTHON" -m tool.lock 9 "$run/.lock" || exit 2
 fi
 
 single() {  # once, on the first machine
-    [ "${NODE_RANK:-0}" = 0 ] || exit 0
+    [ "$NODE_RANK" = 0 ] || exit 0
     exec "$PYTHON" "$1" --config "$settings"
 }
 
 shared() {  # on all processes of all machines; on one machine --standalone finds a free port
-    local gpus=${GPUS:-1} nodes=${NNODES:-1}
-    if [ "$gpus" = 1 ] && [ "$nodes" = 1 ]; then
+    if [ "$GPUS" = 1 ] && [ "$NNODES" = 1 ]; then
         exec "$PYTHON" "$1" --config "$settings"
-    elif [ "$nodes" = 1 ]; then
-        exec "$PYTHON" -m tool.launch --standalone --nproc_per_node="$gpus" "$1" --config "$settings"
+    elif [ "$NNODES" = 1 ]; then
+        exec "$PYTHON" -m tool.launch --standalone --nproc_per_node="$GPUS" "$1" --config "$settings"
     else
-        exec "$PYTHON" -m tool.launch --nnodes="$nodes" --node_rank="${NODE_RANK:?}" --nproc_per_node="$gpus" \
-            --master_addr="${MASTER_ADDR:?}" --master_port="${MASTER_PORT:-29500}" "$1" --config "$settings"
+        exec "$PYTHON" -m tool.launch --nnodes="$NNODES" --node_rank="$NODE_RANK" --nproc_per_node="$GPUS" \
+            --master_addr="$MASTER_ADDR" --master_port="$MASTER_PORT" "$1" --config "$settings"
     fi
 }
 
@@ -116,7 +165,9 @@ for ((i = first; i <= last; i++)); do
     stage=
     if [ "$status" != 0 ] || [ -n "$stopped" ]; then
         [ -n "$stopped" ] && what="was stopped: go on" || what="failed: mend it and go on"
-        echo "stage ${STAGES[i]} $what with: bash run_pipeline.sh $(printf '%q ' "$config" --from "${STAGES[i]}" ${overrides[@]+"${overrides[@]}"})" >&2
+        again=(${given[@]+"${given[@]}"} bash "$0" "$config" --from "${STAGES[i]}")
+        [ "$to" = report ] || again+=(--to "$to")
+        echo "stage ${STAGES[i]} $what with: $(printf '%q ' "${again[@]}" ${overrides[@]+"${overrides[@]}"})" >&2
         exit "$((status ? status : 130))"
     fi
 done

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-import yaml
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -26,6 +25,7 @@ from tool.config import parse
 from tool.dist import set_precision
 from tool.engine import to_device, train_step
 from tool.record import make_record
+from tool.yaml_file import dump_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("train_aesipe", "make_cam", "make_ir_labels", "train_irn", "make_seg_labels", "deeplab_train",
@@ -76,7 +76,7 @@ def _prepare(folder, shape, args):
         "train_aesipe": training, "train_irn": {**training, "backbone": args.irn_backbone}, "deeplab_train": training,
     }
     path = folder / "bench.yaml"
-    path.write_text(yaml.safe_dump(config))
+    path.write_text(dump_yaml(config))
     return path
 
 

@@ -4,8 +4,6 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import yaml
-
 from data.content import inputs
 from data.layout import Layout
 from data.usable import check_image, check_labels, usable_ids
@@ -13,6 +11,7 @@ from paper.tables import NETWORKS
 from tool.config import override, parse, read_config
 from tool.io import load_json
 from tool.record import checkpoint_record, make_record, refuse_other, weights_input
+from tool.yaml_file import dump_yaml
 
 STAGES = ("train_aesipe", "make_cam", "eval_cam", "make_ir_labels", "train_irn", "make_seg_labels", "deeplab_train",
           "deeplab_test")
@@ -39,7 +38,7 @@ class Job:
         """The settings of a stage of this job, as its script parses them."""
         values = override(read_config(self.config), self.overrides)
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-            yaml.safe_dump(values, file)
+            file.write(dump_yaml(values))
             file.flush()
             return parse(stage, argv=["--config", file.name])
 

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -5,13 +6,20 @@ from pathlib import Path
 import pytest
 import yaml
 
+import check_config
+
 REPOSITORY = Path(__file__).parents[1]
 
 
-def check(folder, text, *overrides):
+def run(*words, **variables):
+    environment = {key: value for key, value in os.environ.items() if key not in ("GPUS", "NNODES", "RUN_STAGES")}
+    return subprocess.run([sys.executable, "check_config.py", *words], cwd=REPOSITORY, env=environment | variables,
+                          capture_output=True, text=True)
+
+
+def check(folder, text, *overrides, **variables):
     (folder / "in.yaml").write_text(text)
-    return subprocess.run([sys.executable, "check_config.py", folder / "in.yaml", folder / "out.yaml", *overrides],
-                          cwd=REPOSITORY, capture_output=True, text=True)
+    return run(folder / "in.yaml", folder / "out.yaml", *overrides, **variables)
 
 
 def test_writes_the_file_with_the_overrides(tmp_path):
@@ -32,3 +40,90 @@ def test_refuses_settings_of_any_stage_before_the_first_runs(tmp_path, assignmen
     done = check(tmp_path, "common: {seed: 1}\n", assignment)
     assert done.returncode == 2 and done.stdout == ""
     assert len(done.stderr.splitlines()) == 1 and message in done.stderr
+    assert not (tmp_path / "out.yaml").exists()
+
+
+@pytest.fixture
+def main(monkeypatch, capsys):
+    """main(words, variables): its refusal, or what it prints; within this process to save time."""
+
+    def call(*words, **variables):
+        for name in ("GPUS", "NNODES", "RUN_STAGES"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["check_config.py", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            check_config.run_main(lambda: check_config.main() or sys.exit(0))
+        said = capsys.readouterr()
+        assert not said.err or (stop.value.code, len(said.err.splitlines()), said.out) == (2, 1, "")
+        return said.err or said.out
+
+    return call
+
+
+def test_batches_that_cannot_be_shared_out_are_refused_for_the_stages_that_run(tmp_path, main):
+    (tmp_path / "in.yaml").write_text("deeplab_train: {batch_size: 4}\n")
+    words = tmp_path / "in.yaml", tmp_path / "out.yaml"
+    for stage, batch in (("train_aesipe", 16), ("train_irn", 32), ("deeplab_train", 4)):
+        said = main(*words, GPUS="3", RUN_STAGES=f"make_cam {stage}")
+        assert f"in.yaml: {stage}.batch_size={batch} cannot be shared out equally between 3 processes" in said
+    assert "batch_size=4 cannot be shared out equally between 8 " in main(*words, GPUS="4", NNODES="2")
+    assert "deeplab_train.batch_size=4 cannot" in main(*words, GPUS="5", RUN_STAGES="deeplab_train report")
+    assert not words[1].exists()
+    assert main(*words, GPUS="3", RUN_STAGES="make_cam make_seg_labels") == main(*words, GPUS="2", NNODES="2")
+    assert words[1].exists()
+
+
+@pytest.mark.parametrize("variables", [{"GPUS": "0"}, {"GPUS": "abc"}, {"NNODES": "-1"}, {"GPUS": "1.5"}, {"GPUS": "1_0"}])
+def test_numbers_of_processes_that_are_none_are_refused(tmp_path, main, variables):
+    (tmp_path / "in.yaml").write_text("")
+    (name, value), = variables.items()
+    assert f"{name}={value} must be a whole number" in main(tmp_path / "in.yaml", tmp_path / "out.yaml", **variables)
+
+
+def test_help_and_missing_words(main):
+    assert "python check_config.py CONFIG OUT [section.key=value ...]" in main("--help") and main("a", "-h") == main("-h")
+    assert main() == main("configs/demo.yaml") and "CONFIG and OUT are needed" in main()
+
+
+def test_a_file_that_must_not_be_overwritten_stays(tmp_path, main):
+    """Found: with OUT the config itself, the user's file was replaced, its comments lost."""
+    path = tmp_path / "in.yaml"
+    path.write_text("# mine\n")
+    (tmp_path / "link.yaml").symlink_to(path)
+    for out in (path, tmp_path / "link.yaml", tmp_path, "/dev/null"):
+        assert "would be overwritten" in main(path, out)
+    assert path.read_text() == "# mine\n" and (tmp_path / "link.yaml").is_symlink()
+    assert "none.yaml: cannot be read" in main(tmp_path / "none.yaml", path)
+    assert "cannot be written" in main(path, path / "out.yaml")
+
+
+@pytest.mark.parametrize("assignment, message", [
+    ("common.dataset_root=", "common.dataset_root=: has no value: null stands for the default"),
+    ("common.seed= ", "has no value"), ("common.seed=010", "'010' is not a YAML value: 010 is one number to some"),
+    ("common.seed=1:30", "write a decimal number or '1:30'"), ("common={seed: 1}", "are written section.key=value"),
+    ("=", "are written section.key=value"), (".seed=1", "section '' is unknown"), ("common.=1", "are written"),
+    ("Common.seed=1", "section 'Common' is unknown"), ("common.a.b=1", "in.yaml: common.a.b is unknown"),
+    ("make_cam.scales={a: 1, a: 2}", "a is given twice"), ("make_cam.scales=[1", "expected ',' or ']'"),
+    ("common.session_name=a: b", "takes a value, not a section"), ("common.seed=*a", "undefined alias"),
+    ("train_aesipe.ae=yes", "train_aesipe.ae must be true or false, not 'yes'"),
+    ("train_aesipe.ae=on", "train_aesipe.ae must be true or false, not 'on'"),
+    ("train_aesipe.lr=1:30.5", "is one number to some"), ("make_cam.scales=[1.0, 0x1]", "write 1 or '0x1'")])
+def test_overrides_that_say_nothing_clear_are_refused(tmp_path, main, assignment, message):
+    (tmp_path / "in.yaml").write_text("")
+    assert message in main(tmp_path / "in.yaml", tmp_path / "out.yaml", assignment)
+    assert not (tmp_path / "out.yaml").exists()
+
+
+def test_of_an_override_that_is_given_twice_the_later_one_counts(tmp_path, main):
+    (tmp_path / "in.yaml").write_text("common: {seed: 1}\n")
+    main(tmp_path / "in.yaml", tmp_path / "out.yaml", "common.seed=2", "common.seed=3", "train_aesipe.lr=1e-3")
+    assert yaml.safe_load((tmp_path / "out.yaml").read_text()) == {"common": {"seed": 3}, "train_aesipe": {"lr": 0.001}}
+
+
+def test_text_that_looks_like_a_number_reaches_the_stages_as_text(tmp_path, main):
+    (tmp_path / "in.yaml").write_text("common: {session_name: '010'}\n")
+    assert main(tmp_path / "in.yaml", tmp_path / "out.yaml", "report.figure=[2007_000032]") == "runs/010\n"
+    written = yaml.safe_load((tmp_path / "out.yaml").read_text())
+    assert written == {"common": {"session_name": "010"}, "report": {"figure": ["2007_000032"]}}

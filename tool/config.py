@@ -13,9 +13,9 @@ from datetime import date
 
 from errors import OtherProcessFailed, UserError
 from tool.failure import explain
-from tool.io import parse_yaml, read_yaml
 from tool.settings import brief
 from tool.stages import BY_NAME
+from tool.yaml_file import parse_yaml, read_yaml
 
 SECTIONS = ("common", *BY_NAME)
 COMMON = ("dataset_root", "run_root", "session_name", "backbone", "weights", "num_workers", "seed", "precision",
@@ -184,11 +184,14 @@ def override(config, assignments):
         section, dot, name = key.partition(".")
         if not (equals and dot and name):
             raise UserError(f"{brief(assignment)}: overrides are written section.key=value")
+        if not value.strip():  # as of $FOLDER, which is not set
+            raise UserError(f"{brief(assignment)}: has no value: null stands for the default")
         if section not in SECTIONS:
             raise UserError(f"{brief(assignment)}: section {brief(repr(section))} is unknown: sections are "
                             f"{', '.join(SECTIONS)}")
         try:
             config[section] = {**(config.get(section) or {}), name: parse_yaml(value)}
         except ValueError as error:
-            raise UserError(f"{brief(assignment)}: {brief(repr(value))} is not a YAML value: {error}") from error
+            raise UserError(f"{brief(assignment)}: {brief(repr(value))} is not a YAML value: "
+                            f"{str(error).removeprefix('line 1: ')}") from error
     return config

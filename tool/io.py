@@ -7,14 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from errors import UserError
 from files import atomic, read_stamp, remove_leftovers, save_lines, stamp_zip
 from tool.settings import brief
+from tool.yaml_file import dump_yaml, read_yaml
 
 MAX_CAM_BYTES = 2 << 30  # unpacked
-MAX_YAML_NODES = 100_000
 
 
 def save_cam(path, keys, cam, bits=16, stamp=""):
@@ -129,7 +128,7 @@ def save_settings(run, section, settings):
     config = load_run_config(run)
     config[section] = settings
     with atomic(Path(run) / "config.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump(config, sort_keys=False))
+        temporary.write_text(dump_yaml(config))
 
 
 def load_run_config(run):
@@ -142,47 +141,6 @@ def load_run_config(run):
     if not all(isinstance(section, dict) and all(isinstance(key, str) for key in section) for section in sections):
         raise UserError(f"{path}: must hold sections of keys and values: delete it if it is damaged")
     return config
-
-
-def read_yaml(path):
-    """The value of a YAML file, see `parse_yaml`. Raises UserError."""
-    try:
-        return parse_yaml(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{path}: is not valid YAML: {error}") from error
-
-
-def parse_yaml(text):
-    """The plain value of a YAML document. Raises ValueError if it is none, or one of more than MAX_YAML_NODES values
-    once its aliases are expanded, as merging and printing do: a few lines can stand for billions."""
-    loader = None
-    try:
-        loader = yaml.SafeLoader(text)
-        node = loader.get_single_node()
-        if node is None:
-            return None
-        if _expanded_nodes(node, {}) > MAX_YAML_NODES:
-            raise ValueError(f"it stands for more than {MAX_YAML_NODES:,} values")
-        return loader.construct_document(node)
-    except Exception as error:  # PyYAML lets through whatever Python's types say of values such as 2020-13-45
-        raise ValueError(" ".join(str(error).split())) from error
-    finally:
-        if loader is not None:
-            loader.dispose()
-
-
-def _expanded_nodes(node, known):
-    """How many nodes a YAML node stands for with its aliases expanded, infinity if it contains itself; a long text
-    counts as several. known: {id of a node: its number}."""
-    if node.id == "scalar":
-        return 1 + len(node.value) // 100
-    if id(node) not in known:
-        known[id(node)] = float("inf")  # until all that it holds is counted
-        parts = (part for pair in node.value for part in pair) if node.id == "mapping" else node.value
-        known[id(node)] = 1 + sum(_expanded_nodes(part, known) for part in parts)
-    return known[id(node)]
 
 
 def save_class_names(run, class_names):

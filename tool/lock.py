@@ -7,15 +7,15 @@ ends, however that happens.
 """
 
 import fcntl
-import getpass
 import os
+import pwd
 import socket
 import sys
 import time
 from pathlib import Path
 
 from errors import UserError
-from tool.config import run_main
+from files import writing
 
 
 def lock(descriptor, path, process):
@@ -23,20 +23,33 @@ def lock(descriptor, path, process):
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        holder = Path(path).read_text(errors="replace").strip() or "a process that has just begun"
+        holder = Path(path).read_text(errors="replace")[:200].strip() or "a process that has just begun"
         raise UserError(f"{Path(path).parent} is in use by {holder}: wait for its end or stop it, or choose another "
                         "common.session_name") from error
     except OSError as error:
         print(f"{path}: this disk has no locks ({error.strerror}): see to it that no second driver uses this run")
         return
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"process {process} of {getpass.getuser()} on {socket.gethostname()} since "
-                         f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
+    with writing(path):
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"process {process} of {user()} on {socket.gethostname()} since "
+                             f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
+
+
+def user():
+    """This user's name, or number where the system knows no name, as in containers."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"user {os.getuid()}"
 
 
 def main():
-    lock(int(sys.argv[1]), sys.argv[2], os.getppid())
+    try:
+        lock(int(sys.argv[1]), sys.argv[2], os.getppid())
+    except UserError as error:  # not by tool.config's run_main, whose imports take longer than all of this
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":
-    run_main(main)
+    main()

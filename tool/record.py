@@ -16,14 +16,13 @@ import shutil
 import zipfile
 from pathlib import Path
 
-import yaml
-
 from errors import UserError
 from files import atomic, remove_leftovers
-from tool.io import load_json, read_yaml
+from tool.io import load_json
 from tool.parallel import is_main
 from tool.settings import brief, deciding, from_plain
 from tool.stages import BY_NAME
+from tool.yaml_file import dump_yaml, read_yaml
 
 INPUTS = {"classes": "the class names", "list": "the list of images", "labels": "the image labels",
           "images": "the images", "masks": "the masks", "weights": "the initial weights",
@@ -111,7 +110,7 @@ def claim_folder(folder, record):
 def keep_record(folder, record):
     """Write the record of what a folder holds."""
     with atomic(Path(folder) / "settings.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump(record, sort_keys=False))
+        temporary.write_text(dump_yaml(record))
 
 
 def is_made(folder, record):

@@ -1,19 +1,23 @@
-"""Does this Python have what a requirements file asks for? Exit status 0 if so. Standard library and pip only.
+"""Does this Python have what a requirements file asks for? Says so in a word, with exit status 0 if it has.
 
-Run as `python -m tool.requirements FILE`: run by its path, this folder's modules would hide the library's own.
+Run as `python -m tool.requirements FILE`: run by its path, this folder's modules would hide the library's own. It is
+run at every start, so it imports nothing that takes time. `packaging` comes with matplotlib, which the project needs.
 """
 
 import sys
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+
+ANSWERS = "complete", "incomplete"
 
 
 def unmet(path):
     """The requirement lines of the file, and of those that it names by -r, which are not installed."""
-    from pip._vendor.packaging.requirements import Requirement
+    from importlib.metadata import PackageNotFoundError, version
+    from pathlib import Path
+
+    from packaging.requirements import Requirement
 
     missing = []
-    for line in Path(path).read_text().splitlines():
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
         line = line.split("#")[0].strip()
         if line.startswith("-r"):
             missing += unmet(Path(path).parent / line[2:].strip())
@@ -27,8 +31,14 @@ def unmet(path):
     return missing
 
 
-if __name__ == "__main__":
+def main():
     try:
-        sys.exit(1 if unmet(sys.argv[1]) else 0)
-    except ImportError:  # a Python without pip cannot be told to be complete
-        sys.exit(1)
+        complete = not unmet(sys.argv[1])
+    except ImportError:  # a Python without packaging, or older than importlib.metadata, lacks something
+        complete = False
+    print(ANSWERS[0] if complete else ANSWERS[1])
+    sys.exit(0 if complete else 1)
+
+
+if __name__ == "__main__":
+    main()

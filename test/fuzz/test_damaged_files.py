@@ -21,7 +21,8 @@ from data.usable import check_labels, usable_ids
 from errors import UserError
 from tool.checkpoint import load_state, save_state
 from tool.config import SECTIONS, override, parse, read_config, used_settings
-from tool.io import load_cam, load_json, load_run_config, parse_yaml, read_yaml, save_cam, save_settings
+from tool.io import load_cam, load_json, load_run_config, save_cam, save_settings
+from tool.yaml_file import parse_yaml, read_yaml
 from viz.curves import training_charts
 from viz.page import rates
 from viz.runs import collect_scores, read_log, read_runs, setting_rows, steps_of, usage
@@ -157,7 +158,7 @@ def test_any_value_of_any_flag_is_taken_or_laid_to_its_section(tmp_path, data, s
 @pytest.mark.parametrize("section, values, message", [
     ("make_cam", {"list": "a\0b"}, "neither text nor a number"),
     ("make_cam", {"list": "\ud800"}, "neither text nor a number"),
-    ("make_cam", {"list": b"a"}, "neither text nor a number"),
+    ("make_cam", {"list": b"a"}, "make_cam.list: the tag !!binary is not read here"),
     ("make_cam", {"scales": [1, None]}, "neither text nor a number"),
     ("make_cam", {"scales": [1, [2]]}, "neither text nor a number"),
     ("make_cam", {"scales": [1, "--help"]}, "would be taken for a flag"),
