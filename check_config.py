@@ -1,10 +1,11 @@
 """Check a config file for every stage before the first one starts, and write it with its overrides applied.
 
-    python check_config.py CONFIG OUT FROM TO [section.key=value ...]
+    python check_config.py CONFIG OUT [section.key=value ...]
 
-CONFIG is read, OUT is written; FROM and TO are the first and the last stage that are to run. Prints the run's folder.
+CONFIG is read, OUT is written. Prints the run's folder. RUN_STAGES in the environment names the stages that are to run
+(all), GPUS and NNODES on how many processes: GPUS on each of NNODES machines.
 What one stage would find wrong only hours later is said here: settings, lists, weights, maps that nobody exports, and
-batches that the processes, GPUS on each of NNODES machines, cannot share out.
+batches that the processes cannot share out.
 """
 
 import os
@@ -105,7 +106,7 @@ def _ids(stage, name, settings, dataset):
 
 
 def main():
-    source, out, first, last, *assignments = arguments(sys.argv[1:])
+    source, out, *assignments = arguments(sys.argv[1:])
     names = [stage.name for stage in STAGES]
     with atomic(out) as temporary:
         temporary.write_text(dump_yaml(override(read_config(source), assignments)))
@@ -113,20 +114,19 @@ def main():
             settings = {name: parse(name, argv=["--config", str(temporary)]) for name in names}
         except UserError as error:
             raise UserError(str(error).replace(str(temporary), source)) from error
-        chosen = {name: settings[name] for name in names[names.index(first) : names.index(last) + 1]}
+        chosen = {name: settings[name] for name in (os.environ.get("RUN_STAGES") or " ".join(names)).split()}
         check_batches(source, chosen, os.environ)
         check_pipeline(chosen)
     print(settings["dataset"].run)
 
 
 def arguments(words):
-    """CONFIG, OUT, FROM, TO and what follows; --help prints what they are."""
+    """CONFIG, OUT and what follows; --help prints what they are."""
     if {"-h", "--help"} & {*words}:
         print(__doc__.strip())
         sys.exit()
-    if len(words) < 4 or not {words[2], words[3]} <= {stage.name for stage in STAGES}:
-        raise UserError("CONFIG, OUT, FROM and TO are needed: python check_config.py CONFIG OUT FROM TO "
-                        f"[section.key=value ...], with FROM and TO of {', '.join(stage.name for stage in STAGES)}")
+    if len(words) < 2:
+        raise UserError("CONFIG and OUT are needed: python check_config.py CONFIG OUT [section.key=value ...]")
     source, out = (os.path.realpath(word) for word in words[:2])
     if out == source or os.path.exists(out) and not os.path.isfile(out):
         raise UserError(f"{words[1]}: would be overwritten: name a new file as OUT")

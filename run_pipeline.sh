@@ -100,7 +100,7 @@ setup_python requirements.txt
 settings=$(mktemp "${TMPDIR:-/tmp}/aesipe.XXXXXX.yaml" 2>/dev/null) ||
     fail "${TMPDIR:-/tmp}: no file can be made there: name another folder by TMPDIR="
 trap 'rm -f "$settings"' EXIT
-run=$("$PYTHON" check_config.py "$config_path" "$settings" "$from" "$to" \
+run=$(RUN_STAGES="${STAGES[*]:first:last-first+1}" "$PYTHON" check_config.py "$config_path" "$settings" \
     ${overrides[@]+"${overrides[@]}"}) || exit 2
 if [ "$NODE_RANK" = 0 ]; then
     reason=$(mkdir -p -- "$run" 2>&1) ||

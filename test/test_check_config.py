@@ -71,7 +71,7 @@ def test_batches_that_cannot_be_shared_out_are_refused_for_the_stages_that_run(t
     assert "batch_size=4 cannot be shared out equally between 8 " in main(*words, GPUS="4", NNODES="2")
     assert "deeplab_train.batch_size=4 cannot" in main(*words, GPUS="5", RUN_STAGES="deeplab_train report")
     assert not words[1].exists()
-    assert main(*words, GPUS="3", RUN_STAGES="make_cam make_seg_labels") == main(*words, GPUS="2", NNODES="2")
+    assert main(*words, GPUS="3", RUN_STAGES="dataset") == main(*words, GPUS="2", NNODES="2")
     assert words[1].exists()
 
 

@@ -102,9 +102,9 @@ def claim_folder(folder, record):
     path = Path(folder) / "settings.yaml"
     if path.exists():
         refuse_other(folder, read_record(path), record)
-        remove_leftovers(folder)
-        return
-    keep_record(folder, record)
+    remove_leftovers(folder)
+    if not path.exists():
+        keep_record(folder, record)
 
 
 def keep_record(folder, record):
