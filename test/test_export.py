@@ -16,12 +16,17 @@ from torchvision.datasets import VOCSegmentation
 
 from data.layout import Layout
 from deeplab.model import build as build_deeplab
+from infer.maps import load_aesipe
+from infer.segmentation import load_deeplab
 from module.cam import present_classes
 from module.pamr import PAMR
 from net.aesipe import build as build_aesipe
 from net.export import differences, trace
 from tool.checkpoint import save_result
 from tool.io import save_class_names, save_settings
+from tool.record import make_record
+from tool.settings import from_plain
+from tool.stages import BY_NAME
 from voc12.palette import save_label_png, voc_palette
 
 CLASSES = ("background", "cat", "my dog", "Vögel")
@@ -40,10 +45,11 @@ LISTS = {"train": ["plain", "turned"], "train_aug": ["plain", "grey", "turned", 
 def make_run(run, dataset):
     """A run with both networks, their weights at random, in eval mode as trained ones are."""
     torch.manual_seed(0)
-    for name, build, more in (("aesipe", build_aesipe, METHOD), ("deeplab", build_deeplab, {})):
-        settings = NETWORK | more
-        model, _ = build(type("Settings", (), settings), len(CLASSES))
-        save_result(run / "ckpt" / f"{name}.pt", model.state_dict(), settings)
+    for name, build, stage, more in (("aesipe", build_aesipe, "train_aesipe", METHOD),
+                                     ("deeplab", build_deeplab, "deeplab_train", {})):
+        settings = from_plain(BY_NAME[stage].settings, NETWORK | more)
+        model, _ = build(settings, len(CLASSES), "none")
+        save_result(run / "ckpt" / f"{name}.pt", model.state_dict(), make_record(stage, settings, {}))
     save_class_names(run, CLASSES)
     save_settings(run, "make_seg_labels", {"dataset_root": str(dataset)})
 
@@ -209,8 +215,8 @@ def test_graphs_equal_their_networks_at_sizes_that_they_were_not_made_with(made,
     assert done.status == 0 and done.err == ""
     graph, about = load(path)
     assert about["class_names"] == list(CLASSES) and about["network"] == name
-    load_trained = importlib.import_module({"aesipe": "make_cam", "deeplab": "deeplab.test"}[name]).load_trained
-    model = load_trained(made.run, len(CLASSES), torch.device("cpu"), *([{}] if name == "aesipe" else []))
+    load_network = {"aesipe": load_aesipe, "deeplab": load_deeplab}[name]
+    model = load_network(made.run, len(CLASSES), torch.device("cpu"))
     for size in ((1, 17, 40), (2, 64, 64), (5, 90, 33)):
         inputs = [torch.rand(size[0], 3, *size[1:])]
         if name == "aesipe":
@@ -234,7 +240,7 @@ class Doubled(torch.nn.Module):
 
 def test_a_graph_that_differs_is_not_written(made, script, monkeypatch, tmp_path):
     assert differences(trace(Doubled()), Doubled())["logits"] > 0.5
-    monkeypatch.setattr("deeplab.test.load_trained", lambda *_: Doubled())
+    monkeypatch.setattr("infer.segmentation.load_deeplab", lambda *_: Doubled())
     done = script("export.py", "--run", made.run, "--what", "deeplab", "--out", tmp_path / "a.pt2")
     assert done.status == 2 and "not written: the graph differs" in done.err and not os.listdir(tmp_path)
 

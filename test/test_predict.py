@@ -12,9 +12,9 @@ from test_export import CLASSES, make_run
 from test_own_data import save_image
 from test_pipeline import error_lines, read_png, run, script  # noqa: F401: a fixture
 
-import deeplab.test
-import make_cam
 from data.layout import Layout, image_size, read_image
+from infer.maps import load_aesipe, multi_scale_maps
+from infer.segmentation import load_deeplab, multi_scale_probabilities
 from module.labels import labels_at_size, weighted_argmax
 from viz.overlay import in_grid, outlines, overlay, with_legend
 from voc12.palette import voc_palette
@@ -81,8 +81,8 @@ def test_the_segmentation_is_the_tests(made, call, tmp_path):
     path = save(tmp_path / "a.png", "RGB", 70, 90)
     assert call(path).status == 0
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"a_deeplab.png", "a_deeplab_overlay.jpg"}
-    model = deeplab.test.load_trained(made, len(CLASSES), torch.device("cpu"))
-    expected = deeplab.test.multi_scale_probabilities(model, read_image(path), [1.0], True).argmax(dim=0).numpy()
+    model = load_deeplab(made, len(CLASSES), torch.device("cpu"))
+    expected = multi_scale_probabilities(model, read_image(path), [1.0], True).argmax(dim=0).numpy()
     assert np.array_equal(read_png(tmp_path / "out/a_deeplab.png"), expected)
 
 
@@ -90,8 +90,8 @@ def test_maps_are_make_cams(made, call, tmp_path):
     path = save(tmp_path / "a.png", "RGB", 70, 90)
     done = call(path, flags=("--network", "aesipe", "--labels", " Vögel,cat", "--background_weight", 0.5))
     assert done.status == 0 and "cat 0." in done.out and "Vögel 0." in done.out and "my dog" not in done.out
-    model = make_cam.load_trained(made, len(CLASSES), torch.device("cpu"), {})
-    keys, maps = make_cam.multi_scale_maps(model, read_image(path), torch.tensor([1.0, 0, 1]), [1.0], MAPS)
+    model = load_aesipe(made, len(CLASSES), torch.device("cpu"))
+    keys, maps = multi_scale_maps(model, read_image(path), torch.tensor([1.0, 0, 1]), [1.0], MAPS)
     assert keys.tolist() == [0, 1, 3]
     for name in MAPS:
         expected = keys.numpy()[weighted_argmax(maps[name].numpy(), 0.5)]
@@ -159,7 +159,7 @@ def test_bad_images_among_good_ones_are_one_line_each(made, tmp_path):
     (("--labels", "cat,cow"), "'cow' is no class of this run: its classes are cat, my dog, Vögel"),
     (("--labels", "background"), "'background' is no class"), (("--labels", ","), "is no class"),
     (("--network", "unet"), "invalid choice"), (("--max_side", "0"), "must be at least 1"),
-    (("--threshold", "much"), "invalid rate value"), (("--nonsense",), "unrecognized")])
+    (("--threshold", "much"), "must be a number: much"), (("--nonsense",), "unrecognized")])
 def test_bad_arguments_are_one_line(call, tmp_path, flags, message):
     done = call(save(tmp_path / "a.png", "RGB"), flags=flags)
     assert done.status == 2 and len(done.err.splitlines()) == 1 and message in done.err

@@ -6,7 +6,7 @@ from PIL import Image
 
 from data.layout import Layout
 from data.toy import make_toy
-from data.usable import check_image, check_labels, check_mask, check_mask_if_any, digest, usable_ids
+from data.usable import check_image, check_labels, check_mask, check_mask_if_any, usable_ids
 from errors import UserError
 from voc12.palette import save_label_png
 
@@ -116,8 +116,3 @@ def test_other_formats_are_found_cut_short_too(root, suffix):
 def test_an_image_without_a_mask_is_fine_where_none_is_needed(root):
     (root / "SegmentationClassAug/train_000001.png").unlink()
     assert len(usable_ids(Layout(root), "train", (check_image, check_mask_if_any))) == 3
-
-
-def test_the_digest_tells_lists_apart():
-    assert digest(["a", "b"]) == digest(["a", "b"]) and digest(["a", "b"]).startswith("2 images, ")
-    assert len({digest(ids) for ids in (["a", "b"], ["b", "a"], ["ab"], ["a"], [])}) == 5

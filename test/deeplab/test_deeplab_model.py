@@ -1,18 +1,17 @@
-from argparse import Namespace
-
 import pytest
 import torch
 from torch import nn
 
 from deeplab.model import build
-from deeplab.test import multi_scale_probabilities
+from infer.segmentation import multi_scale_probabilities
+from tool.settings import DeeplabTrain
 
 SETTINGS = dict(backbone="resnet18", weights="none", frozen_stages=0, batch_norm="frozen")
 
 
 def build_small(n_classes=4, **changes):
     torch.manual_seed(0)
-    return build(Namespace(**{**SETTINGS, **changes}), n_classes)
+    return build(DeeplabTrain(**{**SETTINGS, **changes}), n_classes, "none")
 
 
 @pytest.fixture(scope="module")

@@ -15,13 +15,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from check_config import SCRIPTS
 from data.layout import Layout, image_size, read_class_names, read_image, read_label_png
 from data.usable import check_labels, usable_ids
 from errors import UserError
 from tool.checkpoint import load_state, save_state
-from tool.config import SECTIONS, override, parse, read_config, used_settings
+from tool.config import SECTIONS, override, parse, read_config
 from tool.io import load_cam, load_json, load_run_config, save_cam, save_settings
+from tool.settings import plain
+from tool.stages import BY_NAME
 from tool.yaml_file import parse_yaml, read_yaml
 from viz.curves import training_charts
 from viz.page import rates
@@ -79,19 +80,17 @@ SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS | st.d
     [10**30, -(10**400), math.nan, math.inf, "--help", "-h", "--lr", "-1", "", " ", "nan", "1e3", "0x10", b"\xff"])
 VALUES = SCALARS | st.lists(SCALARS, max_size=3) | st.lists(st.lists(SCALARS, max_size=2), max_size=2) \
     | st.dictionaries(TEXTS, SCALARS, max_size=2)
-FLAGS = {section: sorted(action.dest for action in script.get_parser()._actions if action.option_strings)
-         for section, script in SCRIPTS.items()}
+FLAGS = {section: sorted(plain(stage.settings())) for section, stage in BY_NAME.items()}
 
 
 def parse_every_stage(path):
     """The settings of each script; a bad value is laid to the file."""
-    return {section: parse(script.get_parser(), section, ["--config", str(path)])
-            for section, script in SCRIPTS.items()}
+    return {section: parse(section, argv=["--config", str(path)]) for section in BY_NAME}
 
 
 def check_settings(args):
     """They are what the flags promise, and can be kept and used again."""
-    for key, value in used_settings(args).items():
+    for key, value in plain(args).items():
         for part in value if isinstance(value, list) else [value]:
             assert part is None or isinstance(part, (bool, int, str, float))
             assert not isinstance(part, float) or 0 <= part < math.inf, key
@@ -136,7 +135,7 @@ def test_damaged_configs(tmp_path, data):
             check_settings(args)
 
 
-@given(st.data(), st.sampled_from(sorted(SCRIPTS)))
+@given(st.data(), st.sampled_from(sorted(BY_NAME)))
 @settings(max_examples=100)
 def test_any_value_of_any_flag_is_taken_or_laid_to_its_section(tmp_path, data, section):
     key = data.draw(st.sampled_from(FLAGS[section]))
@@ -145,13 +144,13 @@ def test_any_value_of_any_flag_is_taken_or_laid_to_its_section(tmp_path, data, s
     path.write_text(yaml.safe_dump({section: {key: value}}))
 
     def parse_one(path):
-        return parse(SCRIPTS[section].get_parser(), section, ["--config", str(path)])
+        return parse(section, argv=["--config", str(path)])
 
     args = read_or_refuse(parse_one, path)
     if args is not None:
         check_settings(args)
-        defaults = vars(parse(SCRIPTS[section].get_parser(), section, []))
-        changed = {name for name, each in vars(args).items() if each != defaults[name]} - {"config", "run"}
+        defaults = vars(parse(section, argv=[]))
+        changed = {name for name, each in vars(args).items() if each != defaults[name]}
         assert changed <= {key}, "the value of a flag has set another one"
 
 
@@ -173,7 +172,7 @@ def test_values_that_no_command_line_could_say_are_refused(tmp_path, section, va
     path = tmp_path / "a\nb.yaml"
     path.write_text(yaml.safe_dump({section: values}))
     with pytest.raises(UserError) as error:
-        parse(SCRIPTS[section].get_parser(), section, ["--config", str(path)])
+        parse(section, argv=["--config", str(path)])
     assert message in str(error.value) and "a b.yaml" in str(error.value) and len(str(error.value).splitlines()) == 1
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from make_cam import multi_scale_maps
+from infer.maps import multi_scale_maps
 from module.affinity import AE_SEQUENCE, affinity_enhanced_cam, pamr_refine, refine_is_cam
 from module.cam import map_seeds, normalize_cam, normalize_map, valid_mask
 from module.crf import dense_crf_labels, dense_crf_probabilities

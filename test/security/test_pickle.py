@@ -15,7 +15,6 @@ from data.toy import make_toy
 from errors import UserError
 from tool.config import override, parse, read_config
 from tool.io import load_cam, load_json, load_run_config
-from train_aesipe import get_parser
 from viz.runs import read_runs
 
 
@@ -156,7 +155,7 @@ def test_a_config_with_code(marker, tmp_path, script):  # noqa: F811
     with pytest.raises(UserError, match=r"c\.yaml: is not valid YAML"):
         read_config(path)
     with pytest.raises(UserError, match=r"c\.yaml: is not valid YAML"):
-        parse(get_parser(), "train_aesipe", ["--config", str(path)])
+        parse("train_aesipe", argv=["--config", str(path)])
     with pytest.raises(UserError, match="is not a YAML value"):
         override({}, [f"common.backbone={yaml_payload(marker).partition(': ')[2]}"])
     refused(script("make_cam.py", "--config", path), path)

@@ -10,7 +10,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from errors import UserError
-from tool.logging import StageUsage, StepLog, append_json, peak_memory
+from tool.logging import StepLog
+from tool.usage import StageUsage, append_json, peak_memory
 from viz.runs import read_log
 
 

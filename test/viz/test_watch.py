@@ -12,13 +12,15 @@ import torch
 import torch.nn.functional as F
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import net.aesipe
 import train_aesipe
 from data.layout import Layout
 from data.toy import make_toy
 from errors import UserError
 from net.aesipe import build
-from tool.checkpoint import load_state, result_settings
+from tool.checkpoint import load_state
 from tool.dist import Dist
+from tool.record import checkpoint_record, trained_settings
 from viz.watch import MAPS, MapWatch, panel, spread, watch_maps
 from voc12.palette import save_label_png, voc_palette
 
@@ -52,7 +54,7 @@ def train(root, run, *flags, stop_at=None):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: False)
-        patch.setattr(train_aesipe, "step_losses", losses)
+        patch.setattr(net.aesipe, "step_losses", losses)
         patch.setattr(sys, "argv", ["train_aesipe.py", "--dataset_root", str(root), "--run_root", str(run.parent),
                                     "--session_name", run.name, *FLAGS, *map(str, flags)])
         train_aesipe.main()
@@ -88,11 +90,11 @@ def test_validation_leaves_training_as_it_is_stopped_or_not(layout, unwatched, w
     parts = tmp_path / "parts"
     with pytest.raises(Stopped):
         train(layout.root, parts, "--val_every", 1, stop_at=4)
-    assert result_settings(parts / "ckpt/aesipe.pt") is None
+    assert checkpoint_record(parts / "ckpt/aesipe.pt") is None
     train(layout.root, parts, "--val_every", 3, "--val_images", 2)  # it may be watched otherwise when it goes on
     for run in (watched, parts):
         assert_equal(weights(run), weights(unwatched))
-        assert (run / "ckpt/aesipe.yaml").read_text() == (unwatched / "ckpt/aesipe.yaml").read_text()
+        assert checkpoint_record(run / "ckpt/aesipe.pt") == checkpoint_record(unwatched / "ckpt/aesipe.pt")
     assert [[step for step, _ in logged(run, "val")] for run in (unwatched, watched, parts)] == [
         [], [4, 6], [1, 2, 3, 3, 6]]
     assert logged(parts, "did") == [(None, 4)] and logged(watched, "did") == [(None, 6)]
@@ -101,7 +103,7 @@ def test_validation_leaves_training_as_it_is_stopped_or_not(layout, unwatched, w
 def test_the_mious_counted_anew(layout, watched):
     *_, (step, found) = logged(watched, "val")
     assert step == 6 and list(found) == list(MAPS)
-    model, _ = build(Namespace(**{**result_settings(watched / "ckpt/aesipe.pt"), "weights": "none"}), layout.n_classes)
+    model, _ = build(trained_settings(watched / "ckpt/aesipe.pt", "train_aesipe"), layout.n_classes, "none")
     model.load_state_dict(weights(watched))
     pairs = {name: [] for name in MAPS}
     for image_id in layout.ids("train"):

@@ -1,0 +1,98 @@
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.content import inputs, stamps
+from data.index import INDEX
+from data.layout import Layout
+from data.toy import make_toy
+from data.usable import check_image, check_mask, usable_ids
+from errors import UserError
+
+
+@pytest.fixture
+def root(tmp_path):
+    make_toy(tmp_path / "toy", train=3, train_aug=4, val=1, size=64, seed=0)
+    return tmp_path / "toy"
+
+
+def found(root):
+    layout = Layout(root)
+    ids = layout.ids("train")
+    return inputs(layout, ids, "labels", "images", "masks"), stamps(layout, ids)
+
+
+def test_the_list_its_order_and_its_names_are_told_apart(root):
+    layout = Layout(root)
+    lists = [inputs(layout, ids)["list"] for ids in (["a", "b"], ["b", "a"], ["ab"], ["a"], [])]
+    assert lists[0] == inputs(layout, ["a", "b"])["list"] and lists[0].startswith("2 images, ") and len(set(lists)) == 5
+
+
+def test_the_same_files_elsewhere_have_the_same_digests(root, tmp_path):
+    before = found(root)
+    root.rename(tmp_path / "moved")
+    assert found(tmp_path / "moved") == before
+
+
+def test_each_kind_of_change_changes_its_own_digest(root):
+    before, stamped = found(root)
+    labels, black = root / "image_labels.txt", Image.fromarray(np.zeros((30, 40), np.uint8))
+    ids = [line.split()[0] for line in labels.read_text().splitlines()]
+    for change, kinds in (
+            (lambda: black.save(root / "JPEGImages/train_000001.jpg"), {"images"}),
+            (lambda: black.save(root / "SegmentationClassAug/train_000001.png"), {"masks"}),
+            (lambda: labels.write_text("".join(f"{image_id} striped dotted\n" for image_id in ids)), {"labels"})):
+        change()
+        after, stamped_now = found(root)
+        assert {kind for kind in after if after[kind] != before[kind]} == kinds
+        assert (stamped_now == stamped) == (kinds == {"masks"})
+        before, stamped = after, stamped_now
+
+
+def test_a_file_is_read_once_and_again_when_it_changes(root, monkeypatch):
+    import data.layout
+
+    looked = []
+    original = data.layout.image_size
+    monkeypatch.setattr(data.layout, "image_size", lambda path: looked.append(path.name) or original(path))
+    assert len(usable_ids(Layout(root), "train", (check_image, check_mask))) == 3 and len(looked) == 3
+    assert (root / INDEX).exists()
+    usable_ids(Layout(root), "train", (check_image, check_mask))
+    assert len(looked) == 3
+    path = root / "JPEGImages/train_000002.jpg"
+    content = path.read_bytes()
+    status = path.stat()
+    path.write_bytes(content[:-60] + bytes(58) + content[-2:])  # the same size, and its time set back
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    usable_ids(Layout(root), "train", (check_image,))
+    assert looked[3:] == ["train_000002.jpg"]
+
+
+def test_a_damaged_index_is_not_believed(root):
+    usable_ids(Layout(root), "train", (check_image,))
+    before, text = found(root), (root / INDEX).read_text()
+    size = Layout(root).size("train_000000")
+    (root / INDEX).write_text(text.replace(", {}, {}".format(*size), ", 9, 9"))
+    assert found(root) == before and Layout(root).image_facts("train_000000").size == size
+    (root / INDEX).write_bytes(b"\xff\n\n")
+    assert found(root) == before
+
+
+def test_where_the_dataset_cannot_be_written_the_spare_folder_serves(root, tmp_path, monkeypatch):
+    import data.index
+
+    atomic = data.index.atomic
+
+    def refuse(path):
+        if path.parent == root:
+            raise UserError("read-only")
+        return atomic(path)
+
+    monkeypatch.setattr(data.index, "atomic", refuse)
+    usable_ids(Layout(root, tmp_path / "run"), "train", (check_image,))
+    assert (tmp_path / "run" / INDEX).exists() and not (root / INDEX).exists()
+    layout = Layout(root, tmp_path / "run")
+    monkeypatch.setattr(layout.index, "save", lambda: pytest.fail("nothing is new") if layout.index._changed else None)
+    usable_ids(layout, "train", (check_image,))
