@@ -15,7 +15,7 @@ from data.layout import Layout
 from data.loader import TrainingSet
 from data.toy import draw_toy_image
 from data.transforms import CropTransform, scaled
-from make_cam import multi_scale_maps
+from infer.maps import multi_scale_maps
 from module.affinity import affinity_enhanced_cam
 from module.cam import normalize_cam, valid_mask
 from module.crf import dense_crf_labels

@@ -163,7 +163,7 @@ def test_any_value_of_any_flag_is_taken_or_laid_to_its_section(tmp_path, data, s
     ("make_cam", {"scales": [1, "--help"]}, "would be taken for a flag"),
     ("report", {"figure": ["a", "--no-per_class"]}, "would be taken for a flag"),
     ("report", {"figure": "-h"}, "would be taken for a flag"),
-    ("report", {"images": 2**32}, "must be at most 4294967295"),
+    ("report", {"images": 2**32}, "must be at most 10000"),
     ("report", {"failure_images": 10**400}, "must be at most 4294967295"),
     ("report", {"a\nb": 1}, "report.a b is unknown"),
     ("report", {"list": ["a\u2028b"]}, "takes one value"),
@@ -321,6 +321,7 @@ def test_lists_of_odd_names_are_not_found(tmp_path, name):
 def test_cams_come_back(tmp_path, seed, count, h, w, bits):
     generator = np.random.default_rng(seed)
     keys = np.sort(generator.choice(255, count, replace=False))
+    keys[0] = 0
     cam = generator.random((count, h, w)) * generator.choice([0, 1, 1e-3])
     save_cam(tmp_path / "a.npz", keys, cam, bits)
     read_keys, read = load_cam(tmp_path / "a.npz")

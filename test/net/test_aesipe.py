@@ -1,4 +1,3 @@
-from argparse import Namespace
 from math import exp, log
 
 import numpy as np
@@ -12,6 +11,7 @@ from module.prototype import class_prototypes, image_specific_cam
 from module.structure import structure_seeds
 from net.aesipe import AESIPE, aesipe_loss, build
 from net.backbone import build_backbone
+from tool.settings import TrainAesipe
 
 MAPS = ("cam", "seeds", "is_cam", "ae_seeds", "ae_is_cam")
 LABELS = torch.tensor([[1.0, 0, 1, 0], [0, 1, 0, 0]])
@@ -229,9 +229,9 @@ def test_loss_equals_the_formulas_written_out(output):
 
 @pytest.mark.parametrize("ae, sequence", [(True, AE_SEQUENCE), (True, ["prototype", "is_cam"]), (False, AE_SEQUENCE)])
 def test_build_follows_its_settings(ae, sequence):
-    args = Namespace(backbone="resnet18", weights="none", frozen_stages=3, batch_norm="train", ae=ae,
-                     sequence=sequence, structure_features="semantic", normalization="max", cam_background="present")
-    model, criterion = build(args, n_classes=4)
+    settings = TrainAesipe(backbone="resnet18", frozen_stages=3, batch_norm="train", ae=ae, sequence=tuple(sequence),
+                           structure_features="semantic", normalization="max", cam_background="present")
+    model, criterion = build(settings, 4, "none")
     assert criterion is aesipe_loss and model.sequence == (tuple(sequence) if ae else ())
     assert (model.structure_features, model.normalization, model.cam_background) == ("semantic", "max", "present")
     assert model.classifier.weight.shape == (3, 512, 1, 1) and model.encoder.batch_norm == "train"

@@ -163,7 +163,7 @@ def test_a_config_with_code(marker, tmp_path, script):  # noqa: F811
 
 @pytest.mark.parametrize("name", ["aesipe", "deeplab"])
 def test_settings_beside_a_checkpoint_with_code(made, marker, image, script, name):  # noqa: F811
-    (made / f"ckpt/{name}.pt").write_bytes(b"")
+    torch.save({"model": {}}, made / f"ckpt/{name}.pt")
     (made / f"ckpt/{name}.yaml").write_text(yaml_payload(marker))
     refused(script("predict.py", "--run", made, "--image", image, "--network", name), made / f"ckpt/{name}.yaml")
 

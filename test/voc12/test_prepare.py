@@ -247,8 +247,8 @@ def test_the_dataset_stage_does_the_same(official, monkeypatch, capsys, tmp_path
 
 @pytest.mark.parametrize("name", ["voc12_resnet101", "sipe_resnet101"])
 def test_the_configs_of_voc_may_download(name):
-    args = parse(prepare_dataset.get_parser(), "dataset", ["--config", str(REPOSITORY / f"configs/{name}.yaml")])
-    assert args.kind == "voc12" and args.download and args.sources == []
+    settings = parse("dataset", argv=["--config", str(REPOSITORY / f"configs/{name}.yaml")])
+    assert settings.kind == "voc12" and settings.download and settings.sources == ()
 
 
 def test_disagreements_name_both_sides():
