@@ -56,16 +56,20 @@ def run_stage(script, config, folder, kill_at=None, where=None):
 
 
 def counting(kill_at, where):
-    """`files.rename`, but for a kill at one of its calls."""
-    seen = []
+    """`files.rename`, but for a kill of the stage, and of the worker that renames, at one of a process's calls."""
+    seen, stage = [], os.getpid()
+
+    def kill():
+        for process in (stage, os.getpid()):
+            os.kill(process, signal.SIGKILL)
 
     def rename(source, target):
         seen.append(target)
         if len(seen) == kill_at and where == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
+            kill()
         os.replace(source, target)
         if len(seen) == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+            kill()
 
     return rename
 

@@ -45,7 +45,7 @@ def test_the_data_are_on_the_disk_before_the_name(tmp_path, monkeypatch):
     """Else a power cut can leave an empty file of the right name."""
     events = []
     monkeypatch.setattr("os.fsync", lambda descriptor: events.append(("fsync", names(tmp_path))))
-    monkeypatch.setattr("os.replace", lambda old, new: (events.append(("replace", new)), os.rename(old, new)))
+    monkeypatch.setattr("files.rename", lambda old, new: (events.append(("replace", new)), os.rename(old, new)))
     path = tmp_path / "a.txt"
     with atomic(path) as temporary:
         temporary.write_text("x")
