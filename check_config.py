@@ -15,7 +15,7 @@ from pathlib import Path
 
 from data.layout import Layout
 from errors import UserError
-from files import atomic
+from files import atomic, check_file
 from tool.config import override, parse, read_config, run_main
 from tool.stages import CAM_FOLDERS, STAGES
 from tool.yaml_file import dump_yaml
@@ -63,8 +63,10 @@ def check_reads(stage, chosen, made):
             raise UserError(f"{stage.name} reads {settings.run / name}, which is not there, and no stage from --from on "
                             f"makes it: {remedy}")
     weights = getattr(settings, "weights_file", None)
-    if weights is not None and not weights.is_file() and str(weights) not in {str(settings.run / name) for name in made}:
-        raise UserError(f"{stage.name}.weights: {weights}: no such file (give imagenet, none, or a file)")
+    if weights is not None and str(weights) not in {str(settings.run / name) for name in made}:
+        check_file(weights)
+        if not weights.is_file():
+            raise UserError(f"{stage.name}.weights: {weights}: no such file (give imagenet, none, or a file)")
 
 
 def check_lists(chosen):

@@ -1,4 +1,5 @@
-"""Whole files or none, which all packages may import: writing them, telling one that was cut short, and stamps.
+"""Whole files or none, which all packages may import: refusing what is no file, writing, telling one that was cut short,
+and stamps.
 
 A stamp is a digest, 32 hexadecimal digits, of what an output was made from. It is part of the file: of a .npz the
 archive's comment, of a .png a text chunk at its end. So the output and what it belongs to appear together, and one look
@@ -7,6 +8,7 @@ at a file's end tells whether it is whole and whether it must be made again. Oth
 
 import errno
 import os
+import stat
 import struct
 import zipfile
 import zlib
@@ -20,10 +22,27 @@ _STAMP = 32  # bytes
 _PNG_KEY = b"tEXtinputs\0"
 _PNG_IEND = b"\0\0\0\0" + PNG_END
 _ZIP_END = struct.Struct("<4s16xH")  # signature and length of the comment
+_KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device",
+          stat.S_IFBLK: "device"}
 
 
 # The one call by which finished files get their names: tests put a failing one in its place.
 rename = os.replace
+
+
+def check_file(path):
+    """Raises UserError for what is there but is no file that can be read: to open a pipe may wait for ever, to read a
+    device may never end. One that is missing is left to who opens it and knows the remedy."""
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(mode):
+        raise UserError(f"{path}: cannot be read: is a {_KINDS.get(stat.S_IFMT(mode), 'thing')}, where a file is needed")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{path}: cannot be read: {os.strerror(errno.EACCES)}: give yourself the right to read it")
 
 
 @contextmanager
@@ -76,10 +95,11 @@ def stamp_png(path, stamp):
 def read_stamp(path):
     """The stamp of a .npz or .png file, "" for a whole one without, None for one that is missing or cut short."""
     try:
+        check_file(path)
         with open(path, "rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 128))
             tail = file.read()
-    except OSError:
+    except (OSError, UserError):
         return None
     if path.suffix == ".npz":
         for length in (_STAMP, 0):

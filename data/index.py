@@ -8,12 +8,12 @@ costs as many calls of stat.
 import hashlib
 import json
 import os
-import stat
+import threading
 from pathlib import Path
 from typing import NamedTuple
 
 from errors import UserError
-from files import PNG_END, atomic
+from files import PNG_END, atomic, check_file
 
 INDEX = ".aesipe_index.json"
 # What the two formats that nearly all photographs have begin and end with.
@@ -33,18 +33,18 @@ class Index:
 
     def __init__(self, root, spare=None):
         self.root, self.places = Path(root), [Path(place) for place in (root, spare) if place is not None]
-        self._known = self._changed = None
+        self._known, self._changed, self._reading = None, False, threading.Lock()
 
     def look(self, path, find_facts):
         """The Facts of a file. find_facts: function (path, bytes) -> (size, top), which raises UserError."""
-        if self._known is None:
-            self._known, self._changed = self._read(), False
+        with self._reading:  # once, though many threads ask: what one finds must not be lost to another's reading
+            if self._known is None:
+                self._known = self._read()
         key = os.path.relpath(path, self.root)
         known = self._known.get(key)
+        check_file(path)
         try:
             status = os.stat(path)
-            if not stat.S_ISREG(status.st_mode):
-                raise UserError(f"{path}: is no regular file")
             signature = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
             if known is None or known[:3] != signature:
                 content = Path(path).read_bytes()
@@ -74,9 +74,10 @@ class Index:
         known = {}
         for place in reversed(self.places):
             try:
+                check_file(place / INDEX)
                 check, text = (place / INDEX).read_text(encoding="utf-8").splitlines()
                 known |= json.loads(text) if digest(text.encode()) == check else {}
-            except (OSError, ValueError):
+            except (OSError, ValueError, UserError):
                 pass
         return known
 

@@ -13,15 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from data.index import Index, ends_well
 from errors import UserError
+from files import check_file
 
 MASK_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")  # of PIL; among others it would start Ghostscript
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
+BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # tags of TIFF, and a value
 MAX_PIXELS = 50_000_000  # of an image; ten times as many would still fit a small file
 LONGEST_ID = 230  # bytes: with its suffix and a temporary one, a file's name may have 255
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # they end names in C, and steer terminals
@@ -161,6 +163,7 @@ def read_class_names(path):
 
 def read_lines(path):
     """(number, text) of the lines of a text file that are not blank."""
+    check_file(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -229,10 +232,18 @@ def read_image(path, at_least=None):
         if at_least is not None:
             height, width = reversed(at_least) if orientation(picture) in SIDEWAYS else at_least
             picture.draft(None, (width, height))
+        tags = getattr(picture, "tag_v2", {})  # of a TIFF, before a copy loses them
         picture = ImageOps.exif_transpose(picture)
-        if picture.mode.startswith("I"):  # 16 bits, which convert would cut off at 255
-            picture = Image.fromarray((np.asarray(picture, np.uint16) >> 8).astype(np.uint8))
+        if picture.mode.startswith("I"):
+            picture = _in_8_bits(picture, tags)
         return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+
+
+def _in_8_bits(picture, tags):
+    """A grey picture of 16 bits, or of a TIFF's 12, in 8: convert would cut them off at 255."""
+    bits = tags.get(BITS, (16,))[0]
+    values = (np.asarray(picture, np.uint16) >> (bits - 8)).astype(np.uint8)
+    return Image.fromarray(255 - values if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else values)
 
 
 @contextmanager
@@ -241,6 +252,7 @@ def open_image(path, formats=FORMATS, kind="an image"):
 
     An image of more than MAX_PIXELS is refused from its header alone. formats: PIL's names of those that are tried.
     """
+    check_file(path)
     try:
         with Image.open(path, formats=formats) as picture:
             width, height = picture.size
@@ -249,11 +261,17 @@ def open_image(path, formats=FORMATS, kind="an image"):
                                 f"pixels, and at most {MAX_PIXELS} are taken: shrink it")
             if picture.mode == "F":  # its range is anyone's guess
                 raise ValueError("its values are floats: save it with 8 or 16 bits")
+            if picture.mode == "I" and picture.format == "TIFF":  # and so it is of these; of others they are 16 bits
+                raise ValueError("its values are whole numbers of 32 bits, or have a sign: save it with 8 or 16 bits")
             yield picture
     except UserError:
         raise
+    except UnidentifiedImageError as error:
+        raise UserError(f"{path}: cannot be decoded as {kind}: cannot identify its format: {', '.join(formats)} of 8 or "
+                        "16 bits are read") from error
     except Exception as error:  # Pillow lets through whatever its decoders meet in damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
+        words = getattr(error, "strerror", None) or str(error)  # the system's without its second mention of the path
+        reason = " ".join(words.split()) or type(error).__name__
         raise UserError(f"{path}: cannot be decoded as {kind}: {reason}") from error
 
 

@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ElementTree
 from xml.parsers import expat
 
 from errors import UserError
+from files import check_file
 
 LARGEST = 4 << 20  # bytes; an annotation with a thousand objects has a tenth of it
 DEEPEST = 100  # elements inside each other
@@ -15,6 +16,7 @@ def parse_xml(path):
     Entities, which can grow to gigabytes or read other files, exist only in a document type declaration, which an
     annotation does not need.
     """
+    check_file(path)
     try:
         with open(path, "rb") as file:
             content = file.read(LARGEST + 1)

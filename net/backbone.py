@@ -9,6 +9,7 @@ import torchvision
 from torch import nn
 
 from errors import UserError
+from files import check_file
 
 BACKBONES = ("resnet101", "resnet50", "resnet18", "mobilenet_v2")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -98,6 +99,7 @@ def _check_hash(path, url):
     """torchvision's file names end in the first digits of their SHA-256, which it checks only when it downloads."""
     if not path.exists():
         return
+    check_file(path)
     expected = path.stem.rsplit("-", 1)[-1]
     digest = hashlib.sha256()
     try:
@@ -112,6 +114,7 @@ def _check_hash(path, url):
 
 
 def _read_state(path):
+    check_file(path)
     if not Path(path).is_file():
         raise UserError(f"weights {path}: no such file (give imagenet, none, or a file)")
     try:

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from errors import UserError
-from files import atomic, remove_leftovers
+from files import atomic, check_file, remove_leftovers
 from tool.record import IN_CHECKPOINT
 
 KEPT = 2  # newest states: should a disk damage the last one, there is the one before
@@ -52,6 +52,7 @@ def save_state(path, state, record=None):
 
 def load_state(path, device="cpu"):
     """The saved dict. Raises UserError if the file is missing or not as it was written: every part has a checksum."""
+    check_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()  # torch.load passes over the checksums

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from errors import UserError
-from files import atomic, read_stamp, remove_leftovers, save_lines, stamp_zip
+from files import atomic, check_file, read_stamp, remove_leftovers, save_lines, stamp_zip
 from tool.settings import brief
 from tool.yaml_file import dump_yaml, read_yaml
 
@@ -50,6 +50,7 @@ def load_cam(path, n_classes=255, size=None):
 
 def _read_cam(path):
     """The arrays of a CAM file as they are. Raises UserError for a missing, damaged or huge one."""
+    check_file(path)
     try:
         with zipfile.ZipFile(path) as archive:  # which never unpacks more than is declared
             declared = sum(member.file_size for member in archive.infolist())
@@ -104,6 +105,7 @@ def save_json(path, value):
 def load_json(path):
     """The dict in a file of `save_json`, or None if there is no such file. One without a checksum is of an earlier
     version. Raises UserError for a damaged one."""
+    check_file(path)
     try:
         value = json.loads(Path(path).read_text())
         if not isinstance(value, dict) or value.pop("checksum", None) not in (None, _checksum(value)):

@@ -17,7 +17,7 @@ import zipfile
 from pathlib import Path
 
 from errors import UserError
-from files import atomic, remove_leftovers
+from files import atomic, check_file, remove_leftovers
 from tool.io import load_json
 from tool.parallel import is_main
 from tool.settings import brief, deciding, from_plain
@@ -139,6 +139,7 @@ def checkpoint_record(path):
 
     Earlier versions kept the settings in a YAML file beside it, which is then what comes back: flat, without "stage".
     """
+    check_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
             if IN_CHECKPOINT in archive.namelist():
@@ -181,6 +182,7 @@ def weights_input(settings):
     path = settings.weights_file
     if path is None:
         return {"weights": settings.weights}
+    check_file(path)
     if not path.is_file():
         raise UserError(f"weights {path}: no such file (give imagenet, none, or a file)")
     record = checkpoint_record(path) if zipfile.is_zipfile(path) else None

@@ -12,13 +12,12 @@ YAML 1.1, which PyYAML speaks, has surprises. Here
 Aliases and merge keys (<<) are read as long as they stand for no more than MAX_NODES values.
 """
 
-import os
 import re
-import stat
 
 import yaml
 
 from errors import UserError
+from files import check_file
 
 MAX_BYTES = 256 << 10  # PyYAML takes seconds for as much; the project's longest config has 2 KiB
 MAX_NODES = 100_000
@@ -98,10 +97,9 @@ def dump_yaml(value):
 
 
 def _read_bytes(path):
-    """At most MAX_BYTES of a regular file; of anything else a read may never end."""
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise UserError(f"{path}: cannot be read: is no file but a folder, pipe or device")
+    """At most MAX_BYTES of a file."""
+    check_file(path)
+    with open(path, "rb") as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise UserError(f"{path}: is longer than {MAX_BYTES >> 10} KiB: it is no settings file")

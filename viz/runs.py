@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from errors import UserError
+from files import check_file
 from tool.io import load_json, load_run_config
 from tool.record import checkpoint_record
 from tool.stages import CAM_FOLDERS
@@ -62,6 +63,7 @@ def content(runs):
         for pattern in ("eval/*.json", "*/settings.yaml", "deeplab/*/settings.yaml"):
             for path in sorted(run.path.glob(pattern)):
                 if path.parent.name != "report":
+                    check_file(path)
                     digest.update(f"{path.relative_to(run.path)}".encode() + path.read_bytes())
         for path in sorted(run.path.glob("ckpt/*.pt")):
             digest.update(json.dumps(checkpoint_record(path), sort_keys=True).encode())
@@ -79,6 +81,7 @@ def read_log(path):
 
     A line that a killed process left half written, or whose numbers are none, is passed over.
     """
+    check_file(path)
     try:
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
     except OSError as error:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from data.xml_tree import parse_xml
 from errors import UserError
+from files import check_file
 from voc12.classes import CLASS_NAMES
 
 
@@ -20,6 +21,7 @@ def is_voc_id(text):
 
 def read_list(path):
     """The IDs of a list, one a line. Raises UserError if it is missing, empty, or holds what is no ID."""
+    check_file(path)
     try:
         ids = path.read_text(encoding="utf-8").split()
     except FileNotFoundError as error:

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from errors import UserError
+from files import check_file
 
 LARGEST = 1 << 20  # bytes of a file; SBD's have some 10 KB
 LARGEST_UNPACKED = 16 << 20
@@ -25,6 +26,7 @@ COMPLEX = 0x0800  # of a matrix's flags
 
 def read_sbd(path):
     """SBD's category mask uint8 [H,W]: GTcls.Segmentation of a MATLAB file. Raises UserError if it is not that."""
+    check_file(path)
     try:
         with open(path, "rb") as file:
             content = unpacked(file.read(LARGEST + 1))
