@@ -1,8 +1,10 @@
 """Export CAMs of a trained AE-SIPE at several scales and flips -> RUN/cam/ID.npz"""
 
+from functools import partial
+
 from data.content import class_input, stamps
 from data.layout import Layout
-from data.usable import check_image, check_labels, usable_ids
+from data.usable import check_labels, check_scaled_image, usable_ids
 from tool.config import parse, run_main
 from tool.io import outdated, save_cam, save_settings
 from tool.parallel import is_alone, is_main, share
@@ -41,7 +43,8 @@ def main():
     settings = parse("make_cam", __doc__)
     usage = StageUsage(settings.run, "make_cam")
     layout = Layout(settings.dataset_root, settings.run)
-    ids = usable_ids(layout, settings.list, (check_image, check_labels), settings.skip_bad, is_main())
+    checks = (partial(check_scaled_image, settings.scales), check_labels)
+    ids = usable_ids(layout, settings.list, checks, settings.skip_bad, is_main())
     record = make_record("make_cam", settings, class_input(layout), source(settings.run, "ckpt/aesipe.pt"))
     folders = {name: settings.run / CAM_FOLDERS[name] for name in settings.maps}
     if is_main():

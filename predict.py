@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.layout import image_size, read_image
+from data.layout import check_scales, image_size, read_image
 from data.search import find_images, output_names
 from data.transforms import resized
 from errors import UserError
@@ -21,7 +21,7 @@ from tool.config import parse, run_main
 from tool.dist import init_dist, set_precision
 from tool.io import load_run_config
 from tool.record import trained_settings
-from tool.settings import MAPS
+from tool.settings import MAPS, scale
 from tool.stages import BY_NAME
 from viz.overlay import heat, in_grid, overlay, save_jpeg, with_legend
 from voc12.palette import save_label_png, voc_palette
@@ -55,11 +55,12 @@ def chosen_classes(text, class_names):
     return sorted({class_names.index(name) for name in names})
 
 
-def read_for_network(path, max_side):
-    """(uint8 [3,h,w] of at most max_side, size (H, W) of the whole image)."""
+def read_for_network(path, max_side, scales):
+    """(uint8 [3,h,w] of at most max_side, size (H, W) of the whole image). scales: by which it must be resizable."""
     size = image_size(path)
     factor = min(1, max_side / max(size))
     seen = [max(1, round(side * factor)) for side in size]
+    check_scales(path, seen, scales)
     return resized(read_image(path, at_least=seen), seen), size
 
 
@@ -146,6 +147,10 @@ def load_networks(settings, n_classes, device):
         else:
             stage, use, model = "make_cam", localize, load_aesipe(settings.run, n_classes, device)
         scales = settings.scales or config.get(stage, {}).get("scales") or BY_NAME[stage].settings().scales
+        try:
+            scales = tuple(scale(str(factor)) for factor in scales)
+        except (TypeError, ValueError) as error:  # in a file that anyone may have edited
+            raise UserError(f"{settings.run / 'config.yaml'}: {stage}.scales: {error}: mend it, or give --scales") from error
         loaded.append((name, model, use, scales))
     return loaded
 
@@ -194,18 +199,20 @@ def main():
     max_side = args.max_side or trained_side(args.run)
     kinds = [kind for name, *_ in networks for kind in NETWORKS[name]]
     names = output_names(files, out, [f"_{kind}{ending}" for kind in kinds for ending in ENDINGS])
+    scales = {factor for *_, factors in networks for factor in factors}
     for problem in problems:
         complain(problem)
     for path in files:
         try:
-            image, size = read_for_network(path, max_side)
+            image, size = read_for_network(path, max_side, scales)
         except UserError as error:
             problems.append(error)
             complain(error)
             continue
         said, written = predict(image.to(device), size, out / names[path], networks, classes, class_names, args, dtype)
         seen = "" if image.shape[1:] == size else f", seen at {image.shape[2]} x {image.shape[1]}"
-        print(f"{path} ({size[1]} x {size[0]}{seen}): {said} -> {out}: {' '.join(written)}", flush=True)
+        print(f"{path} ({size[1]} x {size[0]}{seen}): {said} -> "
+              f"{(out / names[path]).parent}: {' '.join(written)}", flush=True)
     if problems:
         sys.exit(2)
 

@@ -6,6 +6,8 @@ import torch
 import torchvision.transforms.v2.functional as F
 from torchvision.transforms import InterpolationMode
 
+from data.layout import scaled_size
+
 FILL = (124, 116, 104)  # ImageNet's mean colour: the encoder's normalisation turns padding into zeros
 IGNORE = 255
 
@@ -82,8 +84,8 @@ class CropTransform:
 
 
 def scaled(image, factor):
-    """image uint8 or float [...,H,W] resized by a factor, antialiased."""
-    return resized(image, [max(1, round(side * factor)) for side in image.shape[-2:]])
+    """image uint8 or float [...,H,W] resized by a factor, antialiased. Raises UserError, see `scaled_size`."""
+    return resized(image, scaled_size(image.shape[-2:], factor))
 
 
 def resized(image, size):

@@ -3,7 +3,7 @@
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from data.layout import check_labels_fit
+from data.layout import check_labels_fit, check_scales
 from errors import UserError
 
 SHOWN = 20  # images left out, by name
@@ -52,6 +52,11 @@ def check_image(layout, image_id):
     Returns its (H, W).
     """
     return layout.image_facts(image_id).size
+
+
+def check_scaled_image(scales, layout, image_id):
+    """As `check_image`, of an image that is to be resized by each of the factors."""
+    check_scales(layout.path(image_id), check_image(layout, image_id), scales)
 
 
 def check_labels(layout, image_id):

@@ -1,13 +1,14 @@
 """Segment a list with the trained DeepLabV3, several scales, flips and dense CRF -> RUN/deeplab/LIST[_crf]/ID.png"""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data.content import class_input, inputs, stamps
 from data.layout import Layout
-from data.usable import check_image, check_mask_if_any, usable_ids
+from data.usable import check_mask_if_any, check_scaled_image, usable_ids
 from deeplab.submission import check_request, write_submission
 from tool.config import parse, run_main
 from tool.io import outdated, save_json, save_settings
@@ -93,7 +94,8 @@ def main():
     settings = parse("deeplab_test", __doc__)
     usage = StageUsage(settings.run, "deeplab_test")
     layout = Layout(settings.dataset_root, settings.run)
-    ids = usable_ids(layout, settings.list, (check_image, check_mask_if_any), settings.skip_bad, is_main())
+    checks = (partial(check_scaled_image, settings.scales), check_mask_if_any)
+    ids = usable_ids(layout, settings.list, checks, settings.skip_bad, is_main())
     if settings.submission:
         check_request(settings.submission, ids)  # before hours of work
     names = (settings.list, f"{settings.list}_crf")[: 1 + settings.crf]

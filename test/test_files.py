@@ -1,9 +1,10 @@
 import os
+import socket
 
 import pytest
 
 from errors import UserError
-from files import atomic, remove_leftovers
+from files import atomic, check_file, remove_leftovers
 
 
 def names(folder):
@@ -30,6 +31,28 @@ def test_a_failure_leaves_neither_the_file_nor_a_temporary_one(tmp_path, error, 
     assert names(tmp_path) == []
     if raised is UserError:
         assert "a.txt: cannot be written: No space left on device" in str(caught.value)
+
+
+def test_what_is_no_file_is_refused_before_it_is_opened(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "a pipe")
+    (tmp_path / "a folder").mkdir()
+    (tmp_path / "a device").symlink_to("/dev/zero")
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "file").write_text("")
+    monkeypatch.chdir(tmp_path)  # the name of a socket is short
+    with socket.socket(socket.AF_UNIX) as end:
+        end.bind("a socket")
+    for name in ("a pipe", "a folder", "a device", "a socket"):
+        with pytest.raises(UserError, match=f"{name}: cannot be read: is {name}, where a file is needed"):
+            check_file(tmp_path / name)
+    for path, message in ((tmp_path / "circle", "symbolic links"), (tmp_path / ("n" * 999), "File name too long")):
+        with pytest.raises(UserError, match=f"cannot be read: .*{message}"):
+            check_file(path)
+    for name in ("file", "missing", "file/missing"):
+        check_file(tmp_path / name)
+    monkeypatch.setattr(os, "access", lambda path, right: False)  # root may read all
+    with pytest.raises(UserError, match="file: cannot be read: Permission denied"):
+        check_file(tmp_path / "file")
 
 
 def test_a_failure_keeps_the_old_file(tmp_path):

@@ -1,5 +1,6 @@
 """predict.py on images of every kind, with networks of random weights: what is checked is what becomes of the files."""
 
+import os
 import shutil
 import sys
 
@@ -138,21 +139,65 @@ def test_names_that_collide_are_kept_apart_and_inputs_stay(made, script, tmp_pat
 def test_bad_images_among_good_ones_are_one_line_each(made, tmp_path):
     """As a process, so that the status and both streams are those that a user sees."""
     good = [save(tmp_path / "in" / name, "RGB") for name in ("a.jpg", "z.png")]
+    os.mkfifo(tmp_path / "in/pipe.jpg")  # to open it would wait for ever
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "in/gone.jpg").symlink_to("nothing")
     (tmp_path / "in/broken.jpg").write_bytes(good[0].read_bytes()[:200])
     (tmp_path / "in/text.png").write_text("no image")
     Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "in/floats.tif")
-    (tmp_path / "in/deeper").mkdir()
-    save(tmp_path / "in/deeper/b.jpg", "RGB")
+    save(tmp_path / "in" / ("n" * 201 + ".jpg"), "RGB")
+    Image.fromarray(np.zeros((4, 4), np.int32)).save(tmp_path / "in/wide.tif")
     (tmp_path / "empty").mkdir()
     done = run(sys.executable, "predict.py", "--run", made, "--image", tmp_path / "empty", tmp_path / "in",
-               tmp_path / "nothing.jpg", "--out", tmp_path / "out", "--scales", "1")
+               tmp_path / "nothing.jpg", tmp_path / "pipe.jpg", "/dev/zero", "--out", tmp_path / "out", "--scales", "1")
     assert done.returncode == 2 and [line.split(" ")[0] for line in done.stdout.splitlines()] == [str(p) for p in good]
-    assert len(error_lines(done.stderr)) == len(done.stderr.splitlines()) == 5
+    assert len(error_lines(done.stderr)) == len(done.stderr.splitlines()) == 11
     for name in ("empty: holds no image", "nothing.jpg: no such image", "broken.jpg: cannot", "text.png: cannot",
-                 "floats.tif: cannot"):
+                 "floats.tif: cannot", "wide.tif: cannot", "in/pipe.jpg: cannot be read: is a pipe, where a file",
+                 f"{tmp_path}/pipe.jpg: cannot be read: is a pipe", "/dev/zero: cannot be read: is a device",
+                 "in/gone.jpg: cannot be decoded as an image: No such file", "nn.jpg: its name has more than 200 bytes"):
         assert name in done.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         f"{name}_deeplab{ending}" for name in "az" for ending in (".png", "_overlay.jpg")}
+
+
+def test_folders_are_searched_in_depth_and_outputs_lie_as_their_images_do(made, script, tmp_path):
+    """But for what is hidden, the outputs themselves, and links, which may lead in circles."""
+    images = tmp_path / "in"
+    for name in ("z.png", "b/y.jpg", "b/y.png", "b/c/y.jpg", "a/z.png", "a/x.jpg.png", ".hidden/h.jpg", "a/.h.jpg"):
+        (images / name).parent.mkdir(parents=True, exist_ok=True)
+        save(images / name, "RGB", 16, 16)
+    (images / "b/circle").symlink_to(images)
+    (images / "no.jpg").mkdir()
+    kinds = ("", "_overlay")
+    expected = {f"{name}_deeplab{kind}{'.jpg' if kind else '.png'}" for kind in kinds
+                for name in ("z", "b/y.jpg", "b/y.png", "b/c/y", "a/z", "a/x.jpg")}
+    out = images / "made"
+    for _ in range(2):  # the second finds the outputs of the first below its images
+        done = script("predict.py", "--run", made, "--image", images, images / "z.png", "--out", out, "--scales", 1)
+        assert (done.status, done.err) == (0, "")
+        assert [line.split(" ")[0] for line in done.out.splitlines()] == [str(images / name) for name in (
+            "z.png", "a/x.jpg.png", "a/z.png", "b/y.jpg", "b/y.png", "b/c/y.jpg")]
+        assert {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} == expected
+    assert f" -> {out}/b/c: y_deeplab.png y_deeplab_overlay.jpg" in done.out
+
+
+def test_scales_that_no_memory_holds_are_one_line(made, call, script, tmp_path):
+    strip, wide = save(tmp_path / "a.png", "RGB", 1, 300), save(tmp_path / "b.png", "RGB", 40, 60)
+    done = call(strip, wide, flags=("--scales", 0.1))
+    assert done.status == 2 and len(done.out.splitlines()) == len(error_lines(done.err)) == 1
+    assert f"{strip}: an image of 300 x 1 cannot be resized by 0.1: at least 1 pixel a side" in done.err
+    Image.new("L", (4000, 4000)).save(tmp_path / "c.png")
+    done = call(tmp_path / "c.png", flags=("--scales", 8, "--max_side", 4000))
+    assert done.status == 2 and "cannot be resized by 8" in done.err and "50000000 in all" in done.err
+    for text in ("[1.0e+9]", "[.nan]", "1", "[1, [2]]", "x"):
+        (tmp_path / "run").mkdir(exist_ok=True)
+        for name in ("ckpt", "classes.txt"):
+            if not (tmp_path / "run" / name).exists():
+                (tmp_path / "run" / name).symlink_to(made / name)
+        (tmp_path / "run/config.yaml").write_text(f"deeplab_test:\n  scales: {text}\n")
+        done = script("predict.py", "--run", tmp_path / "run", "--image", wide)
+        assert done.status == 2 and len(error_lines(done.err)) == 1 and "config.yaml: deeplab_test.scales: " in done.err
 
 
 @pytest.mark.parametrize("flags, message", [

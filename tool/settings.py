@@ -387,7 +387,7 @@ class Report(_Data):
 
 @dataclass(frozen=True, kw_only=True)
 class Predict(_Run, _Precision):
-    image: tuple = setting((), "image files, and folders that are searched for them", many="+", kind=text)
+    image: tuple = setting((), "image files, and folders that are searched for them in depth", many="+", kind=text)
     out: str | None = setting(None, "folder to write into; default: predict in the run's folder", kind=text)
     network: str | None = setting(None, "deeplab: the segmentation; aesipe: CAM, IS-CAM and AE-IS-CAM; default: the "
                                         "first of the two that the run has", choices=("deeplab", "aesipe", "all"))

@@ -1,3 +1,6 @@
+import struct
+from functools import partial
+
 import cv2
 import numpy as np
 import pytest
@@ -380,6 +383,35 @@ def test_images_of_floats_are_refused(root, pixels):
     Image.fromarray(pixels[..., 0].astype(np.float32) / 255).save(root / "JPEGImages/a.tif")
     with pytest.raises(UserError, match="a.tif: cannot be decoded as an image: its values are floats"):
         Layout(root).size("a")
+
+
+def write_tiff(path, values, bits, width, photometric=1):
+    """Grey, uncompressed and little endian, of any number of bits: Pillow writes few of them."""
+    tags = [(256, width), (257, len(values)), (258, bits), (259, 1), (262, photometric), (273, 8 + 2 + 9 * 12 + 4),
+            (277, 1), (278, len(values)), (279, values.nbytes)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    path.write_bytes(struct.pack("<4sIH", b"II*\0", 8, len(tags)) + entries + bytes(4) + values.tobytes())
+
+
+def test_tiffs_of_12_and_16_bits_are_as_bright_as_they_should_be(root):
+    grey = np.arange(240, dtype=np.uint16).reshape(12, 20)
+    deep = grey << 4  # of 12 bits
+    pairs = np.stack([deep[:, ::2] >> 4, deep[:, ::2] << 4 & 255 | deep[:, 1::2] >> 8, deep[:, 1::2] & 255], axis=2)
+    path = root / "JPEGImages/a.tif"
+    for write in (partial(write_tiff, path, pairs.reshape(12, 30).astype(np.uint8), 12, 20),
+                  partial(write_tiff, path, grey * 257, 16, 20), partial(write_tiff, path, 65535 - grey * 257, 16, 20, 0)):
+        write()
+        assert np.array_equal(Layout(root).image("a")[0].numpy(), grey)
+
+
+@pytest.mark.parametrize("values", [np.full((6, 9), 200, np.int32), np.full((6, 9), 2**31, np.uint32),
+                                    np.full((6, 9), 9000, np.int16)])
+def test_tiffs_of_32_bits_are_refused(root, values):
+    """What is white among them, nobody knows: taken for 16 bits, they were black."""
+    assert cv2.imwrite(str(root / "JPEGImages/a.tif"), values)
+    for read in (Layout(root).size, Layout(root).image, Layout(root).image_facts):
+        with pytest.raises(UserError, match="a.tif: cannot be decoded as an image: its values are whole numbers of 32"):
+            read("a")
 
 
 def test_a_16_bit_image_may_be_turned(root, pixels):

@@ -1,8 +1,11 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from data.transforms import FILL, IGNORE, CropTransform, View, scaled
+from errors import UserError
 
 
 def seeded(seed):
@@ -142,9 +145,17 @@ def test_the_image_given_stays_as_it_is():
 
 
 @pytest.mark.parametrize("height, width, factor, size", [(40, 30, 1, (40, 30)), (40, 31, 0.5, (20, 16)),
-                                                         (1, 1, 0.5, (1, 1)), (1, 90, 0.25, (1, 22)),
+                                                         (1, 1, 0.5, (1, 1)), (1, 90, 0.5, (1, 45)),
                                                          (7, 5, 1.5, (10, 8))])
 def test_scaled_sizes(height, width, factor, size):
     image = torch.full((3, height, width), 77, dtype=torch.uint8)
     result = scaled(image, factor)
     assert result.shape == (3, *size) and result.dtype == torch.uint8 and (result == 77).all()
+
+
+@pytest.mark.parametrize("height, width, factor", [
+    (10, 10, 1e9), (10, 10, math.inf), (10, 10, math.nan), (1, 5000, 0.1), (1, 90, 0.25), (3, 2, 0), (7072, 7072, 1)])
+def test_sizes_that_no_image_has_are_refused(height, width, factor):
+    image = torch.zeros(1, 1, 1).expand(3, height, width)
+    with pytest.raises(UserError, match=f"an image of {width} x {height} cannot be resized by "):
+        scaled(image, factor)
