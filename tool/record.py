@@ -17,7 +17,7 @@ import zipfile
 from pathlib import Path
 
 from errors import UserError
-from files import atomic, check_file, remove_leftovers
+from files import atomic, check_file, remove_leftovers, writing
 from tool.io import load_json
 from tool.parallel import is_main
 from tool.settings import brief, deciding, from_plain
@@ -118,7 +118,8 @@ def is_made(folder, record):
     path = Path(folder) / "settings.yaml"
     if path.exists() and difference(read_record(path), record) is None:
         return True
-    path.unlink(missing_ok=True)
+    with writing(path):
+        path.unlink(missing_ok=True)
     return False
 
 

@@ -62,7 +62,7 @@ def content(runs):
         digest.update(json.dumps([run.name, config, log], sort_keys=True).encode())
         for pattern in ("eval/*.json", "*/settings.yaml", "deeplab/*/settings.yaml"):
             for path in sorted(run.path.glob(pattern)):
-                if path.parent.name != "report":
+                if path.parent.name != "report" and path.exists():  # not a link to nothing
                     check_file(path)
                     digest.update(f"{path.relative_to(run.path)}".encode() + path.read_bytes())
         for path in sorted(run.path.glob("ckpt/*.pt")):
