@@ -1,12 +1,15 @@
 """AE-SIPE and DeepLabV3 as graphs of torch.export, for images of any size and number."""
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 MAPS = ("cam", "is_cam", "ae_is_cam")
 EXAMPLE = (2, 80, 96)  # N, H, W: any would do, but no two sides alike, or the graph would hold for squares only
-CHECKED = ((1, 97, 131), (3, 160, 64), (1, 224, 224))  # at least 17 pixels: see `trace`
+# At least 17 pixels, see `trace`; H and W modulo the encoders' stride of 16 take each value, seldom the same.
+CHECKED = ((3, 160, 64), (1, 224, 224), *((1 + i % 2, 17 + i, 33 + (7 * i + 5) % 16) for i in range(16)))
 
 
 class Localizer(nn.Module):
@@ -26,6 +29,32 @@ class Localizer(nn.Module):
         return {name: output[name] for name in ("score", *MAPS)}
 
 
+class StridedMaxPool(nn.Module):
+    """A max pooling whose output has (n - 1) // stride + 1 positions of n: all of stride 1, and of them each stride-th.
+
+    The same values as those of torch's, whose size in a graph of torch.export holds only for the example's remainder of
+    n by the stride.
+    """
+
+    def __init__(self, pool):
+        super().__init__()
+        self.stride = pool.stride
+        self.dense = nn.MaxPool2d(pool.kernel_size, 1, pool.padding)
+
+    def forward(self, x):
+        return self.dense(x)[:, :, :: self.stride, :: self.stride]
+
+
+def traceable(model):
+    """A copy of the network with each strided max pooling in a form that a graph of any size can hold."""
+    model = copy.deepcopy(model).to(memory_format=torch.contiguous_format)  # torch.export.save warns of other orders
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.MaxPool2d) and child.stride != 1:
+                setattr(parent, name, StridedMaxPool(child))
+    return model
+
+
 def trace(model, n_labels=None):
     """The network, in eval mode on the CPU, as a torch.export.ExportedProgram.
 
@@ -35,9 +64,8 @@ def trace(model, n_labels=None):
     inputs = examples(EXAMPLE, n_labels)
     dynamic = torch.export.Dim.DYNAMIC
     shapes = [{0: dynamic, 2: dynamic, 3: dynamic}, {0: dynamic}]
-    model.to(memory_format=torch.contiguous_format)  # torch.export.save warns of weights in another order
     with torch.no_grad():
-        return torch.export.export(model, inputs, dynamic_shapes=tuple(shapes[: len(inputs)]), strict=False)
+        return torch.export.export(traceable(model), inputs, dynamic_shapes=tuple(shapes[: len(inputs)]), strict=False)
 
 
 def examples(size, n_labels=None, seed=0):
