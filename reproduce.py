@@ -114,7 +114,7 @@ def write_tables(numbers, jobs, folder, args):
         title = f"Table {number}: {table.title}"
         notes = [f"mIoU in percent over {'all classes that occur' if args.classes is None else ', '.join(args.classes)}; "
                  f"ours: {args.dataset}, mean ± standard deviation (number of seeds)",
-                 *(f"{row.title}: published figures of {row.source}" for row in table.rows if row.source)]
+                 f"paper: as printed in the paper's Table {number}"]
         texts.append(markdown(title, table.columns, rows, notes))
         for suffix, text in ((".md", texts[-1]), (".csv", csv_text(table.columns, rows)),
                              (".tex", latex(title, table.columns, rows, notes))):

@@ -20,16 +20,15 @@ NETWORKS = {
 
 @dataclass(frozen=True)
 class Row:
-    """title: as printed. network: of NETWORKS, None for a published system. paper: its figures, by column, percent.
+    """A row of the paper: its method's title, its printed figures by column in percent, and how it is repeated here.
 
-    background_weight: of the evaluation. source: of a published system, where the figures were published.
+    network: of NETWORKS, None for a system of others, which is not repeated. background_weight: of the evaluation.
     """
 
     title: str
     network: str | None
     paper: dict
     background_weight: float = 1.0
-    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,20 +50,25 @@ def _cam_row(title, network, plain, crf, background_weight=1.0):
     return Row(title, network, {"plain": plain, "crf": crf}, background_weight)
 
 
-def _published(title, val, test, source):
-    return Row(title, None, {"val": val, "test": test}, source=source)
+def _published(title, val, test):
+    return Row(title, None, {"val": val, "test": test})
 
 
 _CAM_COLUMNS = {"plain": "mIoU", "crf": "mIoU + CRF"}
 
 TABLES = {
     1: Table("DeepLab trained on pseudo labels", True, {"val": "val", "test": "test"}, (
-        _published("IRN (ResNet-50)", 63.5, 64.8, "Ahn et al., CVPR 2019"),
-        _published("SEAM (ResNet-38)", 64.5, 65.7, "Wang et al., CVPR 2020"),
-        _published("AdvCAM (ResNet-101)", 68.1, 68.0, "Lee et al., CVPR 2021"),
-        _published("RIB (ResNet-101)", 68.3, 68.6, "Lee et al., NeurIPS 2021"),
-        Row("SIPE", "baseline", {"val": 68.8, "test": 69.7}, source="Chen et al., CVPR 2022"),
-        Row("AE-SIPE", "full", {"val": 71.0, "test": 71.1}),
+        _published("SSWS (WideResNet-38)", 62.7, 64.3),
+        _published("SEAM (ResNet-38)", 64.5, 65.7),
+        _published("AdvCAM (ResNet-101)", 68.1, 68.0),
+        _published("CSE (ResNet-38)", 68.4, 68.2),
+        _published("CPN (ResNet-38)", 67.8, 68.5),
+        _published("PPC (ResNet-38)", 67.7, 67.4),
+        _published("AMN (ResNet-101)", 69.5, 69.6),
+        _published("RecurSeed (ResNet-101)", 72.8, 72.8),
+        _published("SIPE (ResNet-38)", 68.2, 69.5),
+        Row("SIPE (ResNet-101)", "baseline", {"val": 68.8, "test": 69.7}),
+        Row("AE-SIPE (ResNet-101)", "full", {"val": 71.0, "test": 71.1}),
     )),
     2: Table("ablation of the method's parts", False, _CAM_COLUMNS, (
         _cam_row("baseline (SIPE)", "baseline", 58.6, 64.7),

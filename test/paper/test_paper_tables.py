@@ -25,3 +25,21 @@ def test_rows_of_table_3_differ_in_the_sequence_alone(network):
 def test_tables_share_networks():
     assert set(TABLES[2].networks) & set(TABLES[3].networks) == {"baseline", "ae"}
     assert set(TABLES[1].networks) == {"baseline", "full"}
+
+
+def test_table_1_is_as_the_paper_prints_it():
+    printed = """
+        SSWS (WideResNet-38) 62.7 64.3
+        SEAM (ResNet-38) 64.5 65.7
+        AdvCAM (ResNet-101) 68.1 68.0
+        CSE (ResNet-38) 68.4 68.2
+        CPN (ResNet-38) 67.8 68.5
+        PPC (ResNet-38) 67.7 67.4
+        AMN (ResNet-101) 69.5 69.6
+        RecurSeed (ResNet-101) 72.8 72.8
+        SIPE (ResNet-38) 68.2 69.5
+        SIPE (ResNet-101) 68.8 69.7
+        AE-SIPE (ResNet-101) 71.0 71.1"""
+    rows = [f"{row.title} {row.paper['val']} {row.paper['test']}" for row in TABLES[1].rows]
+    assert rows == [line.strip() for line in printed.strip().splitlines()]
+    assert [row.network for row in TABLES[1].rows] == 9 * [None] + ["baseline", "full"]
