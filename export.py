@@ -1,15 +1,16 @@
-"""A finished run for other codebases: its pseudo labels as VOC's devkit, or a network as a graph of torch.export
+"""A finished run for other codebases: its pseudo labels as VOC's devkit, or a network as a graph
 
     --what masks     OUT/VOCdevkit/VOC2012/JPEGImages/ID.jpg  SegmentationClass/ID.png  ImageSets/Segmentation/LIST.txt
-    --what aesipe    OUT, a .pt2 file: image [N,3,H,W], labels [N,K-1] -> score, cam, is_cam, ae_is_cam
-    --what deeplab   OUT, a .pt2 file: image [N,3,H,W] -> class logits [N,K,H,W]
+    --what aesipe    OUT, a file: image [N,3,H,W], labels [N,K-1] -> score, cam, is_cam, ae_is_cam
+    --what deeplab   OUT, a file: image [N,3,H,W] -> class logits [N,K,H,W]
+
+A file is a .pt2 of torch.export, or by --format onnx an .onnx.
 
 An image has one mask: the pseudo label if the run made one, else the dataset's own mask. So a list is written if all of
 its images have pseudo labels, to train on, or if none has and all have masks, to validate on; a list that mixes the two
 is left out. SegmentationClassAug holds the same files again, since readers of VOC's larger list ask for that name.
 """
 
-import io
 import json
 import os
 import shutil
@@ -28,7 +29,7 @@ from infer.maps import load_aesipe
 from infer.run import trained_class_names
 from infer.segmentation import load_deeplab
 from net.backbone import IMAGENET_MEAN, IMAGENET_STD
-from net.export import Localizer, differences, trace
+from net.export import Localizer, differences, save_onnx, save_pt2, trace
 from tool.config import parse, run_main
 from tool.io import load_run_config
 from tool.parallel import parallel_map
@@ -37,6 +38,7 @@ from voc12.palette import save_label_png
 VOC = "VOCdevkit/VOC2012"
 PSEUDO, TRUTH = "pseudo labels", "the dataset's masks"
 TOLERANCE = 1e-3  # between the graph and the network
+SAVE = {"pt2": save_pt2, "onnx": save_onnx}
 
 
 def write_devkit(out, layout, folder, workers):
@@ -145,9 +147,9 @@ def export_masks(args):
 
 
 def export_network(args):
-    """A trained network -> OUT.pt2, checked against the network before the file gets its name."""
-    if Path(args.out).suffix != ".pt2":
-        raise UserError(f"--out {args.out}: a graph is a .pt2 file")
+    """A trained network -> OUT.pt2 or OUT.onnx, checked against the network before the file gets its name."""
+    if Path(args.out).suffix != f".{args.format}":
+        raise UserError(f"--out {args.out}: a graph of --format {args.format} is a .{args.format} file")
     class_names = trained_class_names(args.run, args.dataset_root)
     n_labels, device = None, torch.device("cpu")
     if args.what == "aesipe":
@@ -156,18 +158,17 @@ def export_network(args):
     else:
         model = load_deeplab(args.run, len(class_names), device)
     print(f"{args.out}: tracing, which takes a minute or more", flush=True)
-    buffer = io.BytesIO()
-    torch.export.save(trace(model, n_labels), buffer, extra_files={"about.json": about(args.what, class_names)})
-    buffer.seek(0)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given buffer is not writable")  # and nobody writes to it
-        worst = differences(torch.export.load(buffer), model, n_labels)
-    if max(worst.values()) > TOLERANCE:
-        raise UserError(f"{args.out}: not written: the graph differs from the network by {worst}, where {TOLERANCE} "
-                        "is allowed")
-    with atomic(args.out) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
-    print(f"{args.out}: {buffer.getbuffer().nbytes / 2**20:.1f} MiB; largest differences to the network: "
+    with atomic(args.out) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch about itself: its exporters' own calls are deprecated in places
+        try:
+            graph = SAVE[args.format](trace(model, n_labels), temporary, about(args.what, class_names))
+        except ImportError as error:
+            raise UserError(f"--format {args.format}: {error}: pip install onnxscript onnxruntime") from error
+        worst = differences(graph, model, n_labels)
+        if not max(worst.values()) <= TOLERANCE:  # NaN is not
+            raise UserError(f"{args.out}: not written: the graph differs from the network by {worst}, where {TOLERANCE} "
+                            "is allowed")
+    print(f"{args.out}: {Path(args.out).stat().st_size / 2**20:.1f} MiB; largest differences to the network: "
           + ", ".join(f"{name} {value:.1e}" for name, value in worst.items()))
 
 

@@ -1,4 +1,4 @@
-"""AE-SIPE and DeepLabV3 as graphs of torch.export, for images of any size and number."""
+"""AE-SIPE and DeepLabV3 as graphs of torch.export or ONNX, for images of any size and number."""
 
 import copy
 
@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+LOGITS = "logits"
 MAPS = ("cam", "is_cam", "ae_is_cam")
 EXAMPLE = (2, 80, 96)  # N, H, W: any would do, but no two sides alike, or the graph would hold for squares only
 # At least 17 pixels, see `trace`; H and W modulo the encoders' stride of 16 take each value, seldom the same.
@@ -80,19 +81,57 @@ def examples(size, n_labels=None, seed=0):
     return image, labels
 
 
+def save_pt2(program, path, about):
+    """Write the program as a .pt2 file, `about` inside as about.json. Returns the loaded file: function of the inputs."""
+    with open(path, "wb") as file:  # not by its name, which must end in .pt2
+        torch.export.save(program, file, extra_files={"about.json": about})
+    with open(path, "rb") as file:
+        return torch.export.load(file).module()
+
+
+def save_onnx(program, path, about):
+    """As `save_pt2`, an ONNX file for onnxruntime; `about` is in its metadata. Raises ImportError without the packages."""
+    import onnxruntime
+    import onnxscript  # noqa: F401: the exporter needs it
+
+    names = _names(program)
+    # Its optimiser takes minutes for PAMR's thousands of nodes; onnxruntime does the same when it loads the file.
+    onnx = torch.onnx.export(program, dynamo=True, verbose=False, optimize=False, output_names=names)
+    onnx.model.metadata_props["about.json"] = about
+    onnx.save(path, external_data=False)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors: it warns of each constant that it does not fold
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    inputs = [item.name for item in session.get_inputs()]
+
+    def graph(*values):
+        outputs = session.run(names, {name: value.numpy() for name, value in zip(inputs, values)})
+        outputs = [torch.from_numpy(output) for output in outputs]
+        return outputs[0] if names == [LOGITS] else dict(zip(names, outputs))
+
+    return graph
+
+
+def _names(program):
+    """Names of the outputs, in order: the keys of a Localizer's dict, or that of the one tensor of DeepLabV3."""
+    context = program.call_spec.out_spec.context
+    return list(context) if context else [LOGITS]
+
+
 @torch.no_grad()
-def differences(program, model, n_labels=None, sizes=CHECKED):
-    """{output: largest absolute difference between the graph's and the network's}, on inputs of other sizes and
-    contents than the example."""
-    graph, worst = program.module(), {}
+def differences(graph, model, n_labels=None, sizes=CHECKED):
+    """{output: largest difference between the graph's and the network's}, on inputs of other sizes and contents than the
+    example: of values beyond 1, relative to the largest, as floats are exact. graph: function of the inputs."""
+    worst = {}
     for seed, size in enumerate(sizes, 1):
         inputs = examples(size, n_labels, seed)
         for name, (one, other) in _pairs(graph(*inputs), model(*inputs)):
-            worst[name] = max(worst.get(name, 0.0), float((one - other).abs().max()))
+            difference = (one - other).abs().max() / other.abs().max().clamp_min(1)
+            worst[name] = max(worst.get(name, 0.0), float(difference))
     return worst
 
 
 def _pairs(one, other):
     if isinstance(one, torch.Tensor):
-        return [("logits", (one, other))]
+        return [(LOGITS, (one, other))]
     return [(name, (one[name], other[name])) for name in other]

@@ -407,7 +407,9 @@ class Predict(_Run, _Precision):
 class Export(_Run):
     what: str | None = setting(None, "masks: the pseudo labels; aesipe, deeplab: the network",
                                choices=("masks", "aesipe", "deeplab"))
-    out: str | None = setting(None, "the folder, or the .pt2 file, to write", kind=text)
+    out: str | None = setting(None, "the folder, or the .pt2 or .onnx file, to write", kind=text)
+    format: str = setting("pt2", "of a network: pt2, a graph of torch.export; onnx, which needs the packages onnxscript "
+                                 "and onnxruntime", choices=("pt2", "onnx"))
 
 
 def plain(settings):
