@@ -1,0 +1,143 @@
+"""The commands of README.md and docs/, taken from their text: a fenced `bash` block is run line by line in a copy of the
+project, or, under a comment <!-- not run: reason -->, parsed by the scripts that it names."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_own_data import CLASSES, IMAGES, save_image
+from test_pipeline import REPOSITORY, SMALL
+
+from data.layout import Layout
+from reproduce import parse_arguments
+
+DOCUMENTS = ("README.md", *sorted(str(path.relative_to(REPOSITORY)) for path in REPOSITORY.glob("docs/*.md")))
+BLOCK = re.compile(r"^(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```bash\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+# What is added to a command so that it ends in a minute; all else of it is as it is printed.
+ADDED = {"bash run_pipeline.sh configs/demo.yaml": SMALL, "bash run_tests.sh": ("--version",),
+         "bash run_pipeline.sh configs/own_data.yaml": ("common.num_workers=1", "make_cam.scales=[0.5]")}
+
+
+def blocks(document):
+    """[(reason or None, its commands without comments)]."""
+    found = []
+    for block in BLOCK.finditer((REPOSITORY / document).read_text()):
+        lines = block["text"].replace("\\\n", " ").splitlines()
+        commands = [re.sub(r"(^|\s)#.*", "", line).strip() for line in lines]
+        found.append((block["reason"], [command for command in commands if command]))
+    return found
+
+
+def all_commands(run):
+    return [(document, command) for document in DOCUMENTS for reason, commands in blocks(document)
+            if (reason is None) == run for command in commands]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A copy of the project as a new user has it, and the files of that user."""
+    root = tmp_path_factory.mktemp("docs") / "project"
+    for name in subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True).stdout.split("\0"):
+        if name and not name.startswith("test/"):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / name, root / name)
+    for name in CLASSES:
+        (root / "data/own/images_by_class" / name).mkdir(parents=True)
+    for seed, (name, folder, size, kind) in enumerate(IMAGES):
+        save_image(root / "data/own/images_by_class" / folder / name, size, kind, seed)
+    (root / "holiday").mkdir()
+    save_image(root / "a.jpg", (60, 80), "RGB", 0)
+    save_image(root / "holiday/b.jpg", (80, 60), "RGB", 1)
+    (root / "data/own/lists").mkdir()  # of images without labels; without others the dataset stage writes none
+    return root
+
+
+def shell(project, command):
+    start = next((start for start in ADDED if command.startswith(start)), None)
+    command += "".join(f" {shlex.quote(word)}" for word in ADDED.get(start, ()))
+    bin_folder = project / "bin"  # where `python` is this test's
+    bin_folder.mkdir(exist_ok=True)
+    if not (bin_folder / "python").exists():
+        (bin_folder / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+        (bin_folder / "python").chmod(0o755)
+    kept = {key: value for key, value in os.environ.items() if key not in ("RANK", "WORLD_SIZE", "GPUS", "NNODES")}
+    environment = kept | {"PATH": f"{bin_folder}:{kept['PATH']}", "PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": "",
+                          "OMP_NUM_THREADS": "1"}
+    return subprocess.run(["bash", "-euo", "pipefail", "-c", command], cwd=project, env=environment, timeout=900,
+                          capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("document", [document for document in DOCUMENTS if any(not r for r, _ in blocks(document))])
+def test_commands_do_what_they_say(project, document):
+    for reason, commands in blocks(document):
+        for command in commands if reason is None else ():
+            if "--list new" in command:
+                images = project / "data/own"
+                (images / "lists/new.txt").write_text("new\n")
+                shutil.copy(project / "a.jpg", images / "JPEGImages/new.jpg")
+            done = shell(project, command)
+            assert done.returncode == 0, f"{document}: {command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+            assert "Traceback" not in done.stderr
+    if document == "README.md":
+        for name in ("runs/demo/report/index.html", "runs/demo/predict/a_deeplab.png", "runs/demo/predict/b_deeplab.png",
+                     "runs/demo/predict/a_ae_is_cam.png", "pseudo/VOCdevkit/VOC2012", "aesipe.pt2"):
+            assert (project / name).exists(), name
+    if document == "docs/own_data.md":
+        assert (project / "out.tgz").exists() and (project / "runs/trial/deeplab/new/new.png").exists()
+        assert "new" not in Layout(project / "data/own").ids("train")
+
+
+def of_a_script(words):
+    """The words of a command without `srun bash -c`, `export` and variables before it."""
+    if words[0] == "srun":
+        words = shlex.split(words[-1])
+    while words and "=" in words[0]:
+        words = words[1:]
+    return [] if words[:1] == ["export"] else words
+
+
+@pytest.mark.parametrize("document, command", all_commands(run=False))
+def test_commands_that_are_not_run_are_understood(tmp_path, document, command):
+    assert subprocess.run(["bash", "-n", "-c", command]).returncode == 0
+    words = of_a_script(shlex.split(command))
+    if not words:
+        return
+    if words[:2] == ["bash", "run_pipeline.sh"]:
+        config, assignments = (words[2:3] or ["configs/voc12_resnet101.yaml"])[0], words[3:]
+        done = subprocess.run([sys.executable, "check_config.py", config, tmp_path / "config.yaml", *assignments],
+                              cwd=REPOSITORY, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    elif words[0] == "bash":
+        assert (REPOSITORY / words[1]).is_file()
+    else:
+        assert words[0] == "python"
+        script = words[1:3] if words[1] == "-m" else words[1:2]
+        told = subprocess.run([sys.executable, *script, "--help"], cwd=REPOSITORY, capture_output=True, text=True)
+        assert told.returncode == 0, told.stderr
+        for flag in [word for word in words if word.startswith("--")]:
+            assert re.search(rf"(?<!\S){re.escape(flag)}\b", told.stdout.replace("[", " ")), f"{flag} of {script}"
+        if script == ["reproduce.py"]:
+            parse_arguments(words[2:])
+
+
+def test_every_block_says_what_it_is():
+    """A block in no language would escape the tests above; so would a reason that belongs to no block."""
+    for document in DOCUMENTS:
+        text = (REPOSITORY / document).read_text()
+        fences = re.findall(r"^```(.*)$", text, re.MULTILINE)
+        assert set(fences[0::2]) <= {"bash", "text", "yaml", "python"} and set(fences[1::2]) <= {""}, document
+        assert text.count("<!-- not run") == sum(reason is not None for reason, _ in blocks(document)), document
+    assert len(all_commands(run=True)) >= 12 and len(all_commands(run=False)) >= 12
+
+
+def test_commands_within_sentences_name_scripts_and_flags_that_there_are():
+    for document in DOCUMENTS:
+        for command in re.findall(r"`((?:python|bash) [^`]+)`", (REPOSITORY / document).read_text()):
+            words = command.split()
+            name = words[2].replace(".", "/") if words[1] == "-m" else words[1]
+            assert any((REPOSITORY / each).exists() for each in (name, f"{name}.py")), f"{document}: {command}"
