@@ -141,3 +141,15 @@ def test_commands_within_sentences_name_scripts_and_flags_that_there_are():
             words = command.split()
             name = words[2].replace(".", "/") if words[1] == "-m" else words[1]
             assert any((REPOSITORY / each).exists() for each in (name, f"{name}.py")), f"{document}: {command}"
+
+
+@pytest.mark.parametrize("script", ["check_config.py", "deeplab/test.py", "deeplab/train.py", "eval_cam.py", "eval_seg.py",
+                                    "export.py", "make_cam.py", "make_ir_labels.py", "make_seg_labels.py", "predict.py",
+                                    "prepare_dataset.py", "report.py", "reproduce.py", "train_aesipe.py", "train_irn.py",
+                                    "voc12/prepare.py"])
+def test_help_waits_for_no_heavy_import(script):
+    done = subprocess.run([sys.executable, "-X", "importtime", script, "--help"], cwd=REPOSITORY, capture_output=True,
+                          text=True)
+    loaded = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert done.returncode == 0 and "--" in done.stdout and "argparse" in loaded
+    assert not loaded & {"torch", "torchvision", "cv2", "scipy", "matplotlib", "onnxruntime"}

@@ -300,7 +300,7 @@ class Doubled(torch.nn.Module):
 
 def test_a_graph_that_differs_is_not_written(made, script, monkeypatch, tmp_path):
     assert differences(trace(Doubled()).module(), Doubled())["logits"] > 0.5
-    monkeypatch.setattr("infer.segmentation.load_deeplab", lambda *_: Doubled())
+    monkeypatch.setattr("infer.graph.load_deeplab", lambda *_: Doubled())
     done = script("export.py", "--run", made.run, "--what", "deeplab", "--out", tmp_path / "a.pt2")
     assert done.status == 2 and "not written: the graph differs" in done.err and not os.listdir(tmp_path)
 

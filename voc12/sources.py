@@ -7,10 +7,6 @@ import socket
 from pathlib import Path
 from typing import NamedTuple
 
-from torchvision.datasets import SBDataset
-from torchvision.datasets.utils import check_integrity, download_url
-from torchvision.datasets.voc import DATASET_YEAR_DICT
-
 from errors import UserError
 from files import atomic
 from voc12.extract import extract
@@ -32,9 +28,11 @@ class Source(NamedTuple):
     flag: str  # names the tree by hand
 
 
-VOC, TREE = DATASET_YEAR_DICT["2012"], "VOCdevkit/VOC2012"
-SOURCES = {
-    "voc": Source("VOC 2012 trainval", VOC["filename"], VOC["url"], VOC["md5"], TREE,
+TREE = "VOCdevkit/VOC2012"
+SOURCES = {  # addresses and sums as torchvision has them
+    "voc": Source("VOC 2012 trainval", "VOCtrainval_11-May-2012.tar",
+                  "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+                  "6cd6e144f989b92b3379bac3b3de84fd", TREE,
                   rf"{TREE}/(JPEGImages/{ID}\.jpg|Annotations/{ID}\.xml|SegmentationClass/{ID}\.png"
                   r"|ImageSets/Segmentation/(train|val)\.txt)",
                   ("SegmentationClass", "ImageSets/Segmentation/train.txt", "ImageSets/Segmentation/val.txt"),
@@ -43,7 +41,9 @@ SOURCES = {
     "test": Source("VOC 2012 test", "VOC2012test.tar", "http://host.robots.ox.ac.uk:8080", None, TREE,
                    rf"{TREE}/(JPEGImages/{ID}\.jpg|ImageSets/Segmentation/test\.txt)",
                    ("ImageSets/Segmentation/test.txt",), ""),
-    "sbd": Source("SBD", SBDataset.filename, SBDataset.url, SBDataset.md5, "benchmark_RELEASE/dataset",
+    "sbd": Source("SBD", "benchmark.tgz",
+                  "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz",
+                  "82b4d87ceb2ed10f6038a1cba92111cb", "benchmark_RELEASE/dataset",
                   rf"benchmark_RELEASE/dataset/(cls/{ID}\.mat|(train|val)\.txt)", ("cls",),
                   "name masks of your own by --aug_dir"),
 }
@@ -102,6 +102,8 @@ def _with_subfolders(places):
 
 def fetch(source, root, mirror=None):
     """Download an archive into root and return its path. Raises UserError saying what to put where by hand."""
+    from torchvision.datasets.utils import download_url
+
     if mirror and not mirror.startswith(("http://", "https://")):
         raise UserError(f"--mirror {mirror}: must start with http:// or https:// (folders are named by --sources)")
     url = f"{mirror.rstrip('/')}/{source.name}" if mirror else source.url
@@ -129,6 +131,8 @@ def fetch(source, root, mirror=None):
 def _verify(source, archive):
     if source.md5 is None:
         return
+    from torchvision.datasets.utils import check_integrity
+
     print(f"checking {archive}", flush=True)
     try:
         whole = check_integrity(str(archive), source.md5)

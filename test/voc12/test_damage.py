@@ -146,7 +146,7 @@ def test_archives_cut_short(archives, prepare, kind, by):
 def test_an_archive_whose_stream_is_cut_short_is_found_out_without_a_sum(archives, prepare, monkeypatch):
     path = archives.archives / SOURCES["sbd"].name
     cut(path, 0.6)
-    monkeypatch.setattr("voc12.sources.check_integrity", lambda path, md5: True)
+    monkeypatch.setattr("torchvision.datasets.utils.check_integrity", lambda path, md5: True)
     refused(prepare(archives.root, "--sources", archives.archives), archives.root, path, "cannot be read to its end")
 
 
@@ -243,7 +243,7 @@ def test_a_full_disk_while_masks_are_made(official, prepare, monkeypatch):
 
 
 def test_a_full_disk_while_downloading(official, prepare, monkeypatch):
-    monkeypatch.setattr("voc12.sources.download_url", full)
+    monkeypatch.setattr("torchvision.datasets.utils.download_url", full)
     done = prepare(official.root, "--download")
     refused(done, official.root, official.root / SOURCES["voc"].name, "cannot be written: No space left on device")
 

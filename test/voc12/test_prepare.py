@@ -11,6 +11,8 @@ import yaml
 from miniature import (LINES, LISTED, REPOSITORY, SBD_TRAIN, SBD_VAL, SMALL, TEST, TRAIN, VAL, sbd_mask, size_of,
                        voc_mask)
 from PIL import Image
+from torchvision.datasets import SBDataset
+from torchvision.datasets.voc import DATASET_YEAR_DICT
 
 import prepare_dataset
 from data.layout import Layout, read_label_png
@@ -290,3 +292,9 @@ def test_real_photographs_and_masks(tmp_path):
     for image_id in lists["train"]:
         assert made.labels(image_id).equal(layout.labels(image_id))
         assert np.array_equal(made.mask(image_id), layout.mask(image_id))
+
+
+def test_addresses_and_sums_are_torchvisions():
+    voc, sbd = DATASET_YEAR_DICT["2012"], SBDataset
+    assert SOURCES["voc"][1:4] == (voc["filename"], voc["url"], voc["md5"])
+    assert SOURCES["sbd"][1:4] == (sbd.filename, sbd.url, sbd.md5)
