@@ -40,6 +40,20 @@ class Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers = {}
 
+    def flatten_mapping(self, node):
+        """Puts what is merged (<<) into a mapping: its own keys count first, then those of the earlier merged mapping,
+        as YAML says. Not PyYAML's own method, whose releases differ: 6.0.4 lets the later one win."""
+        own = {(key.tag, key.value): (key, value) for key, value in node.value if key.tag != f"{TAG}merge"}
+        merged = {}
+        for key, value in node.value:
+            if key.tag == f"{TAG}merge":
+                for each in value.value if value.id == "sequence" else [value]:
+                    if each.id != "mapping":
+                        raise yaml.constructor.ConstructorError(None, None, "only mappings can be merged", each.start_mark)
+                    self.flatten_mapping(each)
+                    merged = {(inner.tag, inner.value): (inner, part) for inner, part in each.value} | merged
+        node.value = list(({**merged, **own} if merged else own).values())
+
 
 class Dumper(yaml.SafeDumper):
     """PyYAML's safe dumper, which puts into quotes what either kind of reader would not take for text."""

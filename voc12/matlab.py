@@ -10,7 +10,6 @@ import struct
 import zlib
 
 import numpy as np
-from scipy.io import loadmat
 
 from errors import UserError
 from files import check_file
@@ -26,6 +25,8 @@ COMPLEX = 0x0800  # of a matrix's flags
 
 def read_sbd(path):
     """SBD's category mask uint8 [H,W]: GTcls.Segmentation of a MATLAB file. Raises UserError if it is not that."""
+    from scipy.io import loadmat  # here, so that --help need not wait for SciPy
+
     check_file(path)
     try:
         with open(path, "rb") as file:

@@ -124,3 +124,11 @@ def test_text_is_written_so_that_every_reader_takes_it_for_text(word):
 def test_reading_yaml_needs_neither_torch_nor_numpy():
     code = "import sys, tool.yaml_file; sys.exit(any(name in sys.modules for name in ('torch', 'numpy')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
+
+
+@pytest.mark.parametrize("text, message", [
+    ("a: {<<: 1}", "line 1, column 9: only mappings can be merged"),
+    ("a: {<<: [1]}", "line 1, column 10: only mappings can be merged"),
+    ("b: &b [1]\na: {<<: *b}", "line 1, column 8: only mappings can be merged")])
+def test_only_mappings_can_be_merged(text, message):
+    assert refused(text) == message
