@@ -3,8 +3,12 @@
 from data.index import digest
 
 
+def class_digest(class_names):
+    return _of(class_names)
+
+
 def class_input(layout):
-    return {"classes": _of(layout.class_names)}
+    return {"classes": class_digest(layout.class_names)}
 
 
 def inputs(layout, ids, *kinds):

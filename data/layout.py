@@ -311,8 +311,11 @@ def read_label_png(path):
 
 def read_labels(path, n_classes, size):
     """As `read_label_png`, of labels that a stage made. Raises UserError if they do not fit the image or the classes."""
-    labels = read_label_png(path)
-    check_labels_fit(path, labels.shape, _top(labels), n_classes, size)
+    try:
+        labels = read_label_png(path)
+        check_labels_fit(path, labels.shape, _top(labels), n_classes, size)
+    except UserError as error:
+        raise UserError(f"{error}: delete it and run the stage that makes it again") from error
     return labels
 
 

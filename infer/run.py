@@ -2,23 +2,36 @@
 
 from pathlib import Path
 
+from data.content import class_digest
 from data.layout import read_class_names
 from errors import UserError
 from tool.io import load_run_config
+from tool.record import read_record
 
 
 def trained_class_names(run, dataset_root):
     """Names of the classes that the run's networks know, background first.
 
     From the run's classes.txt; of a run made before runs kept it, from that of dataset_root or, if that is None, of the
-    dataset in the run's config.yaml. Raises UserError if there is none.
+    dataset in the run's config.yaml. Raises UserError if there is none, or if a network was trained with others.
     """
+    path = _class_names_path(run, dataset_root)
+    names = read_class_names(path)
+    for checkpoint in sorted((run / "ckpt").glob("*.pt")):
+        known = read_record(checkpoint).get("inputs", {}).get("classes")
+        if known not in (None, class_digest(names)):
+            raise UserError(f"{path}: holds other class names than {checkpoint} was trained with: put the dataset's "
+                            "classes.txt there")
+    return names
+
+
+def _class_names_path(run, dataset_root):
     if (run / "classes.txt").exists():
-        return read_class_names(run / "classes.txt")
+        return run / "classes.txt"
     config = load_run_config(run)
     trained = {**config.get("deeplab_train", {}), **config.get("train_aesipe", {})}
     root = dataset_root or trained.get("dataset_root")
     if root is None or not (Path(root) / "classes.txt").exists():
         raise UserError(f"{run / 'classes.txt'}: is missing, and so is {root or 'DATASET'}/classes.txt: give the "
                         "dataset that the run was trained on by --dataset_root, or copy its classes.txt into the run")
-    return read_class_names(Path(root) / "classes.txt")
+    return Path(root) / "classes.txt"

@@ -43,7 +43,8 @@ def moved(finished, tmp_path, script):
         return script(name, "--config", folder / "config.yaml", "--run_root", folder.parent, "--session_name",
                       folder.name, "--dataset_root", tmp_path / "data", "--num_workers", 0, *flags)
 
-    return SimpleNamespace(run=folder, data=tmp_path / "data", stage=stage, layout=Layout(tmp_path / "data"))
+    return SimpleNamespace(run=folder, data=tmp_path / "data", stage=stage, script=script,
+                           layout=Layout(tmp_path / "data"))
 
 
 STAGES = ("train_aesipe.py", "make_cam.py", "eval_cam.py", "make_ir_labels.py", "train_irn.py", "make_seg_labels.py",
@@ -185,6 +186,17 @@ def test_a_network_trained_anew_makes_what_came_of_the_old_one_refused(moved):
     assert moved.stage("train_aesipe.py", "--resume", "never", "--seed", 1, "--val_every", 0).status == 0
     refused(moved.stage("make_cam.py"), "cam was made from another ckpt/aesipe.pt, which was made with other settings "
                                         "(seed: 0 there, 1 now): delete it")
+
+
+@pytest.mark.parametrize("words", [("predict.py", "--image", "{image}", "--labels", "striped", "--network", "aesipe"),
+                                   ("export.py", "--what", "deeplab", "--out", "{run}/net.pt2")])
+def test_class_names_that_the_networks_were_not_trained_with_are_refused(moved, words):
+    names = moved.run / "classes.txt"
+    names.write_text(names.read_text().replace("dotted", "dottee"))
+    image = moved.layout.path("train_000001")
+    script_name, *flags = (word.format(image=image, run=moved.run) for word in words)
+    refused(moved.script(script_name, "--run", moved.run, *flags), "classes.txt: holds other class names than ")
+    assert not (moved.run / "net.pt2").exists() and not (moved.run / "predict").exists()
 
 
 def test_a_dataset_that_cannot_be_written_is_indexed_in_the_run(moved, monkeypatch):
