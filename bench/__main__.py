@@ -4,6 +4,7 @@
     python -m bench --run pamr ae              some of them
     python -m bench --stages --backbone resnet101
     python -m bench --growth docs              how time grows with the image and the number of classes, as plots
+    python -m bench --start configs/demo.yaml  start-up, a finished run, a second look at a dataset, verifying of files
 """
 
 import argparse
@@ -17,6 +18,7 @@ from bench.growth import plot_growth
 from bench.measure import compare, machine
 from bench.operations import OPERATIONS, RADIUS, Shape, build
 from bench.stages import STAGES, time_stages
+from bench.start import time_start
 from errors import UserError
 from tool.config import Parser, run_main, word_reader
 from tool.io import save_json
@@ -29,6 +31,8 @@ def get_parser():
                         help=f"operations: {', '.join(OPERATIONS)}; stages: {', '.join(STAGES)}")
     parser.add_argument("--stages", action="store_true", help="whole stages in place of operations")
     parser.add_argument("--growth", type=Path, metavar="FOLDER", help="plots of growth in place of both, into FOLDER")
+    parser.add_argument("--start", metavar="CONFIG", help="what users wait for in place of them; CONFIG's run is finished")
+    parser.add_argument("--list_length", type=word_reader(positive), default=10_582, help="images looked at by --start")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=word_reader(positive), help="of PyTorch on the CPU")
     parser.add_argument("--runs", type=word_reader(positive), default=5, help="counted runs of each, of which the median is shown")
@@ -94,6 +98,8 @@ def main():
     report = {"machine": facts, "shape": vars(shape)}
     if args.growth:
         report["growth"] = plot_growth(args.growth, shape, device, args.runs)
+    elif args.start:
+        report["start"] = time_start(args.start, args.runs, args.list_length)
     else:
         names = args.run or (STAGES if args.stages else OPERATIONS)
         operations, stages = ([name for name in names if name in group] for group in (OPERATIONS, STAGES))

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import growth, operations
+from bench import growth, operations, start
 from bench.measure import compare, machine
+from errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
@@ -111,3 +112,19 @@ def test_growth_is_drawn(monkeypatch, tmp_path, capsys):
     assert [row[0] for row in report["side"]["is_cam"]] == [64, 128]
     assert [row[0] for row in report["classes"]["is_cam"]] == [5, 9]
     assert (tmp_path / "growth.png").stat().st_size > 5000 and "pixels^" in capsys.readouterr().out
+
+
+def test_what_users_wait_for_is_timed(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(start, "STAGES", ())
+    times = start.time_start(None, 1, n_images=20)
+    assert set(times) == {"python -c pass", "predict.py --help", "export.py --help", "first look at 20 images",
+                          "later look at 20 images", *(f"{what}, {how}" for how in ("verified", "not verified") for what in
+                                                       ("checkpoint of 240 MB", "CAMs of 500 x 375, 3 classes",
+                                                        "labels of 500 x 375"))}
+    assert min(times.values()) > 0 and "1.0 times python -c pass" in capsys.readouterr().out
+
+
+def test_start_refuses_a_config_that_does_not_run(monkeypatch):
+    monkeypatch.setattr(start, "TOOLS", ())
+    with pytest.raises(UserError, match="none.yaml: cannot be read"):
+        start.time_start("none.yaml", 1, n_images=20)
