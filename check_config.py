@@ -96,8 +96,6 @@ def _ids(stage, name, settings, dataset):
     """The IDs of a list; None of a dataset that its own stage has yet to make. Raises UserError if there is no list."""
     root = Path(settings.dataset_root) if settings.dataset_root else None
     if root is not None and (root / "classes.txt").exists() and (root / "lists").is_dir():
-        if stage == "report" and not (root / "lists" / f"{name}.txt").exists():
-            return None
         return Layout(root).ids(name)
     if dataset is None and root is not None:
         raise UserError(f"{root}: holds no dataset (classes.txt, lists/): give common.dataset_root, or begin with the "
