@@ -6,7 +6,7 @@ from data.content import class_input, stamps
 from data.layout import Layout
 from data.usable import check_labels, check_scaled_image, usable_ids
 from tool.config import parse, run_main
-from tool.io import outdated, save_cam, save_settings
+from tool.io import outdated, save_settings
 from tool.parallel import is_alone, is_main, share
 from tool.record import claim_folder, make_record, source
 from tool.settings import plain
@@ -20,6 +20,7 @@ def export(settings, layout, todo, stamps, folders):
 
     from data.loader import image_loader
     from infer.maps import load_aesipe, multi_scale_maps
+    from tool.cam_file import save_cam
     from tool.dist import close_dist, init_dist, set_precision
     from tool.parallel import background
 

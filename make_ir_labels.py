@@ -4,7 +4,7 @@ from data.content import class_input, stamps
 from data.layout import Layout
 from data.usable import check_image, check_labels, usable_ids
 from tool.config import parse, run_main
-from tool.io import load_cam, outdated, require_outputs, save_settings
+from tool.io import outdated, require_outputs, save_settings
 from tool.parallel import is_main, parallel_map, share
 from tool.record import claim_folder, make_record, source
 from tool.settings import plain
@@ -15,6 +15,7 @@ def label(settings, layout, todo, stamps):
     """Write the IR labels of this process's images."""
     from module.crf import dense_crf_labels
     from module.labels import ir_labels, weighted_argmax
+    from tool.cam_file import load_cam
     from voc12.palette import save_label_png
 
     def label_image(image_id):

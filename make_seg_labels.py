@@ -4,7 +4,7 @@ from data.content import class_input, stamps
 from data.layout import Layout
 from data.usable import check_image, check_labels, usable_ids
 from tool.config import parse, run_main
-from tool.io import load_cam, outdated, require_outputs, save_settings
+from tool.io import outdated, require_outputs, save_settings
 from tool.parallel import is_alone, is_main, share
 from tool.record import claim_folder, make_record, source
 from tool.settings import plain
@@ -17,6 +17,7 @@ def label(settings, layout, todo, stamps):
 
     from data.loader import image_loader
     from infer.pseudo import load_irn, mean_boundary, pseudo_label
+    from tool.cam_file import load_cam
     from tool.dist import close_dist, init_dist, set_precision
     from tool.parallel import background
     from voc12.palette import save_label_png

@@ -28,7 +28,7 @@ from module.structure import structure_seeds
 from net.aesipe import AESIPE
 from net.backbone import build_backbone
 from tool.checkpoint import fold_batch_norm
-from tool.io import load_cam, save_cam
+from tool.cam_file import load_cam, save_cam
 from tool.parallel import parallel_map
 
 CHANNELS = 768  # of the hierarchical feature

@@ -1,6 +1,6 @@
 """The method's costly operations in their plain formulations: the yardstick of `python -m bench`.
 
-Each function computes what its namesake in `module/` does (`save_cam`: in `tool/io.py`; `load_sample`: what `data/`
+Each function computes what its namesake in `module/` does (`save_cam`: in `tool/cam_file.py`; `load_sample`: what `data/`
 does), in the way of the public predecessors (SIPE, PAMR, IRN): one broadcast, gather or dense matrix, on all K classes.
 A docstring names what its function materialises; the results are the same, which test/bench checks.
 """

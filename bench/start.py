@@ -17,7 +17,7 @@ from data.toy import make_toy
 from data.usable import check_image, check_labels, usable_ids
 from errors import UserError
 from tool.checkpoint import load_state, save_result
-from tool.io import load_cam, save_cam
+from tool.cam_file import load_cam, save_cam
 from tool.stages import STAGES, TOOLS
 from voc12.palette import save_label_png
 

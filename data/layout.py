@@ -5,6 +5,8 @@
 
 An image's suffix is any of IMAGE_SUFFIXES in any case. A line of image_labels.txt that holds a tab is split at its
 tabs, so that IDs and classes may contain spaces; any other line is split at its spaces.
+
+NumPy and PyTorch are imported where an array is needed: a stage that finds all done needs none.
 """
 
 import os
@@ -12,7 +14,6 @@ import re
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from data.index import Index, ends_well
@@ -65,7 +66,7 @@ class Layout:
 
     def labels(self, image_id):
         """Image-level labels: float32 [K-1] in {0,1}, classes 1..K-1."""
-        import torch  # takes seconds, and much is done with a dataset before a tensor is needed
+        import torch
 
         labels = torch.zeros(self.n_classes - 1)
         labels[self.present(image_id)] = 1
@@ -245,7 +246,8 @@ def read_image(path, at_least=None):
     at_least: (h, w). With it a JPEG that is at least twice as high and wide comes at 1/2, 1/4 or 1/8 of its size,
     never below (h, w): libjpeg then computes only the pixels that are needed, in less than half the time.
     """
-    import torch  # see Layout.labels
+    import numpy as np
+    import torch
 
     with open_image(path) as picture:
         if at_least is not None:
@@ -260,6 +262,8 @@ def read_image(path, at_least=None):
 
 def _in_8_bits(picture, tags):
     """A grey picture of 16 bits, or of a TIFF's 12, in 8: convert would cut them off at 255."""
+    import numpy as np
+
     bits = tags.get(BITS, (16,))[0]
     values = (np.asarray(picture, np.uint16) >> (bits - 8)).astype(np.uint8)
     return Image.fromarray(255 - values if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else values)
@@ -301,6 +305,8 @@ def orientation(picture):
 
 def read_label_png(path):
     """An index PNG (palette or grey) as uint8 [H,W]."""
+    import numpy as np
+
     if not os.path.exists(path):
         raise UserError(f"{path}: no such label image")
     with open_image(path, ("PNG",), "a PNG") as image:
@@ -329,7 +335,7 @@ def check_labels_fit(path, shape, top, n_classes, size):
 
 def _top(labels):
     """The largest value of a label map that is not 255, 0 if there is none."""
-    return int(np.max(labels, where=labels != 255, initial=0))
+    return int(labels.max(where=labels != 255, initial=0))
 
 
 def _find_image_facts(path, content):

@@ -1,10 +1,10 @@
 """A quick look at every image of a list before hours are spent on it: headers, ends of files, labels, masks."""
 
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 from data.layout import check_labels_fit, check_scales
 from errors import UserError
+from files import in_threads
 
 SHOWN = 20  # images left out, by name
 
@@ -18,8 +18,7 @@ def usable_ids(layout, list_name, checks, skip_bad=False, show=True):
     """
     ids = layout.ids(list_name)
     layout.files()  # listed once, before threads ask for it
-    with ThreadPoolExecutor(8) as pool:
-        problems = dict(zip(ids, pool.map(lambda image_id: _problem(layout, image_id, checks), ids)))
+    problems = dict(zip(ids, in_threads(lambda image_id: _problem(layout, image_id, checks), ids)))
     layout.index.save()
     bad = {image_id: problem for image_id, problem in problems.items() if problem}
     if not bad:

@@ -5,7 +5,7 @@ from functools import partial
 from data.layout import read_labels
 from module.crf import dense_crf_labels
 from module.labels import weighted_argmax
-from tool.io import load_cam
+from tool.cam_file import load_cam
 from tool.metric import label_confusion_matrix, scores
 from tool.parallel import parallel_map
 from tool.stages import CAM_FOLDERS

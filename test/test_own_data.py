@@ -10,7 +10,7 @@ from PIL import Image
 from test_pipeline import SMALL, read_png, run, script, stamps  # noqa: F401: a fixture
 
 from data.layout import Layout
-from tool.io import load_cam
+from tool.cam_file import load_cam
 
 CLASSES = ("cat", "my dog", "Vögel")
 # name, class folders, (H, W) as shown, how it is saved

@@ -19,7 +19,7 @@ from PIL import Image
 
 from data.layout import Layout
 from tool.config import parse
-from tool.io import load_cam
+from tool.cam_file import load_cam
 from tool.record import checkpoint_record
 from tool.settings import plain
 from tool.stages import BY_NAME

@@ -7,8 +7,6 @@ import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 
-from tqdm import tqdm
-
 
 def share(items):
     """This process's items among those that torchrun started, by index; all of them when it stands alone."""
@@ -68,6 +66,8 @@ def parallel_map(function, items, workers, description):
     Each process inherits the function once, so what it holds is neither sent with every item nor read anew: a Layout
     lists its folder of images once a process.
     """
+    from tqdm import tqdm  # once there is work
+
     with process_pool(workers, function) as pool:
         futures = [pool.submit(_call, item) for item in items]
         for future in tqdm(as_completed(futures), total=len(futures), desc=description, dynamic_ncols=True):

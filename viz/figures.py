@@ -23,7 +23,7 @@ from data.layout import read_labels
 from files import atomic
 from module.affinity import pamr_refine
 from module.labels import weighted_argmax
-from tool.io import load_cam
+from tool.cam_file import load_cam
 from tool.record import trained_settings
 from viz.gallery import map_path
 from viz.network import enlarged, localize, seed_labels, takes_new_seeds

@@ -7,7 +7,7 @@ import numpy as np
 from data.layout import read_labels
 from module.crf import dense_crf_labels
 from module.labels import weighted_argmax
-from tool.io import load_cam
+from tool.cam_file import load_cam
 from viz.encode import Picture, jpeg_uri, label_uri, thumbnail
 from viz.network import localize, seed_labels, takes_new_seeds
 from viz.panels import colour_scores, over_image

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from module.labels import weighted_argmax
-from tool.io import load_cam
+from tool.cam_file import load_cam
 from tool.metric import IGNORE, label_confusion_matrix, scores
 from tool.parallel import parallel_map
 

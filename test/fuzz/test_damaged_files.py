@@ -24,7 +24,8 @@ from errors import UserError
 from net.backbone import build_backbone
 from tool.checkpoint import load_state, save_state
 from tool.config import SECTIONS, override, parse, read_config
-from tool.io import load_cam, load_json, load_run_config, save_cam, save_settings
+from tool.cam_file import load_cam, save_cam
+from tool.io import load_json, load_run_config, save_settings
 from tool.record import trained_settings, weights_input
 from tool.settings import TrainAesipe, plain
 from tool.stages import BY_NAME

@@ -7,7 +7,8 @@ import pytest
 
 from errors import UserError
 from files import read_stamp
-from tool.io import load_cam, load_json, outdated, require_outputs, save_cam, save_json, save_settings
+from tool.cam_file import load_cam, save_cam
+from tool.io import load_json, outdated, require_outputs, save_json, save_settings
 from voc12.palette import save_label_png
 
 STAMPS = {image_id: f"{number:032x}" for number, image_id in enumerate("abcd", 1)}

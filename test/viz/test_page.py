@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from data.layout import Layout
-from tool.io import save_cam, save_json
+from tool.cam_file import save_cam
+from tool.io import save_json
 from tool.metric import scores
 from viz.gallery import Artist
 from viz.page import duration, percent, plain, signed, write_page
