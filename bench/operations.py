@@ -27,8 +27,8 @@ from module.random_walk import propagate
 from module.structure import structure_seeds
 from net.aesipe import AESIPE
 from net.backbone import build_backbone
-from tool.checkpoint import fold_batch_norm
 from tool.cam_file import load_cam, save_cam
+from tool.checkpoint import fold_batch_norm
 from tool.parallel import parallel_map
 
 CHANNELS = 768  # of the hierarchical feature

@@ -16,8 +16,8 @@ from data.layout import Layout, read_label_png, read_labels
 from data.toy import make_toy
 from data.usable import check_image, check_labels, usable_ids
 from errors import UserError
-from tool.checkpoint import load_state, save_result
 from tool.cam_file import load_cam, save_cam
+from tool.checkpoint import load_state, save_result
 from tool.stages import STAGES, TOOLS
 from voc12.palette import save_label_png
 

@@ -18,11 +18,11 @@ import yaml
 from PIL import Image
 
 from data.layout import Layout
-from tool.config import parse
 from tool.cam_file import load_cam
+from tool.config import parse
 from tool.record import checkpoint_record
 from tool.settings import plain
-from tool.stages import BY_NAME
+from tool.stages import BY_NAME, STAGES
 from voc12.palette import voc_palette
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -93,6 +93,14 @@ def script(monkeypatch, capsys):
 def finished(run):
     """The records of what each stage took."""
     return [line for line in map(json.loads, (run / "log.jsonl").read_text().splitlines()) if line.get("finished")]
+
+
+@pytest.mark.parametrize("name", [stage.script for stage in STAGES if stage.name not in ("dataset", "report")])
+def test_a_stage_that_finds_all_done_imports_nothing_heavy(demo, name):
+    done = run(sys.executable, "-X", "importtime", name, "--config", demo.run / "config.yaml")
+    assert done.returncode == 0 and not error_lines(done.stderr)
+    loaded = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "data.layout" in loaded and not loaded & {"torch", "torchvision", "numpy", "cv2", "scipy", "matplotlib"}
 
 
 def where(demo, session):

@@ -22,9 +22,9 @@ from data.usable import check_image, check_labels, usable_ids
 from data.xml_tree import parse_xml
 from errors import UserError
 from net.backbone import build_backbone
+from tool.cam_file import load_cam, save_cam
 from tool.checkpoint import load_state, save_state
 from tool.config import SECTIONS, override, parse, read_config
-from tool.cam_file import load_cam, save_cam
 from tool.io import load_json, load_run_config, save_settings
 from tool.record import trained_settings, weights_input
 from tool.settings import TrainAesipe, plain

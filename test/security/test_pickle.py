@@ -13,8 +13,8 @@ from test_pipeline import error_lines, run, script  # noqa: F401: a fixture
 
 from data.toy import make_toy
 from errors import UserError
-from tool.config import override, parse, read_config
 from tool.cam_file import load_cam
+from tool.config import override, parse, read_config
 from tool.io import load_json, load_run_config
 from viz.runs import read_runs
 
