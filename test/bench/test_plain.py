@@ -5,7 +5,7 @@ from PIL import Image
 
 from bench import plain
 from module import affinity, irn_loss, pamr, prototype, random_walk, structure
-from tool import io
+from tool import cam_file
 
 PRECISIONS = [(torch.float32, 1e-5), (torch.float64, 1e-10)]
 
@@ -206,9 +206,9 @@ def test_loaded_sample_shows_what_fits_its_crop(tmp_path, long_side, rows, colum
 def test_saved_cams_are_read_as_those_of_the_product(tmp_path):
     cam = np.random.default_rng(0).random((3, 11, 7), dtype=np.float32)
     plain.save_cam(tmp_path / "plain.npz", [0, 4, 7], cam)
-    io.save_cam(tmp_path / "product.npz", [0, 4, 7], cam)
-    keys, read = io.load_cam(tmp_path / "plain.npz")
-    product_keys, product_read = io.load_cam(tmp_path / "product.npz")
+    cam_file.save_cam(tmp_path / "product.npz", [0, 4, 7], cam)
+    keys, read = cam_file.load_cam(tmp_path / "plain.npz")
+    product_keys, product_read = cam_file.load_cam(tmp_path / "product.npz")
     assert keys.tolist() == product_keys.tolist() and np.array_equal(read, cam)
     assert np.abs(read - product_read).max() <= 2**-11
     assert (tmp_path / "plain.npz").stat().st_size > cam.nbytes
