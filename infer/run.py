@@ -6,7 +6,7 @@ from data.content import class_digest
 from data.layout import read_class_names
 from errors import UserError
 from tool.io import load_run_config
-from tool.record import read_record
+from tool.record import recorded_input
 
 
 def trained_class_names(run, dataset_root):
@@ -18,8 +18,7 @@ def trained_class_names(run, dataset_root):
     path = _class_names_path(run, dataset_root)
     names = read_class_names(path)
     for checkpoint in sorted((run / "ckpt").glob("*.pt")):
-        known = read_record(checkpoint).get("inputs", {}).get("classes")
-        if known not in (None, class_digest(names)):
+        if recorded_input(checkpoint, "classes") not in (None, class_digest(names)):
             raise UserError(f"{path}: holds other class names than {checkpoint} was trained with: put the dataset's "
                             "classes.txt there")
     return names

@@ -199,6 +199,13 @@ def test_class_names_that_the_networks_were_not_trained_with_are_refused(moved, 
     assert not (moved.run / "net.pt2").exists() and not (moved.run / "predict").exists()
 
 
+def test_a_damaged_network_does_not_keep_another_from_being_used(moved):
+    (moved.run / "ckpt/irn.pt").write_bytes(b"damaged")
+    done = moved.script("predict.py", "--run", moved.run, "--image", moved.layout.path("train_000001"), "--network",
+                        "deeplab")
+    assert done.status == 0 and (moved.run / "predict/train_000001_deeplab.png").exists(), done.err
+
+
 def test_a_dataset_that_cannot_be_written_is_indexed_in_the_run(moved, monkeypatch):
     import data.index
 

@@ -153,6 +153,14 @@ def checkpoint_record(path):
     return read_record(beside) if beside.exists() else None
 
 
+def recorded_input(path, name):
+    """What a checkpoint's record holds of an input; None if it holds nothing, or is damaged: who loads it says so."""
+    try:
+        return checkpoint_record(path)["inputs"][name]
+    except (UserError, KeyError, TypeError):  # no record at all, or one in another form
+        return None
+
+
 def source(run, name):
     """{name: record} of a folder or checkpoint of the run, to be part of the record of what is made from it.
 
