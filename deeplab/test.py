@@ -9,7 +9,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from data.content import class_input, inputs, stamps
 from data.layout import Layout
 from data.usable import check_mask_if_any, check_scaled_image, usable_ids
-from deeplab.submission import check_request, write_submission
 from tool.config import parse, run_main
 from tool.io import outdated, save_json, save_settings
 from tool.parallel import drain, is_alone, is_main, process_pool, share
@@ -97,6 +96,8 @@ def main():
     checks = (partial(check_scaled_image, settings.scales), check_mask_if_any)
     ids = usable_ids(layout, settings.list, checks, settings.skip_bad, is_main())
     if settings.submission:
+        from deeplab.submission import check_request, write_submission
+
         check_request(settings.submission, ids)  # before hours of work
     names = (settings.list, f"{settings.list}_crf")[: 1 + settings.crf]
     folders = [settings.run / "deeplab" / name for name in names]
