@@ -48,9 +48,10 @@ def time_start(config, runs, n_images):
 
 
 def _call(*command):
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    """All that a command prints: progress bars go where errors do."""
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
-        raise UserError(f"{' '.join(command)} failed: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+        raise UserError(f"{' '.join(command)} failed: {(done.stdout.strip().splitlines() or ['?'])[-1]}")
     return done.stdout
 
 

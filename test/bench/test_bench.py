@@ -128,3 +128,10 @@ def test_start_refuses_a_config_that_does_not_run(monkeypatch):
     monkeypatch.setattr(start, "TOOLS", ())
     with pytest.raises(UserError, match="none.yaml: cannot be read"):
         start.time_start("none.yaml", 1, n_images=20)
+
+
+def test_start_refuses_a_run_that_was_not_finished(monkeypatch, tmp_path):
+    (tmp_path / "run_pipeline.sh").write_text("echo 'aesipe: 3/250 [00:01, 1.1step/s]' >&2\n")
+    monkeypatch.setattr(start, "ROOT", tmp_path)
+    with pytest.raises(UserError, match="its run was not finished"):
+        start._call_finished("demo.yaml")
