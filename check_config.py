@@ -60,8 +60,10 @@ def check_reads(stage, chosen, made):
         if name not in made and not (settings.run / name).exists():
             to_export = name in maps and "make_cam" in chosen
             remedy = f"add {maps[name]} to make_cam.maps" if to_export else "run the stage that makes it first"
-            raise UserError(f"{stage.name} reads {settings.run / name}, which is not there, and no stage from --from on "
-                            f"makes it: {remedy}")
+            raise UserError(
+                f"{stage.name} reads {settings.run / name}, which is not there, and no stage from --from on "
+                f"makes it: {remedy}"
+            )
     weights = getattr(settings, "weights_file", None)
     if weights is not None and str(weights) not in {str(settings.run / name) for name in made}:
         check_file(weights)
@@ -82,11 +84,16 @@ def check_lists(chosen):
             continue
         for folder in (folder for folder, every in _read(stage, settings).items() if every and folder in made):
             maker, there = made[folder]
-            lacking = [image_id for image_id in ids if image_id not in there
-                       and not list((settings.run / folder).glob(f"{image_id}.*"))]
+            lacking = [
+                image_id
+                for image_id in ids
+                if image_id not in there and not list((settings.run / folder).glob(f"{image_id}.*"))
+            ]
             if lacking:
-                raise UserError(f"{stage.name}.list is {name}, but {len(lacking)} of its {len(ids)} images, such as "
-                                f"{lacking[0]}, are not in {maker}.list: {folder} would not hold them")
+                raise UserError(
+                    f"{stage.name}.list is {name}, but {len(lacking)} of its {len(ids)} images, such as "
+                    f"{lacking[0]}, are not in {maker}.list: {folder} would not hold them"
+                )
         made |= {folder: (stage.name, set(ids)) for folder in _written(stage, settings)}
         if stage.name == "train_aesipe" and settings.val_every and settings.val_list not in LISTS:
             _ids(stage.name, settings.val_list, settings, chosen.get("dataset"))
@@ -98,8 +105,9 @@ def _ids(stage, name, settings, dataset):
     if root is not None and (root / "classes.txt").exists() and (root / "lists").is_dir():
         return Layout(root).ids(name)
     if dataset is None and root is not None:
-        raise UserError(f"{root}: holds no dataset (classes.txt, lists/): give common.dataset_root, or begin with the "
-                        "stage dataset")
+        raise UserError(
+            f"{root}: holds no dataset (classes.txt, lists/): give common.dataset_root, or begin with the stage dataset"
+        )
     if dataset is not None and dataset.kind != "folder" and name not in (*LISTS, "test"):
         raise UserError(f"{stage}: there will be no list {name}: the lists are {', '.join(LISTS)}")
     return None
@@ -128,7 +136,7 @@ def arguments(words):
     if len(words) < 2:
         raise UserError("CONFIG and OUT are needed: python check_config.py CONFIG OUT [section.key=value ...]")
     source, out = (os.path.realpath(word) for word in words[:2])
-    if out == source or os.path.exists(out) and not os.path.isfile(out):
+    if out == source or (os.path.exists(out) and not os.path.isfile(out)):
         raise UserError(f"{words[1]}: would be overwritten: name a new file as OUT")
     return words
 
@@ -142,8 +150,10 @@ def check_batches(source, chosen, environment):
     for section, settings in chosen.items():
         batch = getattr(settings, "batch_size", processes)
         if batch % processes:
-            raise UserError(f"{source}: {section}.batch_size={batch} cannot be shared out equally between {processes} "
-                            "processes (GPUS times NNODES): choose a multiple of them")
+            raise UserError(
+                f"{source}: {section}.batch_size={batch} cannot be shared out equally between {processes} "
+                "processes (GPUS times NNODES): choose a multiple of them"
+            )
 
 
 if __name__ == "__main__":

@@ -45,8 +45,10 @@ def main():
     result, did = evaluate(layout, ids, settings.run / "eval" / "cam.json", settings)
     for name, rows in result["maps"].items():
         for row in rows:
-            print(f"{name:10s} background x{row['background_weight']:<5g} {'+CRF' if row['crf'] else '    '} "
-                  f"mIoU {100 * row['miou']:.2f}")
+            print(
+                f"{name:10s} background x{row['background_weight']:<5g} {'+CRF' if row['crf'] else '    '} "
+                f"mIoU {100 * row['miou']:.2f}"
+            )
     usage.finish(did, len(ids))
 
 

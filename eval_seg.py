@@ -19,8 +19,9 @@ def main():
         print(f"eval_seg: {layout.root} has no masks of {settings.list}, nothing to evaluate")
         return
     ids = usable_ids(layout, settings.list, (check_image, check_mask, check_labels), settings.skip_bad)
-    record = make_record("eval_seg", settings, inputs(layout, ids, "labels", "images", "masks"),
-                         source(settings.run, settings.folder))
+    record = make_record(
+        "eval_seg", settings, inputs(layout, ids, "labels", "images", "masks"), source(settings.run, settings.folder)
+    )
     result, did = evaluated(path, record), 0
     if result is None:
         require_outputs(stamps(layout, ids), settings.run / settings.folder, ".png", "make_seg_labels.py")

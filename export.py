@@ -21,8 +21,10 @@ def export_masks(settings):
 
     root = settings.dataset_root or load_run_config(settings.run).get("make_seg_labels", {}).get("dataset_root")
     if root is None:
-        raise UserError(f"{settings.run / 'config.yaml'}: does not say of which dataset the run's pseudo labels are: run "
-                        "make_seg_labels.py first, or give --dataset_root")
+        raise UserError(
+            f"{settings.run / 'config.yaml'}: does not say of which dataset the run's pseudo labels are: run "
+            "make_seg_labels.py first, or give --dataset_root"
+        )
     written, left_out = write_devkit(Path(settings.out), Layout(root), settings.run / "seg_label", settings.num_workers)
     for name, (kind, n_images) in written.items():
         print(f"{settings.out}/{VOC}/ImageSets/Segmentation/{name}.txt: {n_images} images with {kind}")

@@ -1,4 +1,4 @@
-"""Whole files or none, which all packages may import: refusing what is no file, writing, telling one that was cut short,
+"""Whole files or none, which all packages may import: refusing what is no file, writing, telling what was cut short,
 and stamps.
 
 A stamp is a digest, 32 hexadecimal digits, of what an output was made from. It is part of the file: of a .npz the
@@ -23,8 +23,13 @@ _STAMP = 32  # bytes
 _PNG_KEY = b"tEXtinputs\0"
 _PNG_IEND = b"\0\0\0\0" + PNG_END
 _ZIP_END = struct.Struct("<4s16xH")  # signature and length of the comment
-_KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device",
-          stat.S_IFBLK: "device"}
+_KINDS = {
+    stat.S_IFDIR: "folder",
+    stat.S_IFIFO: "pipe",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+}
 
 
 # The one call by which finished files get their names: tests put a failing one in its place.
@@ -49,7 +54,9 @@ def check_file(path):
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     if not stat.S_ISREG(mode):
-        raise UserError(f"{path}: cannot be read: is a {_KINDS.get(stat.S_IFMT(mode), 'thing')}, where a file is needed")
+        raise UserError(
+            f"{path}: cannot be read: is a {_KINDS.get(stat.S_IFMT(mode), 'thing')}, where a file is needed"
+        )
     if not os.access(path, os.R_OK):
         raise UserError(f"{path}: cannot be read: {os.strerror(errno.EACCES)}: give yourself the right to read it")
 
@@ -61,8 +68,9 @@ def writing(path):
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}"
-                        + ": make room and run this again" * full) from error
+        raise UserError(
+            f"{path}: cannot be written: {error.strerror or error}" + ": make room and run this again" * full
+        ) from error
 
 
 @contextmanager

@@ -28,13 +28,24 @@ def export(settings, layout, todo, stamps, folders):
     model = load_aesipe(settings.run, layout.n_classes, dist.device, settings)
     dtype = set_precision(settings.precision, dist.device)
     with background() as submit:
-        for image_id, image in tqdm(image_loader(layout, todo, settings.num_workers), desc="make_cam", unit="image",
-                                    dynamic_ncols=True, disable=not dist.main):
+        for image_id, image in tqdm(
+            image_loader(layout, todo, settings.num_workers),
+            desc="make_cam",
+            unit="image",
+            dynamic_ncols=True,
+            disable=not dist.main,
+        ):
             image, labels = image.to(dist.device), layout.labels(image_id).to(dist.device)
             keys, maps = multi_scale_maps(model, image, labels, settings.scales, settings.maps, dtype)
             for name, folder in folders.items():
-                submit(save_cam, folder / f"{image_id}.npz", keys.cpu(), maps[name].cpu(), settings.cam_bits,
-                       stamps[image_id])
+                submit(
+                    save_cam,
+                    folder / f"{image_id}.npz",
+                    keys.cpu(),
+                    maps[name].cpu(),
+                    settings.cam_bits,
+                    stamps[image_id],
+                )
     done = dist.total(len(todo))
     close_dist()
     return done

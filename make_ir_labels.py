@@ -21,8 +21,10 @@ def label(settings, layout, todo, stamps):
     def label_image(image_id):
         image = layout.image(image_id).permute(1, 2, 0).numpy()
         keys, cam = load_cam(settings.run / "cam" / f"{image_id}.npz", layout.n_classes, image.shape[:2])
-        foreground, background = (keys[dense_crf_labels(image, weighted_argmax(cam, weight), len(keys))]
-                                  for weight in (1.0, settings.background_weight))
+        foreground, background = (
+            keys[dense_crf_labels(image, weighted_argmax(cam, weight), len(keys))]
+            for weight in (1.0, settings.background_weight)
+        )
         path = settings.run / "ir_label" / f"{image_id}.png"
         save_label_png(path, ir_labels(foreground, background), stamps[image_id])
 

@@ -30,8 +30,9 @@ def label(settings, layout, todo, stamps):
     dtype = set_precision(settings.precision, dist.device)
     images = image_loader(layout, todo, settings.num_workers, more=read_cam)
     with background() as submit:
-        for image_id, image, (keys, cam) in tqdm(images, desc="make_seg_labels", unit="image", dynamic_ncols=True,
-                                                 disable=not dist.main):
+        for image_id, image, (keys, cam) in tqdm(
+            images, desc="make_seg_labels", unit="image", dynamic_ncols=True, disable=not dist.main
+        ):
             boundary = mean_boundary(irn, image.to(dist.device), dtype)
             labels = pseudo_label(keys.numpy(), cam.to(dist.device), boundary, settings)
             submit(save_label_png, settings.run / "seg_label" / f"{image_id}.png", labels, stamps[image_id])

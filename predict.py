@@ -12,7 +12,7 @@ from tool.config import parse, run_main
 
 def predict(settings):
     """Ask the run's networks about each image that is found. Returns whether all of them could be read."""
-    from infer.photo import (ENDINGS, NETWORKS, ask, chosen_classes, load_networks, read_for_network, trained_side)
+    from infer.photo import ENDINGS, NETWORKS, ask, chosen_classes, load_networks, read_for_network, trained_side
     from tool.dist import init_dist, set_precision
 
     device, out = init_dist().device, Path(settings.out or settings.run / "predict")
@@ -36,8 +36,10 @@ def predict(settings):
             continue
         said, written = ask(image.to(device), size, out / names[path], networks, classes, class_names, settings, dtype)
         seen = "" if image.shape[1:] == size else f", seen at {image.shape[2]} x {image.shape[1]}"
-        print(f"{path} ({size[1]} x {size[0]}{seen}): {said} -> "
-              f"{(out / names[path]).parent}: {' '.join(written)}", flush=True)
+        print(
+            f"{path} ({size[1]} x {size[0]}{seen}): {said} -> {(out / names[path]).parent}: {' '.join(written)}",
+            flush=True,
+        )
     return not problems
 
 

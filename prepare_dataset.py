@@ -4,8 +4,11 @@ from data.layout import Layout
 from data.usable import check_image, check_labels, check_mask_if_any, usable_ids
 from tool.config import parse, run_main
 
-CHECKED = {"train_aug": (check_image, check_labels), "train": (check_image, check_mask_if_any),
-           "val": (check_image, check_mask_if_any)}
+CHECKED = {
+    "train_aug": (check_image, check_labels),
+    "train": (check_image, check_mask_if_any),
+    "val": (check_image, check_mask_if_any),
+}
 
 
 def prepare(settings):
@@ -17,9 +20,17 @@ def prepare(settings):
         from voc12.classes import COUNTS
         from voc12.prepare import prepare_voc12
 
-        prepare_voc12(settings.dataset_root, settings.sources, settings.voc_root, settings.aug_dir, settings.download,
-                      settings.mirror, settings.skip_difficult, settings.num_workers,
-                      COUNTS if settings.check_counts else {})
+        prepare_voc12(
+            settings.dataset_root,
+            settings.sources,
+            settings.voc_root,
+            settings.aug_dir,
+            settings.download,
+            settings.mirror,
+            settings.skip_difficult,
+            settings.num_workers,
+            COUNTS if settings.check_counts else {},
+        )
     else:
         from data.collect import collect
 

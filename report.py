@@ -87,16 +87,21 @@ def write_report(runs, layout, ids, settings, folder):
     swept = score_maps(layout, map_folders(runs), ids, weight, settings.num_workers)
     device, palette = init_dist().device, voc_palette()
     set_precision("float32", device)
-    models = [load_localizer(run, layout.n_classes, device) if number == 0 or settings.figure else None
-              for number, run in enumerate(runs)]
+    models = [
+        load_localizer(run, layout.n_classes, device) if number == 0 or settings.figure else None
+        for number, run in enumerate(runs)
+    ]
     predictor = load_predictor(runs[0], layout.n_classes, settings.scales, device)
     figures = []
     if settings.figure:
         figures = write_figures(layout, runs, models, settings.figure, palette, weight, folder)
     write_markdown(folder / "report.md", runs[0], runs[0].name, settings.per_class)
     shown = spread(ids, settings.images)
-    draw_grid([strip(layout, runs[0], i, predictor, palette, weight) for i in shown], folder / "panels.png",
-              captions=[caption(layout, i) for i in shown])
+    draw_grid(
+        [strip(layout, runs[0], i, predictor, palette, weight) for i in shown],
+        folder / "panels.png",
+        captions=[caption(layout, i) for i in shown],
+    )
     changes = []
     if models[0] is not None and takes_new_seeds(models[0]):
         changes = count_failures(layout, models[0], spread(ids, settings.failure_images))

@@ -28,12 +28,22 @@ ROOT = Path(__file__).resolve().parent
 def get_parser():
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--table", type=int, nargs="+", choices=tuple(TABLES), default=tuple(TABLES), metavar="1|2|3")
-    parser.add_argument("--dataset", default="configs/voc12_resnet101.yaml", metavar="CONFIG",
-                        help="config file of data, encoder and schedules; the tables set the method's switches "
-                             "(default: %(default)s)")
-    parser.add_argument("--seeds", type=word_reader(positive), default=1, help="runs per network, seeds 0, 1 ... (default: 1)")
-    parser.add_argument("--networks", nargs="+", choices=tuple(NETWORKS), metavar="NETWORK",
-                        help=f"run no others than these, of {', '.join(NETWORKS)}")
+    parser.add_argument(
+        "--dataset",
+        default="configs/voc12_resnet101.yaml",
+        metavar="CONFIG",
+        help="config file of data, encoder and schedules; the tables set the method's switches (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seeds", type=word_reader(positive), default=1, help="runs per network, seeds 0, 1 ... (default: 1)"
+    )
+    parser.add_argument(
+        "--networks",
+        nargs="+",
+        choices=tuple(NETWORKS),
+        metavar="NETWORK",
+        help=f"run no others than these, of {', '.join(NETWORKS)}",
+    )
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="mean over these classes, not all that occur")
     parser.add_argument("--dry_run", action="store_true", help="list what is missing, with its time on this machine")
     parser.usage = f"{Path(__file__).name} [flags] [section.key=value ...]"
@@ -109,15 +119,26 @@ def write_tables(numbers, jobs, folder, args):
     texts = []
     for number in numbers:
         table = TABLES[number]
-        rows = [(row.title, row.network is None, {column: cell(row, column, jobs, args.classes)
-                                                  for column in table.columns}) for row in table.rows]
+        rows = [
+            (
+                row.title,
+                row.network is None,
+                {column: cell(row, column, jobs, args.classes) for column in table.columns},
+            )
+            for row in table.rows
+        ]
         title = f"Table {number}: {table.title}"
-        notes = [f"mIoU in percent over {'all classes that occur' if args.classes is None else ', '.join(args.classes)}; "
-                 f"ours: {args.dataset}, mean ± standard deviation (number of seeds)",
-                 f"paper: as printed in the paper's Table {number}"]
+        notes = [
+            f"mIoU in percent over {'all classes that occur' if args.classes is None else ', '.join(args.classes)}; "
+            f"ours: {args.dataset}, mean ± standard deviation (number of seeds)",
+            f"paper: as printed in the paper's Table {number}",
+        ]
         texts.append(markdown(title, table.columns, rows, notes))
-        for suffix, text in ((".md", texts[-1]), (".csv", csv_text(table.columns, rows)),
-                             (".tex", latex(title, table.columns, rows, notes))):
+        for suffix, text in (
+            (".md", texts[-1]),
+            (".csv", csv_text(table.columns, rows)),
+            (".tex", latex(title, table.columns, rows, notes)),
+        ):
             with atomic(folder / f"table{number}{suffix}") as temporary:
                 temporary.write_text(text, encoding="utf-8")
     return "\n".join(texts)

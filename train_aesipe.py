@@ -30,11 +30,30 @@ def train(settings, layout, ids, path, record):
     transform = CropTransform(settings.crop_size, long_side=settings.long_side)
     images = TrainingSet(layout, ids, transform, settings.seed)
     steps = settings.max_epochs * steps_per_epoch(len(images), settings.batch_size)
-    loader = partial(training_loader, images, settings.batch_size, steps, rank=dist.rank, world=dist.world,
-                     workers=settings.num_workers)
+    loader = partial(
+        training_loader,
+        images,
+        settings.batch_size,
+        steps,
+        rank=dist.rank,
+        world=dist.world,
+        workers=settings.num_workers,
+    )
     watch = watch_maps(layout, settings, set_precision(settings.precision, dist.device), dist)
-    done = fit(model, partial(step_losses, criterion), model.parameter_groups(settings.lr, settings.lr_new), loader,
-               steps, settings, dist, path, record, clip=CLIP, watch=watch, watch_every=settings.val_every)
+    done = fit(
+        model,
+        partial(step_losses, criterion),
+        model.parameter_groups(settings.lr, settings.lr_new),
+        loader,
+        steps,
+        settings,
+        dist,
+        path,
+        record,
+        clip=CLIP,
+        watch=watch,
+        watch_every=settings.val_every,
+    )
     close_dist()
     return done, steps
 

@@ -29,12 +29,29 @@ def train(settings, layout, ids, path, record):
     model = build(settings, settings.initial_weights)
     images = TrainingSet(layout, ids, CropTransform(settings.crop_size, scale=settings.scale), settings.seed, target)
     steps = settings.max_epochs * steps_per_epoch(len(images), settings.batch_size)
-    loader = partial(training_loader, images, settings.batch_size, steps, rank=dist.rank, world=dist.world,
-                     workers=settings.num_workers)
+    loader = partial(
+        training_loader,
+        images,
+        settings.batch_size,
+        steps,
+        rank=dist.rank,
+        world=dist.world,
+        workers=settings.num_workers,
+    )
     whole = image_loader(layout, ids[dist.rank :: dist.world], settings.num_workers)
     dtype = set_precision(settings.precision, dist.device)
-    done = fit(model, partial(step_losses, settings.radius), model.parameter_groups(settings.lr), loader, steps,
-               settings, dist, path, record, after=partial(measure_mean_displacement, whole, dtype, dist))
+    done = fit(
+        model,
+        partial(step_losses, settings.radius),
+        model.parameter_groups(settings.lr),
+        loader,
+        steps,
+        settings,
+        dist,
+        path,
+        record,
+        after=partial(measure_mean_displacement, whole, dtype, dist),
+    )
     close_dist()
     return done, steps
 
@@ -45,7 +62,9 @@ def main():
     layout, path = Layout(settings.dataset_root, settings.run), settings.run / "ckpt" / "irn.pt"
     labels = source(settings.run, "ir_label")
     ids = usable_ids(layout, settings.list, (check_image, check_labels), settings.skip_bad, is_main())
-    record = make_record("train_irn", settings, inputs(layout, ids, "labels", "images") | weights_input(settings), labels)
+    record = make_record(
+        "train_irn", settings, inputs(layout, ids, "labels", "images") | weights_input(settings), labels
+    )
     if not finished(path, record, settings.resume):
         usage.finish(*train(settings, layout, ids, path, record))
 

@@ -1,10 +1,10 @@
 """Time the method's operations against their plain formulations, and whole stages. See docs/benchmarks.md.
 
-    python -m bench                            every operation at the paper's training shape and a VOC photograph's size
-    python -m bench --run pamr ae              some of them
-    python -m bench --stages --backbone resnet101
-    python -m bench --growth docs              how time grows with the image and the number of classes, as plots
-    python -m bench --start configs/demo.yaml  start-up, a finished run, a second look at a dataset, verifying of files
+python -m bench                            every operation at the paper's training shape and a VOC photograph's size
+python -m bench --run pamr ae              some of them
+python -m bench --stages --backbone resnet101
+python -m bench --growth docs              how time grows with the image and the number of classes, as plots
+python -m bench --start configs/demo.yaml  start-up, a finished run, a second look at a dataset, verifying of files
 """
 
 import argparse
@@ -27,18 +27,34 @@ from tool.settings import positive, rate
 
 def get_parser():
     parser = Parser(prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", nargs="+", default=None, choices=(*OPERATIONS, *STAGES), metavar="NAME",
-                        help=f"operations: {', '.join(OPERATIONS)}; stages: {', '.join(STAGES)}")
+    parser.add_argument(
+        "--run",
+        nargs="+",
+        default=None,
+        choices=(*OPERATIONS, *STAGES),
+        metavar="NAME",
+        help=f"operations: {', '.join(OPERATIONS)}; stages: {', '.join(STAGES)}",
+    )
     parser.add_argument("--stages", action="store_true", help="whole stages in place of operations")
     parser.add_argument("--growth", type=Path, metavar="FOLDER", help="plots of growth in place of both, into FOLDER")
-    parser.add_argument("--start", metavar="CONFIG", help="what users wait for in place of them; CONFIG's run is finished")
+    parser.add_argument(
+        "--start", metavar="CONFIG", help="what users wait for in place of them; CONFIG's run is finished"
+    )
     parser.add_argument("--list_length", type=word_reader(positive), default=10_582, help="images looked at by --start")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=word_reader(positive), help="of PyTorch on the CPU")
-    parser.add_argument("--runs", type=word_reader(positive), default=5, help="counted runs of each, of which the median is shown")
-    parser.add_argument("--budget", type=word_reader(rate), default=60.0, help="seconds after which a slow one is not run again")
-    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "tf32", "bfloat16", "float16"),
-                        help="of the networks in stages")
+    parser.add_argument(
+        "--runs", type=word_reader(positive), default=5, help="counted runs of each, of which the median is shown"
+    )
+    parser.add_argument(
+        "--budget", type=word_reader(rate), default=60.0, help="seconds after which a slow one is not run again"
+    )
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        choices=("auto", "float32", "tf32", "bfloat16", "float16"),
+        help="of the networks in stages",
+    )
     parser.add_argument("--compile", action="store_true", help="torch.compile the encoder in training stages")
     parser.add_argument("--images", type=word_reader(positive), default=16, help="drawn for stages")
     parser.add_argument("--irn_backbone", default="resnet50", help="encoder of IRN in stages")
@@ -50,8 +66,9 @@ def get_parser():
 
 def time_operations(names, shape, device, runs, budget, facts):
     """Print a table row for each formulation; returns {operation: results}. Raises UserError if results differ."""
-    print(f"{'operation':12s} {'way':15s} {'ms':>10s} {'ratio':>8s} {'MiB':>8s} {'MiB, %':>7s} {'floor ms':>9s} "
-          "differs")
+    print(
+        f"{'operation':12s} {'way':15s} {'ms':>10s} {'ratio':>8s} {'MiB':>8s} {'MiB, %':>7s} {'floor ms':>9s} differs"
+    )
     report = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
@@ -59,8 +76,13 @@ def time_operations(names, shape, device, runs, budget, facts):
             results, outputs = compare(case.functions, device, runs, budget)
             differs = case.difference(outputs["ours"], outputs["plain"])
             floor = max(case.floor[0] / facts["float32"], case.floor[1] / facts["copy"])
-            report[name] = {"ways": results, "difference": differs, "operations": case.floor[0],
-                            "bytes": case.floor[1], "floor_seconds": floor}
+            report[name] = {
+                "ways": results,
+                "difference": differs,
+                "operations": case.floor[0],
+                "bytes": case.floor[1],
+                "floor_seconds": floor,
+            }
             _print_rows(name, results, floor, differs)
             if case.note is not None:
                 print(f"{'':12s} {case.note(outputs)}")
@@ -76,8 +98,9 @@ def _print_rows(name, results, floor, differs):
         memory = "-" if row["mib"] is None else f"{row['mib']:.0f}"
         share = f"{100 * ours['mib'] / row['mib']:.1f}" if row["mib"] and ours["mib"] is not None else "-"
         last = (f"{1e3 * floor:9.2f}" if floor else f"{'-':>9s}") + f" {differs:.1e}" if way == "ours" else ""
-        print(f"{name:12s} {way:15s} {1e3 * row['median']:10.2f} {ratio:>8s} {memory:>8s} {share:>7s} {last}",
-              flush=True)
+        print(
+            f"{name:12s} {way:15s} {1e3 * row['median']:10.2f} {ratio:>8s} {memory:>8s} {share:>7s} {last}", flush=True
+        )
 
 
 def main():
@@ -93,8 +116,11 @@ def main():
     device = torch.device(args.device)
     shape = Shape(**{field.name: getattr(args, field.name) for field in fields(Shape)})
     facts = machine(device)
-    print(", ".join(f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
-                    for key, value in facts.items()))
+    print(
+        ", ".join(
+            f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in facts.items()
+        )
+    )
     report = {"machine": facts, "shape": vars(shape)}
     if args.growth:
         report["growth"] = plot_growth(args.growth, shape, device, args.runs)

@@ -39,8 +39,11 @@ def plot_growth(folder, shape, device, runs):
         sides = np.array(report["side"][name], float)
         exponent = np.polyfit(2 * np.log(sides[:, 0]), np.log(sides[:, 1]), 1)[0]
         by_class = report["classes"][name]
-        print(f"{name:12s} time ~ pixels^{exponent:.2f}, x{by_class[-1][1] / by_class[0][1]:.2f} from {CLASSES[0]} to "
-              f"{CLASSES[-1]} classes", flush=True)
+        print(
+            f"{name:12s} time ~ pixels^{exponent:.2f}, x{by_class[-1][1] / by_class[0][1]:.2f} from {CLASSES[0]} to "
+            f"{CLASSES[-1]} classes",
+            flush=True,
+        )
     _draw(report, folder)
     return report
 
@@ -51,8 +54,9 @@ def _draw(report, folder):
         for line, (unit, factor) in enumerate((("ms", 1e3), ("MiB", 1))):
             panel = axes[line, column]
             for name, rows in report[axis].items():
-                panel.plot([row[0] for row in rows], [(row[1 + line] or np.nan) * factor for row in rows], ".-",
-                           label=name)
+                panel.plot(
+                    [row[0] for row in rows], [(row[1 + line] or np.nan) * factor for row in rows], ".-", label=name
+                )
             panel.set(xlabel=label, ylabel=unit, yscale="log", xscale="log" if axis == "side" else "linear")
             ticks = [row[0] for row in report[axis][NAMES[0]]]
             panel.set_xticks(ticks, map(str, ticks))

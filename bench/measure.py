@@ -92,7 +92,7 @@ def machine(device):
     facts = {"device": _device_name(device), "threads": torch.get_num_threads(), "torch": torch.__version__}
     for dtype in (torch.float32, torch.bfloat16) if device.type == "cuda" else (torch.float32,):
         matrix = torch.rand(size, size, device=device).to(dtype)
-        seconds = compare({"product": lambda: matrix @ matrix}, device, runs=5)[0]["product"]["median"]
+        seconds = compare({"product": lambda matrix=matrix: matrix @ matrix}, device, runs=5)[0]["product"]["median"]
         facts[str(dtype).removeprefix("torch.")] = 2 * size**3 / seconds
     source = torch.rand((256 if device.type == "cuda" else 64) * MIB // 4, device=device)
     target = torch.empty_like(source)

@@ -1,8 +1,8 @@
 """The operations that `python -m bench` times: the product's own against bench/plain.py's, on the same inputs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
-from typing import Callable
 
 import numpy as np
 import torch
@@ -92,8 +92,10 @@ def _training_inputs(shape, device):
 def _smooth(*shape):
     """Noise in [0,1] with structure at several scales, as photographs and maps have."""
     size = shape[2:]
-    layers = [F.interpolate(torch.rand(*shape[:2], *(max(1, side // cell) for side in size)), size, mode="bilinear")
-              for cell in (2, 8, 32)]
+    layers = [
+        F.interpolate(torch.rand(*shape[:2], *(max(1, side // cell) for side in size)), size, mode="bilinear")
+        for cell in (2, 8, 32)
+    ]
     return (0.2 * layers[0] + 0.3 * layers[1] + 0.5 * layers[2]).clamp(0, 1)
 
 
@@ -117,23 +119,40 @@ def _seeds(shape, device, _):
     positions = shape.grid**2
     # The half of the symmetric cosine map, and its sums over the masks and over all positions.
     products = shape.batch_size * positions**2 * (CHANNELS + 2 * (shape.present + 1))
-    return Case({"ours": lambda: structure_seeds(features, cam, valid),
-                 "plain": lambda: plain.structure_seeds(features, cam, valid)}, _share, 1e-3, (products, 0))
+    return Case(
+        {
+            "ours": lambda: structure_seeds(features, cam, valid),
+            "plain": lambda: plain.structure_seeds(features, cam, valid),
+        },
+        _share,
+        1e-3,
+        (products, 0),
+    )
 
 
 def _prototypes(shape, device, _):
     features, cam, valid, _ = _training_inputs(shape, device)
     seeds = structure_seeds(features, cam, valid)
-    return Case({"ours": lambda: class_prototypes(features, seeds),
-                 "plain": lambda: plain.class_prototypes(features, seeds)}, _largest, 1e-4, (0, features.nbytes))
+    return Case(
+        {"ours": lambda: class_prototypes(features, seeds), "plain": lambda: plain.class_prototypes(features, seeds)},
+        _largest,
+        1e-4,
+        (0, features.nbytes),
+    )
 
 
 def _is_cam(shape, device, _):
     features, cam, valid, _ = _training_inputs(shape, device)
     prototypes = class_prototypes(features, structure_seeds(features, cam, valid))
-    return Case({"ours": lambda: image_specific_cam(features, prototypes),
-                 "plain": lambda: plain.image_specific_cam(features, prototypes)}, _largest, 1e-4,
-                (0, 2 * features.nbytes))
+    return Case(
+        {
+            "ours": lambda: image_specific_cam(features, prototypes),
+            "plain": lambda: plain.image_specific_cam(features, prototypes),
+        },
+        _largest,
+        1e-4,
+        (0, 2 * features.nbytes),
+    )
 
 
 def _pamr_floor(shape, pixels):
@@ -147,18 +166,27 @@ def _pamr(shape, device, _):
     kept = valid[:, :, 0, 0].bool()
     packed = cam[kept].view(len(cam), shape.present, *cam.shape[2:])
     ours, theirs = PAMR(), plain.PAMR().to(device)
-    return Case({"ours": lambda: ours(guide, packed), "plain": lambda: theirs(guide, cam)},
-                lambda one, other: _largest(one.flatten(0, 1), other[kept]), 1e-4,
-                (0, _pamr_floor(shape, guide[:, 0].numel())))
+    return Case(
+        {"ours": lambda: ours(guide, packed), "plain": lambda: theirs(guide, cam)},
+        lambda one, other: _largest(one.flatten(0, 1), other[kept]),
+        1e-4,
+        (0, _pamr_floor(shape, guide[:, 0].numel())),
+    )
 
 
 def _ae(shape, device, _):
     features, cam, valid, image = _training_inputs(shape, device)
     is_cam = image_specific_cam(features, class_prototypes(features, structure_seeds(features, cam, valid))) * valid
     ours, theirs = PAMR(), plain.PAMR().to(device)
-    return Case({"ours": lambda: affinity_enhanced_cam(features, is_cam, image, valid, ours)[1],
-                 "plain": lambda: plain.affinity_enhanced_cam(features, is_cam, image, valid, theirs)[1]},
-                _share, 1e-3, (0, 3 * features.nbytes + _pamr_floor(shape, image[:, 0].numel() // 16)))
+    return Case(
+        {
+            "ours": lambda: affinity_enhanced_cam(features, is_cam, image, valid, ours)[1],
+            "plain": lambda: plain.affinity_enhanced_cam(features, is_cam, image, valid, theirs)[1],
+        },
+        _share,
+        1e-3,
+        (0, 3 * features.nbytes + _pamr_floor(shape, image[:, 0].numel() // 16)),
+    )
 
 
 def _random_walk(shape, device, _):
@@ -167,8 +195,12 @@ def _random_walk(shape, device, _):
     scores = _smooth(1, shape.present, *size)[0].to(device)
     entries = (2 * len(half_disc_offsets(WALK_RADIUS)) + 1) * size[0] * size[1]
     products = 90  # of the expansion that 256 steps take
-    return Case({"ours": lambda: propagate(scores, boundary), "plain": lambda: plain.propagate(scores, boundary)},
-                _largest, 1e-4, (2 * products * entries * shape.present, products * entries * (8 + 8)))
+    return Case(
+        {"ours": lambda: propagate(scores, boundary), "plain": lambda: plain.propagate(scores, boundary)},
+        _largest,
+        1e-4,
+        (2 * products * entries * shape.present, products * entries * (8 + 8)),
+    )
 
 
 def _irn_loss(shape, device, _):
@@ -183,9 +215,15 @@ def _irn_loss(shape, device, _):
         total = irn_loss(loss(boundary, displacement, labels, RADIUS))
         return torch.cat([gradient.flatten() for gradient in torch.autograd.grad(total, (boundary, displacement))])
 
-    return Case({"ours": lambda: gradients(affinity_displacement_loss),
-                 "plain": lambda: gradients(plain.affinity_displacement_loss)}, _relative, 1e-4,
-                (0, len(half_disc_offsets(RADIUS)) * boundary.nbytes * 6))
+    return Case(
+        {
+            "ours": lambda: gradients(affinity_displacement_loss),
+            "plain": lambda: gradients(plain.affinity_displacement_loss),
+        },
+        _relative,
+        1e-4,
+        (0, len(half_disc_offsets(RADIUS)) * boundary.nbytes * 6),
+    )
 
 
 def _crf(shape, device, _):
@@ -196,9 +234,14 @@ def _crf(shape, device, _):
     def refine(number):
         return number, dense_crf_labels(pictures[number], labels[number], shape.present)
 
-    return Case({"ours": lambda: dict(parallel_map(refine, range(8), torch.get_num_threads(), "crf")),
-                 "plain": lambda: dict(map(refine, range(8)))},
-                lambda ours, theirs: float(np.mean([ours[number] != theirs[number] for number in theirs])), 0)
+    return Case(
+        {
+            "ours": lambda: dict(parallel_map(refine, range(8), torch.get_num_threads(), "crf")),
+            "plain": lambda: dict(map(refine, range(8))),
+        },
+        lambda ours, theirs: float(np.mean([ours[number] != theirs[number] for number in theirs])),
+        0,
+    )
 
 
 def _loading(shape, device, folder):
@@ -207,9 +250,14 @@ def _loading(shape, device, folder):
     images = TrainingSet(layout, ids, CropTransform(shape.crop_size, long_side=(320, 640)), seed=0)
     paths = [folder / "JPEGImages" / f"{image_id}.jpg" for image_id in ids]
     rng = np.random.default_rng(0)
-    return Case({"ours": lambda: [images[0, number] for number in range(16)],
-                 "plain": lambda: [plain.load_sample(path, (320, 640), shape.crop_size, rng) for path in paths]},
-                lambda *_: 0.0, 0)  # each draws its own crops
+    return Case(
+        {
+            "ours": lambda: [images[0, number] for number in range(16)],
+            "plain": lambda: [plain.load_sample(path, (320, 640), shape.crop_size, rng) for path in paths],
+        },
+        lambda *_: 0.0,
+        0,
+    )  # each draws its own crops
 
 
 def _photographs(folder, shape, count):
@@ -227,8 +275,9 @@ def _photographs(folder, shape, count):
 def _cam_file(shape, device, folder):
     folder.mkdir(parents=True, exist_ok=True)
     keys = np.arange(shape.present)
-    cam = F.interpolate(_smooth(1, shape.present, shape.height // 16, shape.width // 16),
-                        (shape.height, shape.width), mode="bilinear")[0].numpy()
+    cam = F.interpolate(
+        _smooth(1, shape.present, shape.height // 16, shape.width // 16), (shape.height, shape.width), mode="bilinear"
+    )[0].numpy()
     paths = {name: folder / f"{name}.npz" for name in ("ours", "ours, 8 bits", "plain")}
 
     def stored(name, save, *bits):
@@ -238,8 +287,16 @@ def _cam_file(shape, device, folder):
     def sizes(_):
         return "bytes: " + ", ".join(f"{name} {path.stat().st_size}" for name, path in paths.items())
 
-    return Case({"ours": lambda: stored("ours", save_cam), "ours, 8 bits": lambda: stored("ours, 8 bits", save_cam, 8),
-                 "plain": lambda: stored("plain", plain.save_cam)}, _largest, 1e-3, note=sizes)
+    return Case(
+        {
+            "ours": lambda: stored("ours", save_cam),
+            "ours, 8 bits": lambda: stored("ours, 8 bits", save_cam, 8),
+            "plain": lambda: stored("plain", plain.save_cam),
+        },
+        _largest,
+        1e-3,
+        note=sizes,
+    )
 
 
 def _cam_export(shape, device, _):
@@ -251,8 +308,10 @@ def _cam_export(shape, device, _):
     folded.load_state_dict(model.state_dict())
     folded = fold_batch_norm(folded).to(device, memory_format=torch.channels_last)
 
-    views = [torch.cat([view, view.flip(3)]).contiguous(memory_format=torch.channels_last)
-             for view in (scaled(image, scale)[None].float() / 255 for scale in SCALES)]
+    views = [
+        torch.cat([view, view.flip(3)]).contiguous(memory_format=torch.channels_last)
+        for view in (scaled(image, scale)[None].float() / 255 for scale in SCALES)
+    ]
 
     def encode():
         with torch.inference_mode():
@@ -264,11 +323,28 @@ def _cam_export(shape, device, _):
 
     with FlopCounterMode(display=False) as counter:
         encode()
-    return Case({"ours": lambda: maps(multi_scale_maps, folded), "encoder alone": encode,
-                 "plain": lambda: maps(plain.multi_scale_maps, model)},
-                _largest, 1e-2, (counter.get_total_flops(), 0))
+    return Case(
+        {
+            "ours": lambda: maps(multi_scale_maps, folded),
+            "encoder alone": encode,
+            "plain": lambda: maps(plain.multi_scale_maps, model),
+        },
+        _largest,
+        1e-2,
+        (counter.get_total_flops(), 0),
+    )
 
 
-OPERATIONS = {"seeds": _seeds, "prototypes": _prototypes, "is_cam": _is_cam, "pamr": _pamr, "ae": _ae,
-              "random_walk": _random_walk, "irn_loss": _irn_loss, "crf": _crf, "loading": _loading,
-              "cam_file": _cam_file, "cam_export": _cam_export}
+OPERATIONS = {
+    "seeds": _seeds,
+    "prototypes": _prototypes,
+    "is_cam": _is_cam,
+    "pamr": _pamr,
+    "ae": _ae,
+    "random_walk": _random_walk,
+    "irn_loss": _irn_loss,
+    "crf": _crf,
+    "loading": _loading,
+    "cam_file": _cam_file,
+    "cam_export": _cam_export,
+}

@@ -1,8 +1,8 @@
 """The method's costly operations in their plain formulations: the yardstick of `python -m bench`.
 
-Each function computes what its namesake in `module/` does (`save_cam`: in `tool/cam_file.py`; `load_sample`: what `data/`
-does), in the way of the public predecessors (SIPE, PAMR, IRN): one broadcast, gather or dense matrix, on all K classes.
-A docstring names what its function materialises; the results are the same, which test/bench checks.
+Each function computes what its namesake in `module/` does (`save_cam`: in `tool/cam_file.py`; `load_sample`: what
+`data/` does), in the way of the public predecessors (SIPE, PAMR, IRN): one broadcast, gather or dense matrix, on all K
+classes. A docstring names what its function materialises; the results are the same, which test/bench checks.
 """
 
 from collections import defaultdict
@@ -190,8 +190,14 @@ def pair_indices(height, width, radius, device):
     groups = []
     for group in by_length.values():
         offsets, paths = (torch.tensor(places, device=device) for places in zip(*group))  # [O,2], [O,L,2]
-        groups.append((offsets, source, source + (offsets * strides).sum(dim=-1, keepdim=True),
-                       source + (paths * strides).sum(dim=-1, keepdim=True)))
+        groups.append(
+            (
+                offsets,
+                source,
+                source + (offsets * strides).sum(dim=-1, keepdim=True),
+                source + (paths * strides).sum(dim=-1, keepdim=True),
+            )
+        )
     return tuple(groups)
 
 

@@ -28,12 +28,18 @@ from tool.record import make_record
 from tool.yaml_file import dump_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = ("train_aesipe", "make_cam", "make_ir_labels", "train_irn", "make_seg_labels", "deeplab_train",
-          "deeplab_test")
+STAGES = ("train_aesipe", "make_cam", "make_ir_labels", "train_irn", "make_seg_labels", "deeplab_train", "deeplab_test")
 TRAINED = {"train_aesipe": "aesipe", "train_irn": "irn", "deeplab_train": "deeplab"}  # stage -> its checkpoint
 # Images that each stage takes on VOC 2012 with the paper's settings.
-VOC_IMAGES = {"train_aesipe": 5 * 10_582, "make_cam": 10_582, "make_ir_labels": 10_582, "train_irn": 3 * 10_582,
-              "make_seg_labels": 10_582, "deeplab_train": 20_000 * 16, "deeplab_test": 1_449}
+VOC_IMAGES = {
+    "train_aesipe": 5 * 10_582,
+    "make_cam": 10_582,
+    "make_ir_labels": 10_582,
+    "train_irn": 3 * 10_582,
+    "make_seg_labels": 10_582,
+    "deeplab_train": 20_000 * 16,
+    "deeplab_test": 1_449,
+}
 
 
 def time_stages(names, shape, device, args, facts):
@@ -57,9 +63,11 @@ def time_stages(names, shape, device, args, facts):
                 report[name] = _time_script(name, config, args)
             print(f"{name:16s} " + ", ".join(f"{key} {value:.4g}" for key, value in report[name].items()), flush=True)
     hours = {name: VOC_IMAGES[name] / row["images_per_second"] / 3600 for name, row in report.items()}
-    print("VOC 2012 with the paper's settings at these rates, hours: "
-          + ", ".join(f"{name} {value:.2f}" for name, value in hours.items())
-          + f", all {sum(hours.values()):.2f}")
+    print(
+        "VOC 2012 with the paper's settings at these rates, hours: "
+        + ", ".join(f"{name} {value:.2f}" for name, value in hours.items())
+        + f", all {sum(hours.values()):.2f}"
+    )
     return report
 
 
@@ -71,9 +79,17 @@ def _prepare(folder, shape, args):
     (folder / "set" / "classes.txt").write_text("\n".join(names) + "\n")
     training = {"batch_size": shape.batch_size, "crop_size": shape.crop_size, "compile": args.compile}
     config = {
-        "common": {"dataset_root": str(folder / "set"), "run_root": str(folder), "session_name": "run",
-                   "backbone": shape.backbone, "weights": "none", "precision": args.precision},
-        "train_aesipe": training, "train_irn": {**training, "backbone": args.irn_backbone}, "deeplab_train": training,
+        "common": {
+            "dataset_root": str(folder / "set"),
+            "run_root": str(folder),
+            "session_name": "run",
+            "backbone": shape.backbone,
+            "weights": "none",
+            "precision": args.precision,
+        },
+        "train_aesipe": training,
+        "train_irn": {**training, "backbone": args.irn_backbone},
+        "deeplab_train": training,
     }
     path = folder / "bench.yaml"
     path.write_text(dump_yaml(config))
@@ -84,15 +100,27 @@ def _network(name, args, layout):
     """(network, losses, groups of the optimiser, transform) of a training stage, as its script makes them."""
     if name == "train_irn":
         model = irn.build(args, "none")
-        return (model, partial(irn.step_losses, args.radius), model.parameter_groups(args.lr),
-                CropTransform(args.crop_size, scale=args.scale))
+        return (
+            model,
+            partial(irn.step_losses, args.radius),
+            model.parameter_groups(args.lr),
+            CropTransform(args.crop_size, scale=args.scale),
+        )
     if name == "train_aesipe":
         model, criterion = aesipe.build(args, layout.n_classes, "none")
-        return (model, partial(aesipe.step_losses, criterion), model.parameter_groups(args.lr, args.lr_new),
-                CropTransform(args.crop_size, long_side=args.long_side))
+        return (
+            model,
+            partial(aesipe.step_losses, criterion),
+            model.parameter_groups(args.lr, args.lr_new),
+            CropTransform(args.crop_size, long_side=args.long_side),
+        )
     model, criterion = deeplab.build(args, layout.n_classes, "none")
-    return (model, partial(deeplab.step_losses, criterion), model.parameter_groups(args.lr),
-            CropTransform(args.crop_size, scale=args.scale))
+    return (
+        model,
+        partial(deeplab.step_losses, criterion),
+        model.parameter_groups(args.lr),
+        CropTransform(args.crop_size, scale=args.scale),
+    )
 
 
 def _encoder_loss(network, batch):
@@ -112,8 +140,9 @@ def _time_training(name, config, layout, device, bench, facts):
     dtype = set_precision(args.precision, device)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     optimizer = torch.optim.SGD(groups, momentum=args.momentum)
-    images = TrainingSet(layout, layout.ids("train_aug"), transform, args.seed,
-                         target=None if name == "train_aesipe" else layout.mask)
+    images = TrainingSet(
+        layout, layout.ids("train_aug"), transform, args.seed, target=None if name == "train_aesipe" else layout.mask
+    )
     loader = training_loader(images, args.batch_size, 10_000, 0, 0, 1, args.num_workers)
     loading, batch = _time_loading(loader, args)
     batch = to_device(batch, device)
@@ -132,8 +161,11 @@ def _time_training(name, config, layout, device, bench, facts):
     results, _ = compare(ways, device, bench.runs, bench.budget)
     save_result(args.run / "ckpt" / f"{TRAINED[name]}.pt", model.state_dict(), make_record(name, args, {}))
     rate = facts["bfloat16" if dtype == torch.bfloat16 and "bfloat16" in facts else "float32"]
-    row = {"images_per_second": args.batch_size / results["step"]["median"], "loading": loading,
-           "memory": results["step"]["mib"] or float("nan")}
+    row = {
+        "images_per_second": args.batch_size / results["step"]["median"],
+        "loading": loading,
+        "memory": results["step"]["mib"] or float("nan"),
+    }
     # PyTorch's counter takes the backward of a grouped convolution for that of a full one.
     if not any(isinstance(layer, nn.Conv2d) and layer.groups > 1 for layer in model.modules()):
         row["operations"] = counter.get_total_flops() / args.batch_size

@@ -31,8 +31,10 @@ def time_start(config, runs, n_images):
     config: of a run that is finished, or None. n_images: of the list that is looked at, VOC's train_aug has 10,582.
     Raises UserError if a command fails or the run is not finished.
     """
-    python = {"python -c pass": ["-c", "pass"], **{f"{stage.script} --help": [stage.script, "--help"]
-                                                   for stage in (*STAGES, *TOOLS)}}
+    python = {
+        "python -c pass": ["-c", "pass"],
+        **{f"{stage.script} --help": [stage.script, "--help"] for stage in (*STAGES, *TOOLS)},
+    }
     commands = {name: partial(_call, sys.executable, *words) for name, words in python.items()}
     if config is not None:
         commands[f"run_pipeline.sh {config}, finished"] = partial(_call_finished, config)
@@ -92,11 +94,18 @@ def _time_reading(folder, runs):
     save_cam(folder / "cam.npz", np.array([0, 3, 7]), np.random.default_rng(0).random((3, *SIZE)))
     save_label_png(folder / "labels.png", np.random.default_rng(0).integers(0, 21, SIZE).astype(np.uint8))
     pairs = {
-        "checkpoint of 240 MB": (lambda: load_state(folder / "net.pt"),
-                                 lambda: torch.load(folder / "net.pt", weights_only=True)),
-        "CAMs of 500 x 375, 3 classes": (lambda: load_cam(folder / "cam.npz", 21, SIZE), lambda: _bare(folder / "cam.npz")),
-        "labels of 500 x 375": (lambda: read_labels(folder / "labels.png", 21, SIZE),
-                                lambda: read_label_png(folder / "labels.png")),
+        "checkpoint of 240 MB": (
+            lambda: load_state(folder / "net.pt"),
+            lambda: torch.load(folder / "net.pt", weights_only=True),
+        ),
+        "CAMs of 500 x 375, 3 classes": (
+            lambda: load_cam(folder / "cam.npz", 21, SIZE),
+            lambda: _bare(folder / "cam.npz"),
+        ),
+        "labels of 500 x 375": (
+            lambda: read_labels(folder / "labels.png", 21, SIZE),
+            lambda: read_label_png(folder / "labels.png"),
+        ),
     }
     seconds = {}
     for name, (checked, bare) in pairs.items():

@@ -114,12 +114,14 @@ def image_problems(layout, image_id):
     except UserError as error:
         return [*found, ("masks unreadable", error, True)]
     if size is not None and mask.shape != size:
-        found.append(("masks of another size than their image",
-                      f"{image_id}: mask {list(mask.shape)}, image {list(size)}", True))
+        found.append(
+            ("masks of another size than their image", f"{image_id}: mask {list(mask.shape)}, image {list(size)}", True)
+        )
     wrong = mask[(mask >= layout.n_classes) & (mask != 255)]
     if wrong.size:
-        found.append((f"masks with values other than 0 to {layout.n_classes - 1} and 255",
-                      f"{image_id}: {wrong.max()}", True))
+        found.append(
+            (f"masks with values other than 0 to {layout.n_classes - 1} and 255", f"{image_id}: {wrong.max()}", True)
+        )
     return found
 
 
@@ -147,14 +149,19 @@ def check_files(layout, lists, findings):
 def summary(layout, lists, labels):
     """What was found: counts, and a table of the classes' images in each list."""
     masks = layout.mask_folder.name if layout.mask_folder else "none: evaluation is left out"
-    lines = [f"{layout.root}: {len(layout.files())} images, {layout.n_classes - 1} classes and "
-             f"{layout.class_names[0]}, {len(labels)} labelled images; masks: {masks}"]
-    rows = {"images": {name: len(ids) for name, ids in lists.items()},
-            "with a mask": {name: sum(map(layout.has_mask, ids)) for name, ids in lists.items()},
-            "with labels": {name: sum(image_id in labels for image_id in ids) for name, ids in lists.items()}}
+    lines = [
+        f"{layout.root}: {len(layout.files())} images, {layout.n_classes - 1} classes and "
+        f"{layout.class_names[0]}, {len(labels)} labelled images; masks: {masks}"
+    ]
+    rows = {
+        "images": {name: len(ids) for name, ids in lists.items()},
+        "with a mask": {name: sum(map(layout.has_mask, ids)) for name, ids in lists.items()},
+        "with labels": {name: sum(image_id in labels for image_id in ids) for name, ids in lists.items()},
+    }
     for class_name in layout.class_names[1:]:
-        rows[f"  {class_name}"] = {name: sum(class_name in labels.get(image_id, ()) for image_id in ids)
-                                   for name, ids in lists.items()}
+        rows[f"  {class_name}"] = {
+            name: sum(class_name in labels.get(image_id, ()) for image_id in ids) for name, ids in lists.items()
+        }
     width = max(map(len, rows))
     lines.append(" ".join([" " * width, *(f"{name:>9}" for name in lists)]))
     for title, cells in rows.items():

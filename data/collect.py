@@ -33,8 +33,9 @@ def collect(root, labels_from="text", overwrite=False):
     labels, links = SOURCES[labels_from](root)
     for image_id in labels:
         if not is_id(image_id):
-            raise UserError(f"{image_id!r}: an image cannot have this name, which is too long or has a control "
-                            "character: rename it")
+            raise UserError(
+                f"{image_id!r}: an image cannot have this name, which is too long or has a control character: rename it"
+            )
     for name in [*labels, *{name for names in labels.values() for name in names}]:
         _check_name(name)
     texts = {}
@@ -102,8 +103,10 @@ SOURCES = {"text": read_text, "xml": read_xml, "folders": read_folders}
 def _check_name(name):
     """Text files hold a name in a line between tabs."""
     if name != name.strip() or len(name.splitlines()) != 1 or CONTROL.search(name):
-        raise UserError(f"{name!r}: an image or a class cannot have this name: it is empty, or has a tab, a line break "
-                        "or another control character, or a space at an end: rename it")
+        raise UserError(
+            f"{name!r}: an image or a class cannot have this name: it is empty, or has a tab, a line break "
+            "or another control character, or a space at an end: rename it"
+        )
     try:
         name.encode()
     except UnicodeEncodeError as error:
@@ -115,8 +118,10 @@ def _check_classes(root, labels):
         known = {line.strip() for _, line in read_lines(root / "classes.txt")}
         for image_id, names in labels.items():
             if unknown := sorted(set(names) - known):
-                raise UserError(f"{root / 'classes.txt'}: lacks class {unknown[0]!r} of image {image_id}: add it, or "
-                                "delete the file to have it made anew")
+                raise UserError(
+                    f"{root / 'classes.txt'}: lacks class {unknown[0]!r} of image {image_id}: add it, or "
+                    "delete the file to have it made anew"
+                )
 
 
 def _check_same(path, labels, overwrite):
@@ -124,8 +129,10 @@ def _check_same(path, labels, overwrite):
         known = {image_id: set(names) for _, image_id, names in read_label_lines(path)}
         differing = sorted(i for i in {**known, **labels} if i not in labels or known.get(i) != set(labels[i]))
         if differing:
-            raise UserError(f"{path}: says otherwise than --labels_from of {differing[0]} and {len(differing) - 1} "
-                            "more images: give --overwrite to replace it, or --labels_from text to keep it")
+            raise UserError(
+                f"{path}: says otherwise than --labels_from of {differing[0]} and {len(differing) - 1} "
+                "more images: give --overwrite to replace it, or --labels_from text to keep it"
+            )
 
 
 def _make_lists(root, ids):
@@ -135,8 +142,10 @@ def _make_lists(root, ids):
     evaluated = [image_id for image_id in ids if masks and (masks / f"{image_id}.png").exists()] or ids
     val = evaluated[::HELD_OUT]
     if len(evaluated) < 2:
-        raise UserError(f"{root}: {len(evaluated)} labelled image(s) are too few to make lists of: write "
-                        "lists/train.txt, train_aug.txt and val.txt, an ID a line")
+        raise UserError(
+            f"{root}: {len(evaluated)} labelled image(s) are too few to make lists of: write "
+            "lists/train.txt, train_aug.txt and val.txt, an ID a line"
+        )
     held_out = set(val)
     train_aug, train = ([i for i in part if i not in held_out] for part in (ids, evaluated))
     return {"lists/train.txt": train, "lists/train_aug.txt": train_aug, "lists/val.txt": val}

@@ -16,16 +16,23 @@ def inputs(layout, ids, *kinds):
 
     layout: `data.layout.Layout`. ids: as the stage uses them, in order. kinds: of "labels", "images" and "masks".
     """
-    readers = {"labels": _labels, "images": lambda layout, image_id: layout.image_facts(image_id).digest,
-               "masks": lambda layout, image_id: layout.mask_facts(image_id).digest}
+    readers = {
+        "labels": _labels,
+        "images": lambda layout, image_id: layout.image_facts(image_id).digest,
+        "masks": lambda layout, image_id: layout.mask_facts(image_id).digest,
+    }
     found = {**class_input(layout), "list": f"{len(ids)} images, {_of(ids)}"}
     return found | {kind: _of(f"{image_id} {readers[kind](layout, image_id)}" for image_id in ids) for kind in kinds}
 
 
 def stamps(layout, ids, labels=True):
     """{ID: stamp of what is made of the image alone or, with labels, of the image and its labels}."""
-    return {image_id: digest(f"{layout.image_facts(image_id).digest} "
-                             f"{_labels(layout, image_id) if labels else ''}".encode()) for image_id in ids}
+    return {
+        image_id: digest(
+            f"{layout.image_facts(image_id).digest} {_labels(layout, image_id) if labels else ''}".encode()
+        )
+        for image_id in ids
+    }
 
 
 def _labels(layout, image_id):

@@ -36,8 +36,9 @@ def write_devkit(out, layout, folder, workers):
         lists[name] = layout.ids(name)
         kinds[name] = masks_of(layout, folder, lists[name])
     if PSEUDO not in kinds.values():
-        raise UserError(f"{folder}: no list of {layout.root} has pseudo labels of all its images: run "
-                        "make_seg_labels.py first")
+        raise UserError(
+            f"{folder}: no list of {layout.root} has pseudo labels of all its images: run make_seg_labels.py first"
+        )
     left_out = {name: kinds.pop(name) for name in lists if kinds[name] not in (PSEUDO, TRUTH)}
     if {"train", "val"} <= kinds.keys() and "trainval" not in lists:  # VOC's readers know these three
         lists["trainval"] = list(dict.fromkeys(lists["train"] + lists["val"]))

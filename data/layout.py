@@ -142,8 +142,9 @@ class Layout:
             if image_id in labels:
                 labels[image_id] = UserError(f"{path}, line {number}: a second line for {image_id}: join the two")
             elif unknown is not None:
-                labels[image_id] = UserError(f"{path}, line {number}: class {unknown!r} of {image_id} is not in "
-                                             "classes.txt")
+                labels[image_id] = UserError(
+                    f"{path}, line {number}: class {unknown!r} of {image_id} is not in classes.txt"
+                )
             else:
                 labels[image_id] = sorted({index[name] for name in names})
         return labels
@@ -168,8 +169,9 @@ def read_lines(path):
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}): is --dataset_root right, and has "
-                        "prepare_dataset.py been run?") from error
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}): is --dataset_root right, and has prepare_dataset.py been run?"
+        ) from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is no UTF-8 text file") from error
     if "\0" in text:  # in no file's name, but in text of 16 bits a letter
@@ -187,15 +189,21 @@ def read_label_lines(path):
 
 def is_id(text):
     """Whether a text can be an image's ID or a list's name: part of a file's name that stays in its folder."""
-    return (Path(text).name == text and text not in (".", "..") and not CONTROL.search(text)
-            and 0 < len(text.encode(errors="surrogatepass")) <= LONGEST_ID)
+    return (
+        Path(text).name == text
+        and text not in (".", "..")
+        and not CONTROL.search(text)
+        and 0 < len(text.encode(errors="surrogatepass")) <= LONGEST_ID
+    )
 
 
 def _check_id(path, number, image_id):
     if not is_id(image_id):
         shown = image_id if len(image_id) <= 60 else f"{image_id[:57]}..."
-        raise UserError(f"{path}, line {number}: {shown!r} is no image ID: it must be a file's name without its "
-                        f"suffix, of at most {LONGEST_ID} bytes and without control characters")
+        raise UserError(
+            f"{path}, line {number}: {shown!r} is no image ID: it must be a file's name without its "
+            f"suffix, of at most {LONGEST_ID} bytes and without control characters"
+        )
 
 
 def image_files(folder):
@@ -226,8 +234,10 @@ def scaled_size(size, factor):
     no pixel at all."""
     height, width = (side * factor for side in size)
     if not (min(height, width) >= 0.5 and height * width <= MAX_PIXELS):  # NaN is neither
-        raise UserError(f"an image of {size[1]} x {size[0]} cannot be resized by {factor:g}: at least 1 pixel a side and "
-                        f"at most {MAX_PIXELS} in all are taken: give other --scales, or resize the image")
+        raise UserError(
+            f"an image of {size[1]} x {size[0]} cannot be resized by {factor:g}: at least 1 pixel a side and "
+            f"at most {MAX_PIXELS} in all are taken: give other --scales, or resize the image"
+        )
     return max(1, round(height)), max(1, round(width))
 
 
@@ -280,8 +290,10 @@ def open_image(path, formats=FORMATS, kind="an image"):
         with Image.open(path, formats=formats) as picture:
             width, height = picture.size
             if width * height > MAX_PIXELS:
-                raise UserError(f"{path}: cannot be decoded as {kind}: it is {width} x {height}, {width * height} "
-                                f"pixels, and at most {MAX_PIXELS} are taken: shrink it")
+                raise UserError(
+                    f"{path}: cannot be decoded as {kind}: it is {width} x {height}, {width * height} "
+                    f"pixels, and at most {MAX_PIXELS} are taken: shrink it"
+                )
             if picture.mode == "F":  # its range is anyone's guess
                 raise ValueError("its values are floats: save it with 8 or 16 bits")
             if picture.mode == "I" and picture.format == "TIFF":  # and so it is of these; of others they are 16 bits
@@ -290,8 +302,10 @@ def open_image(path, formats=FORMATS, kind="an image"):
     except UserError:
         raise
     except UnidentifiedImageError as error:
-        raise UserError(f"{path}: cannot be decoded as {kind}: cannot identify its format: {', '.join(formats)} of 8 or "
-                        "16 bits are read") from error
+        raise UserError(
+            f"{path}: cannot be decoded as {kind}: cannot identify its format: {', '.join(formats)} of 8 or "
+            "16 bits are read"
+        ) from error
     except Exception as error:  # Pillow lets through whatever its decoders meet in damaged files
         words = getattr(error, "strerror", None) or str(error)  # the system's without its second mention of the path
         reason = " ".join(words.split()) or type(error).__name__
@@ -316,7 +330,7 @@ def read_label_png(path):
 
 
 def read_labels(path, n_classes, size):
-    """As `read_label_png`, of labels that a stage made. Raises UserError if they do not fit the image or the classes."""
+    """As `read_label_png`, of labels that a stage made. Raises UserError if they do not fit image or classes."""
     try:
         labels = read_label_png(path)
         check_labels_fit(path, labels.shape, _top(labels), n_classes, size)

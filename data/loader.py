@@ -87,13 +87,19 @@ def steps_per_epoch(n_images, batch_size):
 def training_loader(dataset, batch_size, steps, start, rank, world, workers):
     """Loader of this process's batches, workers shared out over the whole run."""
     sampler = StepSampler(len(dataset), batch_size, steps, dataset.seed, start, rank, world)
-    return DataLoader(dataset, batch_sampler=sampler, prefetch_factor=4 if workers else None, **_worker_options(workers))
+    return DataLoader(
+        dataset, batch_sampler=sampler, prefetch_factor=4 if workers else None, **_worker_options(workers)
+    )
 
 
 def _worker_options(workers):
     """Forked everywhere: where Python would start workers anew, they could not be handed a dataset's functions."""
-    return {"num_workers": workers, "multiprocessing_context": "fork" if workers else None,
-            "worker_init_fn": _leave_the_process_group, "pin_memory": torch.cuda.is_available()}
+    return {
+        "num_workers": workers,
+        "multiprocessing_context": "fork" if workers else None,
+        "worker_init_fn": _leave_the_process_group,
+        "pin_memory": torch.cuda.is_available(),
+    }
 
 
 def _leave_the_process_group(_):

@@ -23,12 +23,16 @@ def find_images(paths, out):
         try:
             files = _search(path, out, problems)
         except (UserError, OSError) as error:
-            problems.append(f"{path}: cannot be searched: {error.strerror}" if isinstance(error, OSError) else str(error))
+            problems.append(
+                f"{path}: cannot be searched: {error.strerror}" if isinstance(error, OSError) else str(error)
+            )
             continue
         for file, folder in files:
             if len(os.fsencode(file.name)) > LONGEST_NAME:
-                problems.append(f"{file}: its name has more than {LONGEST_NAME} bytes, too many for the names of what is "
-                                "made of it: rename it")
+                problems.append(
+                    f"{file}: its name has more than {LONGEST_NAME} bytes, too many for the names of what is "
+                    "made of it: rename it"
+                )
             else:
                 found.setdefault(os.path.abspath(file), (file, folder))
     return dict(found.values()), problems
@@ -45,12 +49,17 @@ def _search(path, out, problems):
     if os.path.realpath(path) == own:
         raise UserError(f"{path}: is the folder of the outputs too: give another by --out")
     files = []
-    for folder, below, names in os.walk(path, onerror=lambda error: problems.append(
-            f"{error.filename}: cannot be searched: {error.strerror}")):
-        below[:] = sorted(name for name in below
-                          if not name.startswith(".") and os.path.realpath(os.path.join(folder, name)) != own)
-        files += [(Path(folder, name), Path(folder).relative_to(path)) for name in sorted(names)
-                  if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")]
+    for folder, below, names in os.walk(
+        path, onerror=lambda error: problems.append(f"{error.filename}: cannot be searched: {error.strerror}")
+    ):
+        below[:] = sorted(
+            name for name in below if not name.startswith(".") and os.path.realpath(os.path.join(folder, name)) != own
+        )
+        files += [
+            (Path(folder, name), Path(folder).relative_to(path))
+            for name in sorted(names)
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
+        ]
     if not files:
         raise UserError(f"{path}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
     return files

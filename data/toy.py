@@ -24,10 +24,34 @@ from files import writing
 from voc12.palette import save_label_png
 
 ASPECTS = ((1, 0.8), (0.8, 1), (1, 0.9), (0.9, 1), (1, 1), (1, 0.75), (0.75, 1))  # height, width over the long side
-BACKGROUND_COLOURS = np.array([(118, 130, 96), (146, 126, 100), (104, 116, 128), (160, 156, 140), (84, 100, 76),
-                               (126, 108, 112), (176, 164, 120), (92, 90, 86)], np.float32)
-BODY_COLOURS = np.array([(228, 208, 178), (58, 50, 48), (208, 152, 112), (122, 78, 58), (238, 238, 232), (66, 78, 98),
-                         (188, 204, 224), (172, 128, 160), (216, 190, 126), (88, 128, 140)], np.float32)
+BACKGROUND_COLOURS = np.array(
+    [
+        (118, 130, 96),
+        (146, 126, 100),
+        (104, 116, 128),
+        (160, 156, 140),
+        (84, 100, 76),
+        (126, 108, 112),
+        (176, 164, 120),
+        (92, 90, 86),
+    ],
+    np.float32,
+)
+BODY_COLOURS = np.array(
+    [
+        (228, 208, 178),
+        (58, 50, 48),
+        (208, 152, 112),
+        (122, 78, 58),
+        (238, 238, 232),
+        (66, 78, 98),
+        (188, 204, 224),
+        (172, 128, 160),
+        (216, 190, 126),
+        (88, 128, 140),
+    ],
+    np.float32,
+)
 CLEAR_DISTANCE = 75  # in RGB units: a body this far from both background colours stands out
 INK_DISTANCE = 120  # in RGB units, from the body to the ink on it
 MIN_SIZE = 64  # px: heads of smaller images are too small for a pattern
@@ -43,13 +67,15 @@ PATTERNS = {
 }
 # Class name -> RGB of its ink: a help, since a ResNet-18 from scratch on 400 images needs far longer than a demo to
 # tell patterns by their geometry alone.
-INKS = dict(zip(PATTERNS, np.array([(190, 30, 30), (30, 130, 50), (30, 50, 190), (240, 200, 30), (190, 40, 180)],
-                                   np.float32)))
+INKS = dict(
+    zip(PATTERNS, np.array([(190, 30, 30), (30, 130, 50), (30, 50, 190), (240, 200, 30), (190, 40, 180)], np.float32))
+)
 CLASSES = ("background", *PATTERNS)
 
 
 class Shape(NamedTuple):
     """One object's geometry; all arrays are [H,W]."""
+
     label: int
     distance: np.ndarray  # px to the object's outline, negative inside
     head_distance: np.ndarray  # px to the head's outline, negative inside
@@ -89,8 +115,11 @@ def _distractor(rng, height, width, unit):
     """A faint patch of texture that belongs to no class: warped waves or speckle, float32 [height,width]."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     radius = rng.uniform(10, 26) * unit
-    patch = np.hypot(x - rng.uniform(0, width), y - rng.uniform(0, height)) + 5 * unit * _value_noise(
-        rng, height, width, 12 * unit) < radius
+    patch = (
+        np.hypot(x - rng.uniform(0, width), y - rng.uniform(0, height))
+        + 5 * unit * _value_noise(rng, height, width, 12 * unit)
+        < radius
+    )
     if rng.random() < 0.5:
         angle, period = rng.uniform(0, np.pi), rng.uniform(7, 12) * unit
         warp = 3 * _value_noise(rng, height, width, 14 * unit)
@@ -228,7 +257,7 @@ def make_toy(root, train=200, train_aug=400, val=100, size=160, seed=0):
     Returns True if the set was written, False if root already held it.
     Raises UserError for settings out of range, or if root holds a set of other settings or something else.
     """
-    settings = dict(train=train, train_aug=train_aug, val=val, size=size, seed=seed)
+    settings = {"train": train, "train_aug": train_aug, "val": val, "size": size, "seed": seed}
     if not 1 <= train <= train_aug or val < 1 or size < MIN_SIZE or seed < 0:
         raise UserError(f"need 1 <= train <= train_aug, val >= 1, size >= {MIN_SIZE} and seed >= 0, got {settings}")
     root = Path(root).resolve()
@@ -242,8 +271,13 @@ def make_toy(root, train=200, train_aug=400, val=100, size=160, seed=0):
             labels = _write_split(part, "train", train_aug, size, seed)
             val_labels = _write_split(part, "val", val, size, seed)
             ids, val_ids = ([line.split()[0] for line in lines] for lines in (labels, val_labels))
-            for name, lines in {"lists/train.txt": ids[:train], "lists/train_aug.txt": ids, "lists/val.txt": val_ids,
-                                "image_labels.txt": labels + val_labels, "classes.txt": CLASSES}.items():
+            for name, lines in {
+                "lists/train.txt": ids[:train],
+                "lists/train_aug.txt": ids,
+                "lists/val.txt": val_ids,
+                "image_labels.txt": labels + val_labels,
+                "classes.txt": CLASSES,
+            }.items():
                 (part / name).write_text("\n".join(lines) + "\n")
             (part / "toy.json").write_text(json.dumps(settings) + "\n")
             part.rename(root)

@@ -31,8 +31,11 @@ def usable_ids(layout, list_name, checks, skip_bad=False, show=True):
     if show:
         lines = [f"  {image_id}: {problem}" for image_id, problem in list(bad.items())[:SHOWN]]
         more = [f"  and {len(bad) - SHOWN} more: python -m data.check {layout.root}"] if len(bad) > SHOWN else []
-        print("\n".join([f"left out {len(bad)} of the {len(problems)} images in {where}:", *lines, *more]),
-              file=sys.stderr, flush=True)
+        print(
+            "\n".join([f"left out {len(bad)} of the {len(problems)} images in {where}:", *lines, *more]),
+            file=sys.stderr,
+            flush=True,
+        )
     return [image_id for image_id in ids if image_id not in bad]
 
 
@@ -73,4 +76,3 @@ def check_mask_if_any(layout, image_id):
     """As `check_mask`; an image need not have one."""
     if layout.has_mask(image_id):
         check_mask(layout, image_id)
-

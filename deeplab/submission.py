@@ -43,8 +43,11 @@ def write_submission(path, folder, layout, ids, competition):
     prefix = f"results/VOC2012/Segmentation/{competition}_test_cls"
     with atomic(path) as temporary:
         # Neither the time nor a name goes into the header of gzip.
-        with open(temporary, "wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed, \
-                tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        with (
+            open(temporary, "wb") as file,
+            gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed,
+            tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+        ):
             for image_id in sorted(ids):
                 data = _read(folder / f"{image_id}.png")
                 entry = tarfile.TarInfo(f"{prefix}/{image_id}.png")  # time, owner and rights at fixed defaults
@@ -65,8 +68,9 @@ def check_archive(path, prefix, layout, ids):
                 if entry.name not in expected or entry.name in seen:
                     raise UserError(f"submission: {entry.name} is in the archive twice or of no image of the list")
                 seen.add(entry.name)
-                _check_label(archive.extractfile(entry), entry.name, layout.size(expected[entry.name]),
-                             layout.n_classes)
+                _check_label(
+                    archive.extractfile(entry), entry.name, layout.size(expected[entry.name]), layout.n_classes
+                )
             while packed.read(1 << 20):  # to the end, where the checksum is
                 pass
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:

@@ -50,19 +50,36 @@ def _segment(settings, layout, todo, stamps, folders, dist, refine):
     dtype = set_precision(settings.precision, dist.device)
     waiting = []
     with background() as submit:
-        for image_id, image in tqdm(image_loader(layout, todo, min(1, settings.num_workers)), desc="deeplab_test",
-                                    unit="image", dynamic_ncols=True, disable=not dist.main):
-            probabilities = multi_scale_probabilities(model, image.to(dist.device), settings.scales, settings.flip,
-                                                      dtype)
-            submit(save_label_png, folders[0] / f"{image_id}.png", probabilities.argmax(dim=0).cpu().numpy(),
-                   stamps[image_id])
+        for image_id, image in tqdm(
+            image_loader(layout, todo, min(1, settings.num_workers)),
+            desc="deeplab_test",
+            unit="image",
+            dynamic_ncols=True,
+            disable=not dist.main,
+        ):
+            probabilities = multi_scale_probabilities(
+                model, image.to(dist.device), settings.scales, settings.flip, dtype
+            )
+            submit(
+                save_label_png,
+                folders[0] / f"{image_id}.png",
+                probabilities.argmax(dim=0).cpu().numpy(),
+                stamps[image_id],
+            )
             if settings.crf:
                 # Only classes with any probability take part: the others cost time and change nothing.
                 classes = (probabilities.amax(dim=(1, 2)) > 0.01).nonzero()[:, 0]
                 kept = probabilities[classes] / probabilities[classes].sum(dim=0)
                 pixels = image.permute(1, 2, 0).contiguous().numpy()
-                waiting.append(refine(folders[1] / f"{image_id}.png", pixels, classes.cpu().numpy(),
-                                      kept.cpu().numpy(), stamps[image_id]))
+                waiting.append(
+                    refine(
+                        folders[1] / f"{image_id}.png",
+                        pixels,
+                        classes.cpu().numpy(),
+                        kept.cpu().numpy(),
+                        stamps[image_id],
+                    )
+                )
                 drain(waiting, limit=4 * max(1, settings.num_workers))
         drain(waiting)
 
@@ -81,8 +98,10 @@ def evaluate(layout, ids, folders, settings):
     if result is None:
         from infer.evaluate import evaluate_folder
 
-        found = {name: evaluate_folder(layout, folder, ids, settings.num_workers, f"mIoU {folder.name}")
-                 for name, folder in zip(names, folders)}
+        found = {
+            name: evaluate_folder(layout, folder, ids, settings.num_workers, f"mIoU {folder.name}")
+            for name, folder in zip(names, folders)
+        }
         result = {"list": settings.list, **found, "record": record}
         save_json(path, result)
     for name in names:

@@ -37,10 +37,26 @@ def train(settings, layout, ids, path, record):
         save_class_names(settings.run, layout.class_names)
     model, criterion = build(settings, layout.n_classes, settings.initial_weights)
     images = TrainingSet(layout, ids, CropTransform(settings.crop_size, scale=settings.scale), settings.seed, target)
-    loader = partial(training_loader, images, settings.batch_size, settings.max_iters, rank=dist.rank,
-                     world=dist.world, workers=settings.num_workers)
-    done = fit(model, partial(step_losses, criterion), model.parameter_groups(settings.lr), loader, settings.max_iters,
-               settings, dist, path, record)
+    loader = partial(
+        training_loader,
+        images,
+        settings.batch_size,
+        settings.max_iters,
+        rank=dist.rank,
+        world=dist.world,
+        workers=settings.num_workers,
+    )
+    done = fit(
+        model,
+        partial(step_losses, criterion),
+        model.parameter_groups(settings.lr),
+        loader,
+        settings.max_iters,
+        settings,
+        dist,
+        path,
+        record,
+    )
     close_dist()
     return done, settings.max_iters
 

@@ -38,8 +38,10 @@ def evaluate_map(layout, name, ids, settings):
     for matrices in parallel_map(evaluate, ids, settings.num_workers, f"eval_cam {folder.name}"):
         for key, matrix in matrices.items():
             totals[key] = totals.get(key, 0) + matrix
-    return [{"background_weight": weight, "crf": crf, **scores(matrix, layout.class_names)}
-            for (weight, crf), matrix in sorted(totals.items(), key=lambda item: (item[0][1], item[0][0]))]
+    return [
+        {"background_weight": weight, "crf": crf, **scores(matrix, layout.class_names)}
+        for (weight, crf), matrix in sorted(totals.items(), key=lambda item: (item[0][1], item[0][0]))
+    ]
 
 
 def evaluate_labels(layout, folder, image_id):

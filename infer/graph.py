@@ -38,10 +38,14 @@ def export_network(settings):
             raise UserError(f"--format {settings.format}: {error}: pip install onnxscript onnxruntime") from error
         worst = differences(graph, model, n_labels)
         if not max(worst.values()) <= TOLERANCE:  # NaN is not
-            raise UserError(f"{settings.out}: not written: the graph differs from the network by {worst}, where {TOLERANCE} "
-                            "is allowed")
-    print(f"{settings.out}: {Path(settings.out).stat().st_size / 2**20:.1f} MiB; largest differences to the network: "
-          + ", ".join(f"{name} {value:.1e}" for name, value in worst.items()))
+            raise UserError(
+                f"{settings.out}: not written: the graph differs from the network by {worst}, where {TOLERANCE} "
+                "is allowed"
+            )
+    print(
+        f"{settings.out}: {Path(settings.out).stat().st_size / 2**20:.1f} MiB; largest differences to the network: "
+        + ", ".join(f"{name} {value:.1e}" for name, value in worst.items())
+    )
 
 
 def about(what, class_names):
@@ -52,5 +56,13 @@ def about(what, class_names):
     if what == "aesipe":
         inputs["labels"] = "float [N,K-1] in {0,1}: the classes of each image, without the background"
         outputs = {"score": "float [N,K-1], class logits", "cam": maps, "is_cam": maps, "ae_is_cam": maps}
-    return json.dumps({"network": what, "class_names": class_names, "inputs": inputs, "outputs": outputs,
-                       "normalization_inside": {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}}, indent=1)
+    return json.dumps(
+        {
+            "network": what,
+            "class_names": class_names,
+            "inputs": inputs,
+            "outputs": outputs,
+            "normalization_inside": {"mean": IMAGENET_MEAN, "std": IMAGENET_STD},
+        },
+        indent=1,
+    )

@@ -30,8 +30,10 @@ def chosen_networks(run, choice):
     if choice is None:
         choice = next((name for name in NETWORKS if (run / "ckpt" / f"{name}.pt").exists()), None)
         if choice is None:
-            raise UserError(f"{run}: has neither ckpt/deeplab.pt nor ckpt/aesipe.pt: is --run the folder of a run "
-                            "whose training is finished?")
+            raise UserError(
+                f"{run}: has neither ckpt/deeplab.pt nor ckpt/aesipe.pt: is --run the folder of a run "
+                "whose training is finished?"
+            )
     return [choice]
 
 
@@ -42,8 +44,10 @@ def chosen_classes(text, class_names):
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = next((name for name in names if name not in class_names[1:]), None)
     if unknown is not None or not names:
-        raise UserError(f"--labels {text}: {unknown or 'no name'!r} is no class of this run: its classes are "
-                        f"{', '.join(class_names[1:])}")
+        raise UserError(
+            f"--labels {text}: {unknown or 'no name'!r} is no class of this run: its classes are "
+            f"{', '.join(class_names[1:])}"
+        )
     return sorted({class_names.index(name) for name in names})
 
 
@@ -68,8 +72,11 @@ def segment(model, image, classes, scales, settings, dtype):
     if settings.crf:
         kept = dense_crf_probabilities(image.permute(1, 2, 0).cpu().numpy(), kept)
     labels = kept.argmax(axis=0)
-    found = {k: (float(kept[i][labels == i].mean()), float((labels == i).mean()))
-             for i, k in enumerate(keys) if k and (labels == i).any()}
+    found = {
+        k: (float(kept[i][labels == i].mean()), float((labels == i).mean()))
+        for i, k in enumerate(keys)
+        if k and (labels == i).any()
+    }
     return keys, {"deeplab": kept}, found
 
 
@@ -86,8 +93,11 @@ def localize(model, image, classes, scales, settings, dtype):
     labels = torch.zeros_like(probabilities)
     labels[[k - 1 for k in classes]] = 1
     keys, maps = multi_scale_maps(model, image, labels, scales, NETWORKS["aesipe"], dtype)
-    return keys.cpu().numpy(), {kind: cam.cpu().numpy() for kind, cam in maps.items()}, \
-        {k: (float(probabilities[k - 1]), None) for k in classes}
+    return (
+        keys.cpu().numpy(),
+        {kind: cam.cpu().numpy() for kind, cam in maps.items()},
+        {k: (float(probabilities[k - 1]), None) for k in classes},
+    )
 
 
 def final_scores(kind, scores, image, settings):
@@ -116,8 +126,9 @@ def write_outputs(start, image, size, keys, maps, class_names, settings):
         shown = [(class_names[k], palette[k]) for k in np.unique(labels) if k]
         save_jpeg(paths[1], with_legend(overlay(image, labels, palette), shown))
         if kind != "deeplab":
-            save_jpeg(paths[2], in_grid([with_legend(heat(image, scores[i]), [legend[i]])
-                                         for i in range(1, len(keys))]))
+            save_jpeg(
+                paths[2], in_grid([with_legend(heat(image, scores[i]), [legend[i]]) for i in range(1, len(keys))])
+            )
         written += [path.name for path in paths[: 2 if kind == "deeplab" else 3]]
     return written
 
@@ -142,7 +153,9 @@ def load_networks(settings, n_classes, device):
         try:
             scales = tuple(scale(str(factor)) for factor in scales)
         except (TypeError, ValueError) as error:  # in a file that anyone may have edited
-            raise UserError(f"{settings.run / 'config.yaml'}: {stage}.scales: {error}: mend it, or give --scales") from error
+            raise UserError(
+                f"{settings.run / 'config.yaml'}: {stage}.scales: {error}: mend it, or give --scales"
+            ) from error
         loaded.append((name, model, use, scales))
     return loaded
 
@@ -157,9 +170,11 @@ def ask(image, size, start, networks, classes, class_names, settings, dtype):
     for name, model, use, scales in networks:
         keys, maps, found = use(model, image, classes, scales, settings, dtype)
         unsure = name == "aesipe" and classes is None and max(p for p, _ in found.values()) < settings.threshold
-        said.append((f"{name}: " if len(networks) > 1 else "")
-                    + (f"none from {settings.threshold:g} up, the strongest: " if unsure else "")
-                    + describe(found, class_names))
+        said.append(
+            (f"{name}: " if len(networks) > 1 else "")
+            + (f"none from {settings.threshold:g} up, the strongest: " if unsure else "")
+            + describe(found, class_names)
+        )
         written += write_outputs(start, pixels, size, keys, maps, class_names, settings)
     return "; ".join(said), written
 

@@ -29,7 +29,7 @@ def pseudo_label(keys, cam, boundary, settings):
     """
     size = cam.shape[1:]
     low = F.interpolate(cam[None], boundary.shape, mode="bilinear", align_corners=False)[0]
-    walked = propagate(low ** settings.power, boundary, settings.radius, settings.beta, settings.steps)
+    walked = propagate(low**settings.power, boundary, settings.radius, settings.beta, settings.steps)
     walked = F.interpolate(walked[None], size, mode="bilinear", align_corners=False)[0]
     walked = walked / (walked.max() + 1e-5)
     return keys[weighted_argmax(walked.cpu().numpy(), settings.background_weight)].astype(np.uint8)

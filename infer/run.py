@@ -19,8 +19,10 @@ def trained_class_names(run, dataset_root):
     names = read_class_names(path)
     for checkpoint in sorted((run / "ckpt").glob("*.pt")):
         if recorded_input(checkpoint, "classes") not in (None, class_digest(names)):
-            raise UserError(f"{path}: holds other class names than {checkpoint} was trained with: put the dataset's "
-                            "classes.txt there")
+            raise UserError(
+                f"{path}: holds other class names than {checkpoint} was trained with: put the dataset's "
+                "classes.txt there"
+            )
     return names
 
 
@@ -31,6 +33,8 @@ def _class_names_path(run, dataset_root):
     trained = {**config.get("deeplab_train", {}), **config.get("train_aesipe", {})}
     root = dataset_root or trained.get("dataset_root")
     if root is None or not (Path(root) / "classes.txt").exists():
-        raise UserError(f"{run / 'classes.txt'}: is missing, and so is {root or 'DATASET'}/classes.txt: give the "
-                        "dataset that the run was trained on by --dataset_root, or copy its classes.txt into the run")
+        raise UserError(
+            f"{run / 'classes.txt'}: is missing, and so is {root or 'DATASET'}/classes.txt: give the "
+            "dataset that the run was trained on by --dataset_root, or copy its classes.txt into the run"
+        )
     return Path(root) / "classes.txt"

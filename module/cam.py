@@ -89,7 +89,9 @@ def present_classes(valid):
     first and in order; present [N,P] bool, False where an image has fewer than P.
     """
     has = valid.amax(dim=(2, 3)) > 0
-    if torch.compiler.is_exporting():  # how many classes an image has is data, on which no graph can depend: it takes all
+    if (
+        torch.compiler.is_exporting()
+    ):  # how many classes an image has is data, on which no graph can depend: it takes all
         return torch.arange(has.shape[1]).expand(has.shape), has
     count = max(1, int(has.sum(dim=1).max()))
     index = has.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :count]

@@ -26,7 +26,7 @@ def labels_at_size(scores, size, background_weight=1.0, max_elements=MAX_ELEMENT
     max_elements: bound on the elements of the resized scores held at a time. Returns uint8 [H,W] of channel numbers.
     """
     scores = torch.from_numpy(np.ascontiguousarray(scores))
-    k, h, w = scores.shape
+    k, h, _w = scores.shape
     height, width = size
     rows = max(1, max_elements // (k * width))
     labels = np.empty(size, np.uint8)

@@ -4,13 +4,13 @@ The pairs of IRN (Ahn et al., CVPR 2019, section 4.1): a source pixel and an off
 cover one half of an open disc, because the affinity of a pair does not depend on its direction.
 """
 
-from functools import lru_cache, reduce
+from functools import cache, reduce
 from itertools import groupby
 
 import torch
 
 
-@lru_cache(maxsize=None)
+@cache
 def half_disc_offsets(radius):
     """Offsets (dy, dx) in pixels from a source to its destinations: dy >= 0, 0 < dy^2 + dx^2 < radius^2.
 
@@ -21,7 +21,7 @@ def half_disc_offsets(radius):
     return tuple(same_row + below)
 
 
-@lru_cache(maxsize=None)
+@cache
 def path_pixels(dy, dx):
     """Pixels (y, x), relative to the source, of the path to the offset (dy, dx) with dy >= 0.
 
@@ -32,7 +32,7 @@ def path_pixels(dy, dx):
     return tuple((y, x) for y in range(dy + 1) for x in columns if (dy * x - dx * y) ** 2 < dy**2 + dx**2)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _path_runs(dy, dx):
     """The path of an offset cut across its long side, as (y, x, length) of one to three adjacent pixels each."""
     across = 0 if dy >= abs(dx) else 1  # runs lie within rows for steep paths, within columns for flat ones

@@ -55,10 +55,12 @@ def _transition(boundary, radius, beta):
     ahead = torch.stack([(1 - maximum) ** beta * (maximum < 1) for _, maximum in path_maxima(padded, radius)])
     # The affinity is symmetric: that of a pixel with one behind it stands at the latter.
     padded = F.pad(ahead, (margin, margin, margin, 0))
-    behind = torch.stack([
-        affinity[margin - dy : margin - dy + height, margin - dx : margin - dx + width]
-        for (dy, dx), affinity in zip(offsets, padded)
-    ])
+    behind = torch.stack(
+        [
+            affinity[margin - dy : margin - dy + height, margin - dx : margin - dx + width]
+            for (dy, dx), affinity in zip(offsets, padded)
+        ]
+    )
     itself = torch.ones_like(boundary)[None]
     weights = torch.cat([behind.flip(0), itself, ahead]).flatten(1).T
     weights /= weights.sum(1, keepdim=True)

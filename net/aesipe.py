@@ -26,12 +26,20 @@ class AESIPE(nn.Module):
     normalization: of the last map, "minmax", "max" or "none". cam_background: see `module.cam.normalize_cam`.
     """
 
-    def __init__(self, encoder, n_classes, structure_features="hierarchical", sequence=AE_SEQUENCE,
-                 normalization="minmax", cam_background="all"):
+    def __init__(
+        self,
+        encoder,
+        n_classes,
+        structure_features="hierarchical",
+        sequence=AE_SEQUENCE,
+        normalization="minmax",
+        cam_background="all",
+    ):
         super().__init__()
         self.encoder = encoder
         self.projections = nn.ModuleList(
-            nn.Conv2d(channels, width, 1, bias=False) for channels, width in zip(encoder.channels[1:], PROJECTIONS))
+            nn.Conv2d(channels, width, 1, bias=False) for channels, width in zip(encoder.channels[1:], PROJECTIONS)
+        )
         self.classifier = nn.Conv2d(encoder.channels[-1], n_classes - 1, 1, bias=False)
         self.pamr = PAMR()
         self.structure_features = structure_features
@@ -58,8 +66,7 @@ class AESIPE(nn.Module):
         logits = self.classifier(stages[-1])
         grid = stages[2].shape[2:]
         # Detached: the projections train only themselves, never the encoder.
-        levels = [F.normalize(projection(stage.detach()), dim=1)
-                  for projection, stage in zip(self.projections, stages)]
+        levels = [F.normalize(projection(stage.detach()), dim=1) for projection, stage in zip(self.projections, stages)]
         hierarchical = torch.cat([_resize(level, grid) for level in levels], dim=1)
         return logits.float(), stages[-1].detach(), hierarchical.float()
 
@@ -80,8 +87,14 @@ class AESIPE(nn.Module):
             is_cam = image_specific_cam(hierarchical, prototypes) * valid
             last, ae_seeds = refine_is_cam(hierarchical, is_cam, image.float(), valid, self.pamr, self.sequence)
             ae_is_cam = normalize_map(last, valid, self.normalization)
-        return {"cam": cam, "seeds": seeds, "prototypes": prototypes, "is_cam": is_cam,
-                "ae_seeds": seeds if ae_seeds is None else ae_seeds, "ae_is_cam": ae_is_cam}
+        return {
+            "cam": cam,
+            "seeds": seeds,
+            "prototypes": prototypes,
+            "is_cam": is_cam,
+            "ae_seeds": seeds if ae_seeds is None else ae_seeds,
+            "ae_is_cam": ae_is_cam,
+        }
 
     def parameter_groups(self, lr, lr_new):
         """Groups for the optimiser: pre-trained layers at lr, new layers at lr_new (rates per step)."""
@@ -110,8 +123,14 @@ def step_losses(criterion, network, batch):
 def build(settings, n_classes, weights):
     """settings: `tool.settings.TrainAesipe`. weights: see `build_backbone`. Returns (AESIPE, aesipe_loss)."""
     encoder = build_backbone(settings.backbone, weights, settings.frozen_stages, settings.batch_norm)
-    model = AESIPE(encoder, n_classes, settings.structure_features, settings.sequence if settings.ae else (),
-                   settings.normalization, settings.cam_background)
+    model = AESIPE(
+        encoder,
+        n_classes,
+        settings.structure_features,
+        settings.sequence if settings.ae else (),
+        settings.normalization,
+        settings.cam_background,
+    )
     return model, aesipe_loss
 
 

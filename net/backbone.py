@@ -91,8 +91,10 @@ def _torchvision_network(name, weights):
     try:
         return torchvision.models.get_model(name, weights="IMAGENET1K_V1")
     except (OSError, RuntimeError, HTTPException) as error:  # no connection; a checksum that fails
-        raise UserError(f"ImageNet weights of {name} cannot be downloaded ({' '.join(str(error).split())}): fetch "
-                        f"{url} on another machine and put it into {path.parent} as {path.name}") from error
+        raise UserError(
+            f"ImageNet weights of {name} cannot be downloaded ({' '.join(str(error).split())}): fetch "
+            f"{url} on another machine and put it into {path.parent} as {path.name}"
+        ) from error
 
 
 def _check_hash(path, url):
@@ -109,8 +111,10 @@ def _check_hash(path, url):
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     if not digest.hexdigest().startswith(expected):
-        raise UserError(f"{path}: its SHA-256 begins with {digest.hexdigest()[:len(expected)]}, not {expected}: it is "
-                        f"cut short or damaged: delete it and run this again, or put {url} there")
+        raise UserError(
+            f"{path}: its SHA-256 begins with {digest.hexdigest()[: len(expected)]}, not {expected}: it is "
+            f"cut short or damaged: delete it and run this again, or put {url} there"
+        )
 
 
 def _read_state(path):
@@ -124,7 +128,8 @@ def _read_state(path):
     if isinstance(state, dict) and isinstance(state.get("model"), dict):
         state = state["model"]
     if not isinstance(state, dict) or not all(
-            isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()):
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
+    ):
         raise UserError(f"weights {path}: holds no state dict of tensors")
     return state
 
@@ -137,8 +142,10 @@ def _load(module, state, path, ignore=()):
         if key not in state:
             raise UserError(f"weights {path}: {key} is missing: is it of another backbone?")
         if state[key].shape != value.shape:
-            raise UserError(f"weights {path}: {key} has shape {list(state[key].shape)}, not {list(value.shape)}: "
-                            "is it of another backbone?")
+            raise UserError(
+                f"weights {path}: {key} has shape {list(state[key].shape)}, not {list(value.shape)}: "
+                "is it of another backbone?"
+            )
     extra = next((key for key in state if key not in wanted), None)
     if extra is not None:
         raise UserError(f"weights {path}: {extra} is not a part of this backbone")

@@ -82,7 +82,7 @@ def examples(size, n_labels=None, seed=0):
 
 
 def save_pt2(program, path, about):
-    """Write the program as a .pt2 file, `about` inside as about.json. Returns the loaded file: function of the inputs."""
+    """Write the program as a .pt2 file, `about` inside as about.json. Returns the loaded file as a function."""
     with open(path, "wb") as file:  # not by its name, which must end in .pt2
         torch.export.save(program, file, extra_files={"about.json": about})
     with open(path, "rb") as file:
@@ -90,9 +90,9 @@ def save_pt2(program, path, about):
 
 
 def save_onnx(program, path, about):
-    """As `save_pt2`, an ONNX file for onnxruntime; `about` is in its metadata. Raises ImportError without the packages."""
+    """As `save_pt2`, an ONNX file for onnxruntime; `about` is in its metadata. ImportError without the packages."""
     import onnxruntime
-    import onnxscript  # noqa: F401: the exporter needs it
+    import onnxscript  # noqa: F401  the exporter needs it
 
     names = _names(program)
     # Its optimiser takes minutes for PAMR's thousands of nodes; onnxruntime does the same when it loads the file.
@@ -120,8 +120,8 @@ def _names(program):
 
 @torch.no_grad()
 def differences(graph, model, n_labels=None, sizes=CHECKED):
-    """{output: largest difference between the graph's and the network's}, on inputs of other sizes and contents than the
-    example: of values beyond 1, relative to the largest, as floats are exact. graph: function of the inputs."""
+    """{output: largest difference between the graph's and the network's}, on inputs of other sizes and contents than
+    the example: of values beyond 1, relative to the largest, as floats are exact. graph: function of the inputs."""
     worst = {}
     for seed, size in enumerate(sizes, 1):
         inputs = examples(size, n_labels, seed)

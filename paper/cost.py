@@ -91,16 +91,24 @@ def _step(args, device, model, losses, groups):
     labels = torch.zeros(batch_size, _n_classes(args) - 1)
     labels[:, : LABELS - 1] = 1
     target = torch.randint(LABELS, (batch_size, crop // 16, crop // 16), dtype=torch.uint8)
-    batch = to_device({"image": torch.randint(256, (batch_size, 3, crop, crop), dtype=torch.uint8), "labels": labels,
-                       "box": torch.tensor([[0, 0, crop, crop]] * batch_size),
-                       "target": target.repeat_interleave(16, 1).repeat_interleave(16, 2)}, device)
+    batch = to_device(
+        {
+            "image": torch.randint(256, (batch_size, 3, crop, crop), dtype=torch.uint8),
+            "labels": labels,
+            "box": torch.tensor([[0, 0, crop, crop]] * batch_size),
+            "target": target.repeat_interleave(16, 1).repeat_interleave(16, 2),
+        },
+        device,
+    )
     return _timed(partial(train_step, model, losses, batch, optimizer, scaler, dtype), device) / batch_size
 
 
 def _train_aesipe(arguments, device, image):
     args = arguments("train_aesipe")
     model, criterion = net.aesipe.build(args, _n_classes(args), "none")
-    return _step(args, device, model, partial(net.aesipe.step_losses, criterion), model.parameter_groups(args.lr, args.lr_new))
+    return _step(
+        args, device, model, partial(net.aesipe.step_losses, criterion), model.parameter_groups(args.lr, args.lr_new)
+    )
 
 
 def _make_cam(arguments, device, image):
@@ -169,6 +177,13 @@ def _crf_of_labels(image):
     return _timed(lambda: dense_crf_labels(_pixels(image), labels, LABELS), torch.device("cpu"))
 
 
-_STAGES = {"train_aesipe": _train_aesipe, "make_cam": _make_cam, "eval_cam": _eval_cam,
-           "make_ir_labels": _make_ir_labels, "train_irn": _train_irn, "make_seg_labels": _make_seg_labels,
-           "deeplab_train": _deeplab_train, "deeplab_test": _deeplab_test}
+_STAGES = {
+    "train_aesipe": _train_aesipe,
+    "make_cam": _make_cam,
+    "eval_cam": _eval_cam,
+    "make_ir_labels": _make_ir_labels,
+    "train_irn": _train_irn,
+    "make_seg_labels": _make_seg_labels,
+    "deeplab_train": _deeplab_train,
+    "deeplab_test": _deeplab_test,
+}

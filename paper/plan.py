@@ -13,8 +13,16 @@ from tool.io import load_json
 from tool.record import checkpoint_record, make_record, refuse_other, weights_input
 from tool.yaml_file import dump_yaml
 
-STAGES = ("train_aesipe", "make_cam", "eval_cam", "make_ir_labels", "train_irn", "make_seg_labels", "deeplab_train",
-          "deeplab_test")
+STAGES = (
+    "train_aesipe",
+    "make_cam",
+    "eval_cam",
+    "make_ir_labels",
+    "train_irn",
+    "make_seg_labels",
+    "deeplab_train",
+    "deeplab_test",
+)
 TEST = "test"  # VOC's list whose masks only its server has
 MAP = "ae_is_cam"  # the method's last map, whatever the network: what the tables compare
 
@@ -61,8 +69,16 @@ class Job:
         if self._tested_list():
             masks = self._layout().has_mask(self._layout().ids(TEST)[0])
             archive = [] if masks else [f"deeplab_test.submission={self.archive}"]
-            yield [*driver, "--from", "deeplab_test", "--to", "deeplab_test", *self.overrides,
-                   f"deeplab_test.list={TEST}", *archive]
+            yield [
+                *driver,
+                "--from",
+                "deeplab_test",
+                "--to",
+                "deeplab_test",
+                *self.overrides,
+                f"deeplab_test.list={TEST}",
+                *archive,
+            ]
 
     @property
     def archive(self):
@@ -109,8 +125,10 @@ class Job:
         results = load_json(args.run / "eval" / "cam.json")
         if results is None or results["list"] != args.list:
             return None
-        return next((row for row in results["maps"].get(MAP, ())
-                     if row["background_weight"] == weight and row["crf"] == crf), None)
+        return next(
+            (row for row in results["maps"].get(MAP, ()) if row["background_weight"] == weight and row["crf"] == crf),
+            None,
+        )
 
     def segmentation_scores(self, list_name=None):
         """Scores of the segmentation network after CRF if there are any, else without; None if not there."""
@@ -128,17 +146,25 @@ def make_jobs(tables, config, overrides, seeds):
     common = override(read_config(config), overrides).get("common") or {}
     folder = Path(common.get("run_root") or "runs") / Path(config).stem
     networks = dict.fromkeys(network for table in tables for network in table.networks)
-    return [_make_job(tables, config, overrides, network, seed, folder.name)
-            for seed in range(seeds) for network in networks], folder
+    return [
+        _make_job(tables, config, overrides, network, seed, folder.name)
+        for seed in range(seeds)
+        for network in networks
+    ], folder
 
 
 def _make_job(tables, config, overrides, network, seed, folder):
     rows = [(table, row) for table in tables for row in table.rows if row.network == network]
     segmentation = any(table.segmentation for table, _ in rows)
     weights = tuple(sorted({row.background_weight for _, row in rows}))
-    own = [f"common.session_name={folder}/{network}_seed{seed}", f"common.seed={seed}",
-           *(f"train_aesipe.{key}={_value(value)}" for key, value in NETWORKS[network].items()),
-           f"eval_cam.background_weight={_value(list(weights))}", "eval_cam.crf=true", f"eval_cam.crf_maps=[{MAP}]"]
+    own = [
+        f"common.session_name={folder}/{network}_seed{seed}",
+        f"common.seed={seed}",
+        *(f"train_aesipe.{key}={_value(value)}" for key, value in NETWORKS[network].items()),
+        f"eval_cam.background_weight={_value(list(weights))}",
+        "eval_cam.crf=true",
+        f"eval_cam.crf_maps=[{MAP}]",
+    ]
     job = Job(network, seed, config, (*overrides, *own), weights, segmentation)
     if segmentation:
         return job

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure of a row. paper: percent or None. ours: percent, one a seed. pending: what to say while there is none.
-    """
+    """One figure of a row. paper: percent or None. ours: percent, one a seed. pending: said while there is none."""
 
     paper: float | None
     ours: tuple = ()
@@ -54,8 +53,11 @@ def _lines(columns, rows, plus_minus):
         line = [f"{title}, published" if published else title]
         for name in columns:
             cell = cells[name]
-            line += ["" if cell.paper is None else f"{cell.paper:.1f}", cell.text(plus_minus),
-                     "" if cell.difference is None else f"{cell.difference:+.1f}"]
+            line += [
+                "" if cell.paper is None else f"{cell.paper:.1f}",
+                cell.text(plus_minus),
+                "" if cell.difference is None else f"{cell.difference:+.1f}",
+            ]
         body.append(line)
     return header, body
 
@@ -76,19 +78,34 @@ def csv_text(columns, rows):
     for title, published, cells in rows:
         for name in columns:
             cell = cells[name]
-            numbers = ["" if value is None else f"{value:.4f}"
-                       for value in (cell.mean, cell.spread, cell.difference)]
-            writer.writerow([title, name, "" if cell.paper is None else cell.paper, *numbers[:2], len(cell.ours),
-                             numbers[2], "yes" if published else "no", " ".join(f"{value:.4f}" for value in cell.ours)])
+            numbers = ["" if value is None else f"{value:.4f}" for value in (cell.mean, cell.spread, cell.difference)]
+            writer.writerow(
+                [
+                    title,
+                    name,
+                    "" if cell.paper is None else cell.paper,
+                    *numbers[:2],
+                    len(cell.ours),
+                    numbers[2],
+                    "yes" if published else "no",
+                    " ".join(f"{value:.4f}" for value in cell.ours),
+                ]
+            )
     return out.getvalue()
 
 
 def latex(title, columns, rows, notes):
     """A table for booktabs."""
     header, body = _lines(columns, rows, r"$\pm$")
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{_escape(title)}}}",
-             rf"\begin{{tabular}}{{l{'rrr' * len(columns)}}}", r"\toprule",
-             " & ".join(map(_escape, header)) + r" \\", r"\midrule"]
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_escape(title)}}}",
+        rf"\begin{{tabular}}{{l{'rrr' * len(columns)}}}",
+        r"\toprule",
+        " & ".join(map(_escape, header)) + r" \\",
+        r"\midrule",
+    ]
     lines += [" & ".join(map(_escape, line)) + r" \\" for line in body]
     lines += [r"\bottomrule", r"\end{tabular}", *(f"% {note}" for note in notes), r"\end{table}"]
     return "\n".join(lines) + "\n"

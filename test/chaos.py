@@ -21,31 +21,77 @@ import numpy as np
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = ("dataset", "train_aesipe", "make_cam", "eval_cam", "make_ir_labels", "train_irn", "make_seg_labels",
-          "eval_seg", "deeplab_train", "deeplab_test", "report")
-SMALL = ("dataset.train=16", "dataset.train_aug=33", "dataset.val=8", "dataset.size=80", "common.num_workers=1",
-         "train_aesipe.crop_size=64", "train_aesipe.long_side=[56, 80]", "train_aesipe.batch_size=4",
-         "train_aesipe.max_epochs=6", "train_aesipe.save_every=2", "train_aesipe.val_every=8",
-         "make_cam.scales=[1.0, 0.5]", "train_irn.crop_size=64", "train_irn.radius=5", "train_irn.batch_size=4",
-         "train_irn.max_epochs=4", "train_irn.save_every=2", "make_seg_labels.steps=16", "deeplab_train.crop_size=64",
-         "deeplab_train.batch_size=4", "deeplab_train.max_iters=30", "deeplab_train.save_every=2",
-         "deeplab_test.scales=[1.0]", "report.images=2", "report.failure_images=8")
+STAGES = (
+    "dataset",
+    "train_aesipe",
+    "make_cam",
+    "eval_cam",
+    "make_ir_labels",
+    "train_irn",
+    "make_seg_labels",
+    "eval_seg",
+    "deeplab_train",
+    "deeplab_test",
+    "report",
+)
+SMALL = (
+    "dataset.train=16",
+    "dataset.train_aug=33",
+    "dataset.val=8",
+    "dataset.size=80",
+    "common.num_workers=1",
+    "train_aesipe.crop_size=64",
+    "train_aesipe.long_side=[56, 80]",
+    "train_aesipe.batch_size=4",
+    "train_aesipe.max_epochs=6",
+    "train_aesipe.save_every=2",
+    "train_aesipe.val_every=8",
+    "make_cam.scales=[1.0, 0.5]",
+    "train_irn.crop_size=64",
+    "train_irn.radius=5",
+    "train_irn.batch_size=4",
+    "train_irn.max_epochs=4",
+    "train_irn.save_every=2",
+    "make_seg_labels.steps=16",
+    "deeplab_train.crop_size=64",
+    "deeplab_train.batch_size=4",
+    "deeplab_train.max_iters=30",
+    "deeplab_train.save_every=2",
+    "deeplab_test.scales=[1.0]",
+    "report.images=2",
+    "report.failure_images=8",
+)
 WAYS = ("kill stage", "kill driver", "kill all", "SIGTERM", "SIGINT")
 
 
 def start(folder, stage, gpus):
-    command = ["bash", "run_pipeline.sh", "configs/demo.yaml", *SMALL, f"common.dataset_root={folder / 'toy'}",
-               f"common.run_root={folder}", "common.session_name=run", "--from", stage, "--to", stage]
+    command = [
+        "bash",
+        "run_pipeline.sh",
+        "configs/demo.yaml",
+        *SMALL,
+        f"common.dataset_root={folder / 'toy'}",
+        f"common.run_root={folder}",
+        "common.session_name=run",
+        "--from",
+        stage,
+        "--to",
+        stage,
+    ]
     environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "GPUS": str(gpus)}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            text=True, start_new_session=True)
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def until_stage_runs(driver):
-    for line in driver.stdout:
-        if line.startswith("== "):
-            return True
-    return False
+    return any(line.startswith("== ") for line in driver.stdout)
 
 
 def finish(folder, stage, gpus):
@@ -99,8 +145,11 @@ def contents(path, folder):
 def outputs(folder):
     """{name: path} of a run's results and its dataset; logs, times and the report's page left out."""
     left_out = ("log.jsonl", "config.yaml", ".lock", "index.html", ".aesipe_index.json")
-    return {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name not in left_out and "tensorboard" not in path.parts}
+    return {
+        str(path.relative_to(folder)): path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in left_out and "tensorboard" not in path.parts
+    }
 
 
 def main():
@@ -123,10 +172,18 @@ def main():
             print(f"{stage}: {way} after {delay:.1f} of {seconds:.1f} s{'' if hit else ', too late'}", flush=True)
         finish(parts, stage, args.gpus)
     found, expected = outputs(parts), outputs(whole)
-    differing = sorted({*found, *expected} - {name for name in found.keys() & expected.keys()
-                                              if contents(found[name], parts) == contents(expected[name], whole)})
-    print(f"{sum(counts.values())} disturbances that hit: {counts}; {len(expected)} outputs, "
-          f"{len(differing)} of them differ: {differing[:20]}")
+    differing = sorted(
+        {*found, *expected}
+        - {
+            name
+            for name in found.keys() & expected.keys()
+            if contents(found[name], parts) == contents(expected[name], whole)
+        }
+    )
+    print(
+        f"{sum(counts.values())} disturbances that hit: {counts}; {len(expected)} outputs, "
+        f"{len(differing)} of them differ: {differing[:20]}"
+    )
     sys.exit(bool(differing))
 
 

@@ -19,17 +19,40 @@ import torch
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-SMALL = ("dataset.train=6", "dataset.train_aug=13", "dataset.val=4", "dataset.size=80", "common.num_workers=1",
-         "train_aesipe.crop_size=64", "train_aesipe.long_side=[56, 80]", "train_aesipe.batch_size=4",
-         "train_aesipe.max_epochs=1", "train_aesipe.lr=0.01", "train_aesipe.lr_new=0.1", "make_cam.scales=[1.0, 0.5]",
-         "eval_cam.maps=[cam, is_cam, ae_is_cam]", "eval_cam.background_weight=[0.8, 1.0]", "train_irn.crop_size=64",
-         "train_irn.radius=5", "train_irn.batch_size=4", "train_irn.max_epochs=1", "make_seg_labels.steps=16",
-         "deeplab_train.crop_size=64", "deeplab_train.batch_size=4", "deeplab_train.max_iters=2",
-         "deeplab_test.scales=[1.0]", "report.images=2")
+SMALL = (
+    "dataset.train=6",
+    "dataset.train_aug=13",
+    "dataset.val=4",
+    "dataset.size=80",
+    "common.num_workers=1",
+    "train_aesipe.crop_size=64",
+    "train_aesipe.long_side=[56, 80]",
+    "train_aesipe.batch_size=4",
+    "train_aesipe.max_epochs=1",
+    "train_aesipe.lr=0.01",
+    "train_aesipe.lr_new=0.1",
+    "make_cam.scales=[1.0, 0.5]",
+    "eval_cam.maps=[cam, is_cam, ae_is_cam]",
+    "eval_cam.background_weight=[0.8, 1.0]",
+    "train_irn.crop_size=64",
+    "train_irn.radius=5",
+    "train_irn.batch_size=4",
+    "train_irn.max_epochs=1",
+    "make_seg_labels.steps=16",
+    "deeplab_train.crop_size=64",
+    "deeplab_train.batch_size=4",
+    "deeplab_train.max_iters=2",
+    "deeplab_test.scales=[1.0]",
+    "report.images=2",
+)
 # Two steps of every other network: (name, settings).
 NETWORKS = {
-    "sipe_resnet18": ("train_aesipe.structure_features=semantic", "train_aesipe.ae=false",
-                      "train_aesipe.normalization=max", "train_aesipe.batch_norm=frozen"),
+    "sipe_resnet18": (
+        "train_aesipe.structure_features=semantic",
+        "train_aesipe.ae=false",
+        "train_aesipe.normalization=max",
+        "train_aesipe.batch_norm=frozen",
+    ),
     "resnet50": ("common.backbone=resnet50", "train_aesipe.batch_norm=frozen", "train_aesipe.frozen_stages=2"),
     "resnet101": ("common.backbone=resnet101", "train_aesipe.batch_norm=frozen", "train_aesipe.frozen_stages=2"),
     "mobilenet_v2": ("common.backbone=mobilenet_v2",),
@@ -51,8 +74,12 @@ def contents(path):
     if path.suffix == ".pt":
         model = torch.load(path, weights_only=True)["model"]
         return [(name, digest(value.numpy())) for name, value in sorted(model.items())]
-    return [("scores", hashlib.sha256(json.dumps(scores(json.loads(path.read_text())), sort_keys=True).encode())
-             .hexdigest()[:16])]
+    return [
+        (
+            "scores",
+            hashlib.sha256(json.dumps(scores(json.loads(path.read_text())), sort_keys=True).encode()).hexdigest()[:16],
+        )
+    ]
 
 
 def scores(value):
@@ -61,8 +88,16 @@ def scores(value):
 
 
 def pipeline(folder, name, *settings):
-    command = ["bash", "run_pipeline.sh", "configs/demo.yaml", *SMALL, f"common.dataset_root={folder / 'toy'}",
-               f"common.run_root={folder / 'runs'}", f"common.session_name={name}", *settings]
+    command = [
+        "bash",
+        "run_pipeline.sh",
+        "configs/demo.yaml",
+        *SMALL,
+        f"common.dataset_root={folder / 'toy'}",
+        f"common.run_root={folder / 'runs'}",
+        f"common.session_name={name}",
+        *settings,
+    ]
     environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     subprocess.run(command, cwd=REPOSITORY, env=environment, check=True, stdout=sys.stderr)
     run = folder / "runs" / name

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import torch
+import torch._dynamo  # which torch's optimisers import when they are first used: not in every child anew
 
 import data.loader
 import deeplab.model
@@ -28,7 +29,6 @@ import infer.maps
 import infer.pseudo
 import infer.segmentation
 import tool.engine
-import torch._dynamo  # which torch's optimisers import when they are first used: not in every child anew
 import viz.watch
 from tool.checkpoint import revision
 
@@ -77,8 +77,11 @@ def counting(kill_at, where):
 def outputs(folder):
     """{name: content} of what a stage leaves; logs, and what names the folder or the time, left out."""
     left_out = ("log.jsonl", "config.yaml", ".aesipe_index.json")
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name not in left_out and "tensorboard" not in path.parts}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in left_out and "tensorboard" not in path.parts
+    }
 
 
 def main():

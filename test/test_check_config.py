@@ -13,8 +13,13 @@ REPOSITORY = Path(__file__).parents[1]
 
 def run(*words, **variables):
     environment = {key: value for key, value in os.environ.items() if key not in ("GPUS", "NNODES", "RUN_STAGES")}
-    return subprocess.run([sys.executable, "check_config.py", *words], cwd=REPOSITORY, env=environment | variables,
-                          capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "check_config.py", *words],
+        cwd=REPOSITORY,
+        env=environment | variables,
+        capture_output=True,
+        text=True,
+    )
 
 
 def check(folder, text, *overrides, **variables):
@@ -23,19 +28,30 @@ def check(folder, text, *overrides, **variables):
 
 
 def test_writes_the_file_with_the_overrides(tmp_path):
-    done = check(tmp_path, "common: {seed: 1, backbone: resnet18}\nreport:\n", "common.seed=7",
-                 "report.scales=[1.0, 2]", "train_aesipe.ae=false", "report.list=a=b")
+    done = check(
+        tmp_path,
+        "common: {seed: 1, backbone: resnet18}\nreport:\n",
+        "common.seed=7",
+        "report.scales=[1.0, 2]",
+        "train_aesipe.ae=false",
+        "report.list=a=b",
+    )
     assert done.returncode == 0 and done.stderr == ""
     assert yaml.safe_load((tmp_path / "out.yaml").read_text()) == {
-        "common": {"seed": 7, "backbone": "resnet18"}, "report": {"scales": [1.0, 2], "list": "a=b"},
-        "train_aesipe": {"ae": False}}
+        "common": {"seed": 7, "backbone": "resnet18"},
+        "report": {"scales": [1.0, 2], "list": "a=b"},
+        "train_aesipe": {"ae": False},
+    }
 
 
-@pytest.mark.parametrize("assignment, message", [
-    ("deeplab_test.scale=1", "in.yaml: deeplab_test.scale is unknown"),  # of the last stage: hours before it runs
-    ("train_irn.lr=fast", "in.yaml: section train_irn: argument --lr"),
-    ("common.sead=1", "in.yaml: common.sead is unknown"),
-])
+@pytest.mark.parametrize(
+    "assignment, message",
+    [
+        ("deeplab_test.scale=1", "in.yaml: deeplab_test.scale is unknown"),  # of the last stage: hours before it runs
+        ("train_irn.lr=fast", "in.yaml: section train_irn: argument --lr"),
+        ("common.sead=1", "in.yaml: common.sead is unknown"),
+    ],
+)
 def test_refuses_settings_of_any_stage_before_the_first_runs(tmp_path, assignment, message):
     done = check(tmp_path, "common: {seed: 1}\n", assignment)
     assert done.returncode == 2 and done.stdout == ""
@@ -75,15 +91,19 @@ def test_batches_that_cannot_be_shared_out_are_refused_for_the_stages_that_run(t
     assert words[1].exists()
 
 
-@pytest.mark.parametrize("variables", [{"GPUS": "0"}, {"GPUS": "abc"}, {"NNODES": "-1"}, {"GPUS": "1.5"}, {"GPUS": "1_0"}])
+@pytest.mark.parametrize(
+    "variables", [{"GPUS": "0"}, {"GPUS": "abc"}, {"NNODES": "-1"}, {"GPUS": "1.5"}, {"GPUS": "1_0"}]
+)
 def test_numbers_of_processes_that_are_none_are_refused(tmp_path, main, variables):
     (tmp_path / "in.yaml").write_text("")
-    (name, value), = variables.items()
+    ((name, value),) = variables.items()
     assert f"{name}={value} must be a whole number" in main(tmp_path / "in.yaml", tmp_path / "out.yaml", **variables)
 
 
 def test_help_and_missing_words(main):
-    assert "python check_config.py CONFIG OUT [section.key=value ...]" in main("--help") and main("a", "-h") == main("-h")
+    assert "python check_config.py CONFIG OUT [section.key=value ...]" in main("--help") and main("a", "-h") == main(
+        "-h"
+    )
     assert main() == main("configs/demo.yaml") and "CONFIG and OUT are needed" in main()
 
 
@@ -99,17 +119,29 @@ def test_a_file_that_must_not_be_overwritten_stays(tmp_path, main):
     assert "cannot be written" in main(path, path / "out.yaml")
 
 
-@pytest.mark.parametrize("assignment, message", [
-    ("common.dataset_root=", "common.dataset_root=: has no value: null stands for the default"),
-    ("common.seed= ", "has no value"), ("common.seed=010", "'010' is not a YAML value: 010 is one number to some"),
-    ("common.seed=1:30", "write a decimal number or '1:30'"), ("common={seed: 1}", "are written section.key=value"),
-    ("=", "are written section.key=value"), (".seed=1", "section '' is unknown"), ("common.=1", "are written"),
-    ("Common.seed=1", "section 'Common' is unknown"), ("common.a.b=1", "in.yaml: common.a.b is unknown"),
-    ("make_cam.scales={a: 1, a: 2}", "a is given twice"), ("make_cam.scales=[1", "expected ',' or ']'"),
-    ("common.session_name=a: b", "takes a value, not a section"), ("common.seed=*a", "undefined alias"),
-    ("train_aesipe.ae=yes", "train_aesipe.ae must be true or false, not 'yes'"),
-    ("train_aesipe.ae=on", "train_aesipe.ae must be true or false, not 'on'"),
-    ("train_aesipe.lr=1:30.5", "is one number to some"), ("make_cam.scales=[1.0, 0x1]", "write 1 or '0x1'")])
+@pytest.mark.parametrize(
+    "assignment, message",
+    [
+        ("common.dataset_root=", "common.dataset_root=: has no value: null stands for the default"),
+        ("common.seed= ", "has no value"),
+        ("common.seed=010", "'010' is not a YAML value: 010 is one number to some"),
+        ("common.seed=1:30", "write a decimal number or '1:30'"),
+        ("common={seed: 1}", "are written section.key=value"),
+        ("=", "are written section.key=value"),
+        (".seed=1", "section '' is unknown"),
+        ("common.=1", "are written"),
+        ("Common.seed=1", "section 'Common' is unknown"),
+        ("common.a.b=1", "in.yaml: common.a.b is unknown"),
+        ("make_cam.scales={a: 1, a: 2}", "a is given twice"),
+        ("make_cam.scales=[1", "expected ',' or ']'"),
+        ("common.session_name=a: b", "takes a value, not a section"),
+        ("common.seed=*a", "undefined alias"),
+        ("train_aesipe.ae=yes", "train_aesipe.ae must be true or false, not 'yes'"),
+        ("train_aesipe.ae=on", "train_aesipe.ae must be true or false, not 'on'"),
+        ("train_aesipe.lr=1:30.5", "is one number to some"),
+        ("make_cam.scales=[1.0, 0x1]", "write 1 or '0x1'"),
+    ],
+)
 def test_overrides_that_say_nothing_clear_are_refused(tmp_path, main, assignment, message):
     (tmp_path / "in.yaml").write_text("")
     assert message in main(tmp_path / "in.yaml", tmp_path / "out.yaml", assignment)

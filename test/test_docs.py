@@ -1,5 +1,5 @@
-"""The commands of README.md and docs/, taken from their text: a fenced `bash` block is run line by line in a copy of the
-project, or, under a comment <!-- not run: reason -->, parsed by the scripts that it names."""
+"""The commands of README.md and docs/, taken from their text: a fenced `bash` block is run line by line in a copy of
+the project, or, under a comment <!-- not run: reason -->, parsed by the scripts that it names."""
 
 import os
 import re
@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from scripts import REPOSITORY, SMALL
 from test_own_data import CLASSES, IMAGES, save_image
-from test_pipeline import REPOSITORY, SMALL
 
 from data.layout import Layout
 from reproduce import parse_arguments
@@ -19,8 +19,11 @@ from reproduce import parse_arguments
 DOCUMENTS = ("README.md", *sorted(str(path.relative_to(REPOSITORY)) for path in REPOSITORY.glob("docs/*.md")))
 BLOCK = re.compile(r"^(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```bash\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 # What is added to a command so that it ends in a minute; all else of it is as it is printed.
-ADDED = {"bash run_pipeline.sh configs/demo.yaml": SMALL, "bash run_tests.sh": ("--version",),
-         "bash run_pipeline.sh configs/own_data.yaml": ("common.num_workers=1", "make_cam.scales=[0.5]")}
+ADDED = {
+    "bash run_pipeline.sh configs/demo.yaml": SMALL,
+    "bash run_tests.sh": ("--version",),
+    "bash run_pipeline.sh configs/own_data.yaml": ("common.num_workers=1", "make_cam.scales=[0.5]"),
+}
 
 
 def blocks(document):
@@ -34,15 +37,22 @@ def blocks(document):
 
 
 def all_commands(run):
-    return [(document, command) for document in DOCUMENTS for reason, commands in blocks(document)
-            if (reason is None) == run for command in commands]
+    return [
+        (document, command)
+        for document in DOCUMENTS
+        for reason, commands in blocks(document)
+        if (reason is None) == run
+        for command in commands
+    ]
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """A copy of the project as a new user has it, and the files of that user."""
     root = tmp_path_factory.mktemp("docs") / "project"
-    for name in subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True).stdout.split("\0"):
+    for name in subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True).stdout.split(
+        "\0"
+    ):
         if name and not name.startswith("test/"):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / name, root / name)
@@ -66,10 +76,20 @@ def shell(project, command):
         (bin_folder / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
         (bin_folder / "python").chmod(0o755)
     kept = {key: value for key, value in os.environ.items() if key not in ("RANK", "WORLD_SIZE", "GPUS", "NNODES")}
-    environment = kept | {"PATH": f"{bin_folder}:{kept['PATH']}", "PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": "",
-                          "OMP_NUM_THREADS": "1"}
-    return subprocess.run(["bash", "-euo", "pipefail", "-c", command], cwd=project, env=environment, timeout=900,
-                          capture_output=True, text=True)
+    environment = kept | {
+        "PATH": f"{bin_folder}:{kept['PATH']}",
+        "PYTHON": sys.executable,
+        "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": "1",
+    }
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=project,
+        env=environment,
+        timeout=900,
+        capture_output=True,
+        text=True,
+    )
 
 
 @pytest.mark.parametrize("document", [document for document in DOCUMENTS if any(not r for r, _ in blocks(document))])
@@ -84,8 +104,14 @@ def test_commands_do_what_they_say(project, document):
             assert done.returncode == 0, f"{document}: {command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
             assert "Traceback" not in done.stderr
     if document == "README.md":
-        for name in ("runs/demo/report/index.html", "runs/demo/predict/a_deeplab.png", "runs/demo/predict/b_deeplab.png",
-                     "runs/demo/predict/a_ae_is_cam.png", "pseudo/VOCdevkit/VOC2012", "aesipe.pt2"):
+        for name in (
+            "runs/demo/report/index.html",
+            "runs/demo/predict/a_deeplab.png",
+            "runs/demo/predict/b_deeplab.png",
+            "runs/demo/predict/a_ae_is_cam.png",
+            "pseudo/VOCdevkit/VOC2012",
+            "aesipe.pt2",
+        ):
             assert (project / name).exists(), name
     if document == "docs/own_data.md":
         assert (project / "out.tgz").exists() and (project / "runs/trial/deeplab/new/new.png").exists()
@@ -109,8 +135,12 @@ def test_commands_that_are_not_run_are_understood(tmp_path, document, command):
         return
     if words[:2] == ["bash", "run_pipeline.sh"]:
         config, assignments = (words[2:3] or ["configs/voc12_resnet101.yaml"])[0], words[3:]
-        done = subprocess.run([sys.executable, "check_config.py", config, tmp_path / "config.yaml", *assignments],
-                              cwd=REPOSITORY, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "check_config.py", config, tmp_path / "config.yaml", *assignments],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == 0, done.stderr
     elif words[0] == "bash":
         assert (REPOSITORY / words[1]).is_file()
@@ -143,13 +173,31 @@ def test_commands_within_sentences_name_scripts_and_flags_that_there_are():
             assert any((REPOSITORY / each).exists() for each in (name, f"{name}.py")), f"{document}: {command}"
 
 
-@pytest.mark.parametrize("script", ["check_config.py", "deeplab/test.py", "deeplab/train.py", "eval_cam.py", "eval_seg.py",
-                                    "export.py", "make_cam.py", "make_ir_labels.py", "make_seg_labels.py", "predict.py",
-                                    "prepare_dataset.py", "report.py", "reproduce.py", "train_aesipe.py", "train_irn.py",
-                                    "voc12/prepare.py"])
+@pytest.mark.parametrize(
+    "script",
+    [
+        "check_config.py",
+        "deeplab/test.py",
+        "deeplab/train.py",
+        "eval_cam.py",
+        "eval_seg.py",
+        "export.py",
+        "make_cam.py",
+        "make_ir_labels.py",
+        "make_seg_labels.py",
+        "predict.py",
+        "prepare_dataset.py",
+        "report.py",
+        "reproduce.py",
+        "train_aesipe.py",
+        "train_irn.py",
+        "voc12/prepare.py",
+    ],
+)
 def test_help_waits_for_no_heavy_import(script):
-    done = subprocess.run([sys.executable, "-X", "importtime", script, "--help"], cwd=REPOSITORY, capture_output=True,
-                          text=True)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", script, "--help"], cwd=REPOSITORY, capture_output=True, text=True
+    )
     loaded = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert done.returncode == 0 and Path(script).name in done.stdout and "argparse" in loaded
     assert not loaded & {"torch", "torchvision", "cv2", "scipy", "matplotlib", "onnxruntime"}

@@ -1,5 +1,5 @@
-"""Careless and hostile calls of the driver: one line, at once, and nothing is begun. Most use a Python of a few lines of
-shell, which answers as the real one does and says what it is asked to run."""
+"""Careless and hostile calls of the driver: one line, at once, and nothing is begun. Most use a Python of a few lines
+of shell, which answers as the real one does and says what it is asked to run."""
 
 import os
 import shutil
@@ -32,8 +32,14 @@ def drive(tmp_path):
         unset = {"RANK", "WORLD_SIZE", "GPUS", "NNODES", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "CDPATH"}
         environment = {key: value for key, value in os.environ.items() if key not in unset}
         environment |= {"PYTHON": str(stub), "FOLDER": str(tmp_path / "run"), **variables}
-        return subprocess.run(["bash", str(Path(os.path.relpath(REPOSITORY, cwd)) / "run_pipeline.sh"), *words], cwd=cwd,
-                              env=environment, capture_output=True, text=True, timeout=60)
+        return subprocess.run(
+            ["bash", str(Path(os.path.relpath(REPOSITORY, cwd)) / "run_pipeline.sh"), *words],
+            cwd=cwd,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
 
     return drive
 
@@ -43,49 +49,90 @@ def refused(done, message):
     assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: ") and message in done.stderr
 
 
-@pytest.mark.parametrize("words, message", [
-    (["--from", "report", "--to", "dataset"], "--from report comes after --to dataset"),
-    (["--from=report", "--to=dataset"], "--from report comes after --to dataset"),
-    (["--from="], "stage '' is unknown"), (["--from", ""], "stage '' is unknown"), (["--to=cam"], "stage 'cam' is"),
-    (["--from", "--to", "report"], "stage '--to' is unknown"), (["--from", "dataset make_cam"], "is unknown"),
-    ([""], "an argument is empty"), (["configs/demo.yaml", ""], "an argument is empty"),
-    (["configs/demo.yaml", "configs/own_data.yaml"], "cannot both be the config"),
-    (["configs/demo.yaml", "make_cam.scales=[1,", "2]"], "quote values that hold spaces"),
-    (["configs/demo.yaml", "common.seed", "=", "1"], "cannot both be the config"),
-    (["--gpus=2"], "--gpus=2 is unknown"), (["--common.seed=1"], "is unknown"), (["-"], "- is unknown"),
-    (["--"], "-- is unknown"), (["none.yaml"], "none.yaml: cannot be read: there is no such file in "),
-    (["none/a=b.yaml"], "none/a=b.yaml: cannot be read"), (["/dev/null/x"], "/dev/null/x: cannot be read")])
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--from", "report", "--to", "dataset"], "--from report comes after --to dataset"),
+        (["--from=report", "--to=dataset"], "--from report comes after --to dataset"),
+        (["--from="], "stage '' is unknown"),
+        (["--from", ""], "stage '' is unknown"),
+        (["--to=cam"], "stage 'cam' is"),
+        (["--from", "--to", "report"], "stage '--to' is unknown"),
+        (["--from", "dataset make_cam"], "is unknown"),
+        ([""], "an argument is empty"),
+        (["configs/demo.yaml", ""], "an argument is empty"),
+        (["configs/demo.yaml", "configs/own_data.yaml"], "cannot both be the config"),
+        (["configs/demo.yaml", "make_cam.scales=[1,", "2]"], "quote values that hold spaces"),
+        (["configs/demo.yaml", "common.seed", "=", "1"], "cannot both be the config"),
+        (["--gpus=2"], "--gpus=2 is unknown"),
+        (["--common.seed=1"], "is unknown"),
+        (["-"], "- is unknown"),
+        (["--"], "-- is unknown"),
+        (["none.yaml"], "none.yaml: cannot be read: there is no such file in "),
+        (["none/a=b.yaml"], "none/a=b.yaml: cannot be read"),
+        (["/dev/null/x"], "/dev/null/x: cannot be read"),
+    ],
+)
 def test_words_that_mean_nothing_are_refused(drive, words, message):
     refused(drive(*words), message)
 
 
-@pytest.mark.parametrize("variables, message", [
-    *(({"GPUS": text}, f"GPUS={text} must be a whole number from 1") for text in (
-        "0", "abc", "-1", "1.5", "010", " 2", "2 ", "0x2", "99999999999999999999", "1025", "GPUS", "a[$(touch x)]")),
-    ({"NNODES": "two"}, "NNODES=two must be"), ({"NNODES": "0"}, "NNODES=0 must be"),
-    ({"NNODES": "2"}, "NNODES=2 needs NODE_RANK"),
-    ({"NNODES": "2", "NODE_RANK": "0"}, "NNODES=2 needs MASTER_ADDR"),
-    ({"NNODES": "2", "NODE_RANK": "2", "MASTER_ADDR": "a"}, "NODE_RANK=2 must be a whole number from 0 to 1"),
-    ({"NNODES": "2", "NODE_RANK": "-1", "MASTER_ADDR": "a"}, "NODE_RANK=-1 must be"),
-    ({"NNODES": "2", "NODE_RANK": "0", "MASTER_ADDR": "a", "MASTER_PORT": "x"}, "MASTER_PORT=x must be"),
-    ({"MASTER_PORT": "65536"}, "MASTER_PORT=65536 must be"), ({"NODE_RANK": "1"}, "NODE_RANK=1 must be"),
-    ({"TMPDIR": "/none"}, "/none: no file can be made there"), ({"TMPDIR": "/dev/null"}, "/dev/null: no file can"),
-    ({"PYTHON": "no-such-python"}, "PYTHON=no-such-python is no Python"), ({"PYTHON": "/"}, "PYTHON=/ is no Python"),
-    ({"PYTHON": "true"}, "PYTHON=true is no Python"), ({"PYTHON": "echo"}, "PYTHON=echo is no Python"),
-    ({"PYTHON": f"{sys.executable} -u"}, "-u is no Python"), ({"PYTHON": "cat"}, "PYTHON=cat is no Python")])
+@pytest.mark.parametrize(
+    "variables, message",
+    [
+        *(
+            ({"GPUS": text}, f"GPUS={text} must be a whole number from 1")
+            for text in (
+                "0",
+                "abc",
+                "-1",
+                "1.5",
+                "010",
+                " 2",
+                "2 ",
+                "0x2",
+                "99999999999999999999",
+                "1025",
+                "GPUS",
+                "a[$(touch x)]",
+            )
+        ),
+        ({"NNODES": "two"}, "NNODES=two must be"),
+        ({"NNODES": "0"}, "NNODES=0 must be"),
+        ({"NNODES": "2"}, "NNODES=2 needs NODE_RANK"),
+        ({"NNODES": "2", "NODE_RANK": "0"}, "NNODES=2 needs MASTER_ADDR"),
+        ({"NNODES": "2", "NODE_RANK": "2", "MASTER_ADDR": "a"}, "NODE_RANK=2 must be a whole number from 0 to 1"),
+        ({"NNODES": "2", "NODE_RANK": "-1", "MASTER_ADDR": "a"}, "NODE_RANK=-1 must be"),
+        ({"NNODES": "2", "NODE_RANK": "0", "MASTER_ADDR": "a", "MASTER_PORT": "x"}, "MASTER_PORT=x must be"),
+        ({"MASTER_PORT": "65536"}, "MASTER_PORT=65536 must be"),
+        ({"NODE_RANK": "1"}, "NODE_RANK=1 must be"),
+        ({"TMPDIR": "/none"}, "/none: no file can be made there"),
+        ({"TMPDIR": "/dev/null"}, "/dev/null: no file can"),
+        ({"PYTHON": "no-such-python"}, "PYTHON=no-such-python is no Python"),
+        ({"PYTHON": "/"}, "PYTHON=/ is no Python"),
+        ({"PYTHON": "true"}, "PYTHON=true is no Python"),
+        ({"PYTHON": "echo"}, "PYTHON=echo is no Python"),
+        ({"PYTHON": f"{sys.executable} -u"}, "-u is no Python"),
+        ({"PYTHON": "cat"}, "PYTHON=cat is no Python"),
+    ],
+)
 def test_variables_that_make_no_sense_are_refused_before_anything_starts(drive, variables, message):
     began = time.monotonic()
     refused(drive("configs/demo.yaml", **variables), message)
     assert time.monotonic() - began < 5
 
 
-@pytest.mark.parametrize("prepare, message", [
-    (lambda run: run.write_text(""), "cannot be made (File exists)"),
-    (lambda run: run.symlink_to(run), "cannot be made"),
-    (lambda run: run.symlink_to("/dev/null"), "cannot be made"),
-    (lambda run: (run / ".lock").mkdir(parents=True), ".lock: is no file"),
-    (lambda run: (run.mkdir(), os.mkfifo(run / ".lock")), ".lock: is no file"),
-    (lambda run: (run.mkdir(), (run / ".lock").symlink_to(run / "none/lock")), ".lock: cannot be written")])
+@pytest.mark.parametrize(
+    "prepare, message",
+    [
+        (lambda run: run.write_text(""), "cannot be made (File exists)"),
+        (lambda run: run.symlink_to(run), "cannot be made"),
+        (lambda run: run.symlink_to("/dev/null"), "cannot be made"),
+        (lambda run: (run / ".lock").mkdir(parents=True), ".lock: is no file"),
+        (lambda run: (run.mkdir(), os.mkfifo(run / ".lock")), ".lock: is no file"),
+        (lambda run: (run.mkdir(), (run / ".lock").symlink_to(run / "none/lock")), ".lock: cannot be written"),
+    ],
+)
 def test_run_folders_that_cannot_be_used_are_refused(drive, tmp_path, prepare, message):
     prepare(tmp_path / "run")
     done = drive("configs/demo.yaml")
@@ -96,8 +143,11 @@ def test_run_folders_that_cannot_be_used_are_refused(drive, tmp_path, prepare, m
 
 def test_a_config_is_looked_for_where_the_user_stands_then_in_the_repository(drive, tmp_path):
     (tmp_path / "mine.yaml").write_text("")
-    for word, found in (("mine.yaml", f"{tmp_path}/mine.yaml"), ("configs/demo.yaml", "configs/demo.yaml"),
-                        (str(tmp_path / "mine.yaml"), f"{tmp_path}/mine.yaml")):
+    for word, found in (
+        ("mine.yaml", f"{tmp_path}/mine.yaml"),
+        ("configs/demo.yaml", "configs/demo.yaml"),
+        (str(tmp_path / "mine.yaml"), f"{tmp_path}/mine.yaml"),
+    ):
         done = drive(word, "--to=dataset", cwd=tmp_path)
         assert done.returncode == 0 and done.stderr == f"checks {found} for dataset\n"
     refused(drive("other.yaml", cwd=tmp_path), f"other.yaml: cannot be read: there is no such file in {tmp_path} or ")
@@ -126,9 +176,14 @@ def test_a_stage_does_not_wait_for_processes_of_which_the_environment_speaks(dri
 
 def test_the_way_to_go_on_holds_all_that_was_given(drive, tmp_path):
     """Found: without --to and GPUS the next call ran other stages, and on one process."""
-    done = drive("configs/demo.yaml", "--from=make_cam", "--to", "train_irn", "report.figure=[a b]", GPUS="2", STATUS="3")
+    done = drive(
+        "configs/demo.yaml", "--from=make_cam", "--to", "train_irn", "report.figure=[a b]", GPUS="2", STATUS="3"
+    )
     line = done.stderr.splitlines()[-1]
-    assert done.returncode == 3 and "checks configs/demo.yaml for make_cam eval_cam make_ir_labels train_irn" in done.stderr
+    assert (
+        done.returncode == 3
+        and "checks configs/demo.yaml for make_cam eval_cam make_ir_labels train_irn" in done.stderr
+    )
     assert line.startswith("stage make_cam failed: mend it and go on with: GPUS=2 bash ")
     assert r"run_pipeline.sh configs/demo.yaml --from make_cam --to train_irn report.figure=\[a\ b\]" in line
 
@@ -150,8 +205,22 @@ def test_a_folder_that_python_must_not_import_from_does_not_lead_to_an_installat
 @pytest.mark.parametrize("command", [["tool.requirements", "requirements.txt"], ["tool.lock", "9", "{lock}"]])
 def test_what_every_start_runs_imports_nothing_large(tmp_path, command):
     command = [word.format(lock=tmp_path / ".lock") for word in command]
-    done = subprocess.run(["bash", "-c", 'exec 9<>"$0"; exec "$@"', tmp_path / ".lock", sys.executable, "-X", "importtime",
-                           "-m", *command], cwd=REPOSITORY, capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            "bash",
+            "-c",
+            'exec 9<>"$0"; exec "$@"',
+            tmp_path / ".lock",
+            sys.executable,
+            "-X",
+            "importtime",
+            "-m",
+            *command,
+        ],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert done.returncode == 0 and "pathlib" in imported
     assert not {name for name in imported if name.split(".")[0] in ("torch", "numpy", "yaml", "pip", "PIL")}

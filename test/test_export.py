@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 import torch
 from PIL import Image
-from test_pipeline import error_lines, run, script  # noqa: F401: a fixture
+from scripts import error_lines, run
 from torchvision.datasets import VOCSegmentation
 
 from data.layout import Layout
@@ -35,22 +35,40 @@ from voc12.palette import save_label_png, voc_palette
 
 CLASSES = ("background", "cat", "my dog", "Vögel")
 NETWORK = {"backbone": "mobilenet_v2", "weights": "none", "frozen_stages": 0, "batch_norm": "train"}
-METHOD = {"structure_features": "hierarchical", "ae": True, "sequence": ["pamr", "prototype", "is_cam"],
-          "normalization": "minmax", "cam_background": "all"}
+METHOD = {
+    "structure_features": "hierarchical",
+    "ae": True,
+    "sequence": ["pamr", "prototype", "is_cam"],
+    "normalization": "minmax",
+    "cam_background": "all",
+}
 # ID, suffix, (H, W) as shown, mode, EXIF orientation
-IMAGES = [("plain", ".jpg", (40, 56), "RGB", None), ("grey", ".JPEG", (33, 47), "L", 1),
-          ("turned", ".jpg", (48, 30), "RGB", 6), ("cmyk", ".jpg", (32, 40), "CMYK", None),
-          ("deep", ".png", (21, 25), "I;16", None), ("a b.c", ".webp", (30, 30), "RGB", None),
-          ("val", ".jpg", (36, 50), "RGB", None), ("unlabelled", ".jpg", (20, 20), "RGB", None)]
-LISTS = {"train": ["plain", "turned"], "train_aug": ["plain", "grey", "turned", "cmyk", "deep", "a b.c"],
-         "val": ["val"], "mixed": ["plain", "val"], "test": ["unlabelled"]}
+IMAGES = [
+    ("plain", ".jpg", (40, 56), "RGB", None),
+    ("grey", ".JPEG", (33, 47), "L", 1),
+    ("turned", ".jpg", (48, 30), "RGB", 6),
+    ("cmyk", ".jpg", (32, 40), "CMYK", None),
+    ("deep", ".png", (21, 25), "I;16", None),
+    ("a b.c", ".webp", (30, 30), "RGB", None),
+    ("val", ".jpg", (36, 50), "RGB", None),
+    ("unlabelled", ".jpg", (20, 20), "RGB", None),
+]
+LISTS = {
+    "train": ["plain", "turned"],
+    "train_aug": ["plain", "grey", "turned", "cmyk", "deep", "a b.c"],
+    "val": ["val"],
+    "mixed": ["plain", "val"],
+    "test": ["unlabelled"],
+}
 
 
 def make_run(run, dataset):
     """A run with both networks, their weights at random, in eval mode as trained ones are."""
     torch.manual_seed(0)
-    for name, build, stage, more in (("aesipe", build_aesipe, "train_aesipe", METHOD),
-                                     ("deeplab", build_deeplab, "deeplab_train", {})):
+    for name, build, stage, more in (
+        ("aesipe", build_aesipe, "train_aesipe", METHOD),
+        ("deeplab", build_deeplab, "deeplab_train", {}),
+    ):
         settings = from_plain(BY_NAME[stage].settings, NETWORK | more)
         model, _ = build(settings, len(CLASSES), "none")
         save_result(run / "ckpt" / f"{name}.pt", model.state_dict(), make_record(stage, settings, {}))
@@ -106,8 +124,9 @@ def expected_labels(made, image_id):
     return np.array(Image.open(path)) if path.exists() else made.layout.mask(image_id)
 
 
-@pytest.mark.parametrize("list_name, ids", [("train", LISTS["train"]), ("val", LISTS["val"]),
-                                            ("trainval", LISTS["train"] + LISTS["val"])])
+@pytest.mark.parametrize(
+    "list_name, ids", [("train", LISTS["train"]), ("val", LISTS["val"]), ("trainval", LISTS["train"] + LISTS["val"])]
+)
 def test_torchvision_reads_every_pair(made, devkit, list_name, ids):
     read = VOCSegmentation(devkit, year="2012", image_set=list_name, download=False)
     assert len(read) == len(ids)
@@ -128,8 +147,10 @@ def test_pairs_read_by_mmsegmentations_rules(made, devkit, list_name, folder):
     ids = [line.strip() for line in (root / f"ImageSets/Segmentation/{list_name}.txt").read_text().splitlines()]
     assert ids == LISTS[list_name]
     for image_id in ids:
-        with Image.open(root / f"JPEGImages/{image_id}.jpg") as image, \
-                Image.open(root / folder / f"{image_id}.png") as mask:
+        with (
+            Image.open(root / f"JPEGImages/{image_id}.jpg") as image,
+            Image.open(root / folder / f"{image_id}.png") as mask,
+        ):
             assert image.format == "JPEG" and image.mode in ("RGB", "L") and image.size == mask.size
             assert image.getexif().get(0x0112, 1) == 1
             assert np.array_equal(np.array(mask), expected_labels(made, image_id))
@@ -140,9 +161,11 @@ def test_mmsegmentation_itself_reads_every_pair(made, devkit, folder):
     datasets = pytest.importorskip("mmseg.datasets")
     importlib.import_module("mmengine.registry").init_default_scope("mmseg")
     read = datasets.PascalVOCDataset(
-        data_root=str(devkit / "VOCdevkit/VOC2012"), ann_file="ImageSets/Segmentation/train_aug.txt",
+        data_root=str(devkit / "VOCdevkit/VOC2012"),
+        ann_file="ImageSets/Segmentation/train_aug.txt",
         data_prefix={"img_path": "JPEGImages", "seg_map_path": folder},
-        pipeline=[{"type": "LoadImageFromFile"}, {"type": "LoadAnnotations"}])
+        pipeline=[{"type": "LoadImageFromFile"}, {"type": "LoadAnnotations"}],
+    )
     assert len(read) == len(LISTS["train_aug"])
     for image_id, sample in zip(LISTS["train_aug"], read):
         assert sample["img"].shape[:2] == sample["gt_seg_map"].shape
@@ -165,27 +188,37 @@ def damage_class(run):
     save_label_png(run / "seg_label/plain.png", np.full((40, 56), 9, np.uint8))
 
 
-@pytest.mark.parametrize("change, message", [
-    (damage_size, "plain: its labels are [3, 4], its image [40, 56]"),
-    (damage_class, "plain: its labels hold 9, but there are 4 classes"),
-    (lambda run: (run / "seg_label/plain.png").write_bytes(b"no"), "plain.png: cannot be decoded"),
-    (lambda run: shutil.rmtree(run / "seg_label"), "no list"),
-    (lambda run: (run / "config.yaml").unlink(), "give --dataset_root"),
-    (lambda run: (run / "config.yaml").write_text("[1"), "config.yaml: is not valid YAML")])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (damage_size, "plain: its labels are [3, 4], its image [40, 56]"),
+        (damage_class, "plain: its labels hold 9, but there are 4 classes"),
+        (lambda run: (run / "seg_label/plain.png").write_bytes(b"no"), "plain.png: cannot be decoded"),
+        (lambda run: shutil.rmtree(run / "seg_label"), "no list"),
+        (lambda run: (run / "config.yaml").unlink(), "give --dataset_root"),
+        (lambda run: (run / "config.yaml").write_text("[1"), "config.yaml: is not valid YAML"),
+    ],
+)
 def test_labels_that_cannot_be_exported_leave_nothing(made, script, tmp_path, change, message):
     shutil.copytree(made.run, tmp_path / "run", ignore=shutil.ignore_patterns("*.pt"))
     change(tmp_path / "run")
-    done = script("export.py", "--run", tmp_path / "run", "--what", "masks", "--out", tmp_path / "out",
-                  "--num_workers", 1)
+    done = script(
+        "export.py", "--run", tmp_path / "run", "--what", "masks", "--out", tmp_path / "out", "--num_workers", 1
+    )
     assert done.status == 2 and len(error_lines(done.err)) == 1 and message in error_lines(done.err)[0]
     assert "Traceback" not in done.err
     assert os.listdir(tmp_path) == ["run"]
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (("--what", "masks"), "--out PATH are needed"), (("--out", "x"), "--what masks, aesipe or deeplab"),
-    (("--what", "nets", "--out", "x"), "invalid choice: 'nets'"),
-    (("--what", "deeplab", "--out", "x.onnx"), "a graph of --format pt2 is a .pt2 file")])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--what", "masks"), "--out PATH are needed"),
+        (("--out", "x"), "--what masks, aesipe or deeplab"),
+        (("--what", "nets", "--out", "x"), "invalid choice: 'nets'"),
+        (("--what", "deeplab", "--out", "x.onnx"), "a graph of --format pt2 is a .pt2 file"),
+    ],
+)
 def test_bad_arguments_are_one_line(made, script, arguments, message):
     done = script("export.py", "--run", made.run, *arguments)
     assert done.status == 2 and len(done.err.splitlines()) == 1 and message in done.err
@@ -229,7 +262,7 @@ def largest_difference(got, expected):
 @pytest.mark.parametrize("form", ["pt2", "onnx"])
 @pytest.mark.parametrize("name", ["deeplab", "aesipe"])
 def test_graphs_equal_their_networks_at_sizes_that_they_were_not_made_with(made, script, monkeypatch, name, form):
-    """As files, read as others read them. PAMR of a few neighbours and steps: of the whole it takes most of the time."""
+    """As files, read as others read them. PAMR of a few neighbours and steps: the whole takes most of the time."""
     monkeypatch.setattr("net.aesipe.PAMR", partial(PAMR, iterations=2, dilations=(1, 3)))
     path = made.root / f"{name}.{form}"
     done = script("export.py", "--run", made.run, "--what", name, "--format", form, "--out", path)

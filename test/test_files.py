@@ -20,9 +20,14 @@ def test_a_file_appears_whole_and_alone(tmp_path):
     assert path.read_text() == "whole" and names(path.parent) == ["a.txt"]
 
 
-@pytest.mark.parametrize("error, raised", [(ZeroDivisionError(), ZeroDivisionError),
-                                           (KeyboardInterrupt(), KeyboardInterrupt),
-                                           (OSError(28, "No space left on device"), UserError)])
+@pytest.mark.parametrize(
+    "error, raised",
+    [
+        (ZeroDivisionError(), ZeroDivisionError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (OSError(28, "No space left on device"), UserError),
+    ],
+)
 def test_a_failure_leaves_neither_the_file_nor_a_temporary_one(tmp_path, error, raised):
     with pytest.raises(raised) as caught:
         with atomic(tmp_path / "a.txt") as temporary:

@@ -5,20 +5,26 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from test_pipeline import SMALL, read_png, run, script, stamps  # noqa: F401: a fixture
+from scripts import SMALL, read_png, run, stamps
 
 from data.layout import Layout
 from tool.cam_file import load_cam
 
 CLASSES = ("cat", "my dog", "Vögel")
 # name, class folders, (H, W) as shown, how it is saved
-IMAGES = [("grey.jpg", "cat", (70, 90), "L"), ("rgba.PNG", "my dog", (80, 60), "RGBA"),
-          ("palette.png", "Vögel", (64, 64), "P"), ("deep.16.bit.png", "cat", (75, 50), "I;16"),
-          ("turned.jpeg", "my dog", (96, 64), "EXIF"), ("tall.bmp", "Vögel", (120, 40), "RGB"),
-          ("larger image.jpg", "cat", (300, 400), "RGB"), ("naïve Ω.v1.2.webp", "my dog", (72, 81), "RGB"),
-          ("二.tif", "Vögel", (66, 77), "RGB"), ("$a$ 50%.jpg", "cat", (60, 60), "RGB")]
+IMAGES = [
+    ("grey.jpg", "cat", (70, 90), "L"),
+    ("rgba.PNG", "my dog", (80, 60), "RGBA"),
+    ("palette.png", "Vögel", (64, 64), "P"),
+    ("deep.16.bit.png", "cat", (75, 50), "I;16"),
+    ("turned.jpeg", "my dog", (96, 64), "EXIF"),
+    ("tall.bmp", "Vögel", (120, 40), "RGB"),
+    ("larger image.jpg", "cat", (300, 400), "RGB"),
+    ("naïve Ω.v1.2.webp", "my dog", (72, 81), "RGB"),
+    ("二.tif", "Vögel", (66, 77), "RGB"),
+    ("$a$ 50%.jpg", "cat", (60, 60), "RGB"),
+]
 
 
 def save_image(path, size, kind, seed):
@@ -46,13 +52,23 @@ def own(tmp_path_factory):
     first = root / "data/images_by_class/cat/grey.jpg"
     (root / "data/images_by_class/Vögel/grey.jpg").write_bytes(first.read_bytes())
     small = [each for each in SMALL if not each.startswith(("dataset.", "eval_cam.", "make_cam.maps"))]
-    command = ["bash", "run_pipeline.sh", "configs/own_data.yaml", *small, "train_irn.weights=none",
-               "common.backbone=resnet18", "common.weights=none", f"common.dataset_root={root / 'data'}",
-               f"common.run_root={root / 'runs'}", "report.images=10"]
+    command = [
+        "bash",
+        "run_pipeline.sh",
+        "configs/own_data.yaml",
+        *small,
+        "train_irn.weights=none",
+        "common.backbone=resnet18",
+        "common.weights=none",
+        f"common.dataset_root={root / 'data'}",
+        f"common.run_root={root / 'runs'}",
+        "report.images=10",
+    ]
     done = run(*command)
     assert done.returncode == 0, done.stderr[-3000:]
-    return SimpleNamespace(output=done.stdout, errors=done.stderr, run=root / "runs/own", command=command,
-                           layout=Layout(root / "data"))
+    return SimpleNamespace(
+        output=done.stdout, errors=done.stderr, run=root / "runs/own", command=command, layout=Layout(root / "data")
+    )
 
 
 def test_every_image_has_outputs_of_its_own_size(own):
@@ -86,17 +102,30 @@ def test_evaluation_is_left_out_with_a_line_saying_so(own):
 
 def test_the_checker_agrees(own):
     from data.check import check
+
     text, findings = check(own.layout.root)
     assert "none: evaluation is left out" in text and not any(findings.found.values()), text
 
 
-def test_test_images_need_no_labels(own, script, tmp_path):  # noqa: F811
+def test_test_images_need_no_labels(own, script, tmp_path):
     """The network predicts on its own; only a stage that makes pseudo labels asks what is in an image."""
     (own.layout.root / "lists/new.txt").write_text("turned\nlarger image\n")
     labels = own.layout.root / "image_labels.txt"
     kept, before = labels.read_bytes(), stamps(own.run / "cam")
-    flags = ("--dataset_root", own.layout.root, "--run_root", own.run.parent, "--session_name", "own", "--list", "new",
-             "--scales", "1", "--num_workers", "0")
+    flags = (
+        "--dataset_root",
+        own.layout.root,
+        "--run_root",
+        own.run.parent,
+        "--session_name",
+        "own",
+        "--list",
+        "new",
+        "--scales",
+        "1",
+        "--num_workers",
+        "0",
+    )
     labels.unlink()
     try:
         archive = tmp_path / "out.tgz"

@@ -3,12 +3,10 @@
 import json
 import os
 import re
-import runpy
 import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +14,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from scripts import REPOSITORY, SMALL, error_lines, read_png, run, stamps
 
 from data.layout import Layout
 from tool.cam_file import load_cam
@@ -23,71 +22,42 @@ from tool.config import parse
 from tool.record import checkpoint_record
 from tool.settings import plain
 from tool.stages import BY_NAME, STAGES
-from voc12.palette import voc_palette
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-SCRIPTS = ("prepare_dataset.py", "train_aesipe.py", "make_cam.py", "eval_cam.py", "make_ir_labels.py", "train_irn.py",
-           "make_seg_labels.py", "eval_seg.py", "deeplab/train.py", "deeplab/test.py", "report.py",
-           "predict.py", "export.py")
-SMALL = ("dataset.train=6", "dataset.train_aug=13", "dataset.val=4", "dataset.size=80", "common.num_workers=1",
-         "train_aesipe.crop_size=64", "train_aesipe.long_side=[56, 80]", "train_aesipe.batch_size=4",
-         "train_aesipe.max_epochs=1", "train_aesipe.batch_norm=frozen", "train_aesipe.precision=float32",
-         "train_aesipe.lr=0.01", "train_aesipe.lr_new=0.1", "make_cam.scales=[1.0]",
-         "make_cam.maps=[ae_is_cam, is_cam, cam]", "eval_cam.maps=[cam, is_cam, ae_is_cam]",
-         "eval_cam.background_weight=[0.8, 1.0]", "eval_cam.sweep=[0.3, 0.5]", "train_irn.crop_size=64",
-         "train_irn.radius=5", "train_irn.batch_size=4", "train_irn.max_epochs=1", "make_seg_labels.steps=16",
-         "deeplab_train.crop_size=64", "deeplab_train.batch_size=4", "deeplab_train.max_iters=2",
-         "deeplab_test.scales=[1.0]", "report.images=2")
+SCRIPTS = (
+    "prepare_dataset.py",
+    "train_aesipe.py",
+    "make_cam.py",
+    "eval_cam.py",
+    "make_ir_labels.py",
+    "train_irn.py",
+    "make_seg_labels.py",
+    "eval_seg.py",
+    "deeplab/train.py",
+    "deeplab/test.py",
+    "report.py",
+    "predict.py",
+    "export.py",
+)
 MAPS = {"cam": "classifier_cam", "is_cam": "is_cam", "ae_is_cam": "cam"}
-
-
-def run(*command, **variables):
-    """A command in the repository, on the CPU; this test's Python is the driver's."""
-    distributed = ("RANK", "WORLD_SIZE", "GPUS", "NNODES")
-    environment = {key: value for key, value in os.environ.items() if key not in distributed}
-    environment |= {"PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", **variables}
-    return subprocess.run([str(part) for part in command], cwd=REPOSITORY, capture_output=True, text=True,
-                          env=environment, timeout=600)
-
-
-def error_lines(text):
-    return [line for line in text.splitlines() if line.startswith("error: ")]
-
-
-def stamps(folder):
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")
-            if path.is_file() and path.parent.name not in ("eval", "report")
-            and path.name not in ("config.yaml", "log.jsonl", ".lock")}
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     """All stages, once. Holds the command without its stages, its output, the run's folder and the data set."""
     root = tmp_path_factory.mktemp("pipeline")
-    command = ["bash", "run_pipeline.sh", "configs/demo.yaml", *SMALL, f"common.dataset_root={root / 'toy'}",
-               f"common.run_root={root / 'runs'}"]
+    command = [
+        "bash",
+        "run_pipeline.sh",
+        "configs/demo.yaml",
+        *SMALL,
+        f"common.dataset_root={root / 'toy'}",
+        f"common.run_root={root / 'runs'}",
+    ]
     done = run(*command)
     assert done.returncode == 0, done.stderr[-3000:]
-    return SimpleNamespace(command=command, output=done.stdout, run=root / "runs" / "demo", root=root,
-                           layout=Layout(root / "toy"))
-
-
-@pytest.fixture
-def script(monkeypatch, capsys):
-    """script(NAME, arguments): status, out and err of a script, run within this process to save time."""
-
-    def call(name, *arguments):
-        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # as in the processes of `run`
-        status = 0
-        try:
-            runpy.run_path(str(REPOSITORY / name), run_name="__main__")
-        except SystemExit as stop:
-            status = stop.code
-        said = capsys.readouterr()
-        return SimpleNamespace(status=status, out=said.out, err=said.err)
-
-    return call
+    return SimpleNamespace(
+        command=command, output=done.stdout, run=root / "runs" / "demo", root=root, layout=Layout(root / "toy")
+    )
 
 
 def finished(run):
@@ -104,14 +74,16 @@ def test_a_stage_that_finds_all_done_imports_nothing_heavy(demo, name):
 
 
 def where(demo, session):
-    return ("--run_root", demo.run.parent, "--dataset_root", demo.layout.root, "--session_name", session,
-            "--num_workers", "0")
-
-
-def read_png(path):
-    with Image.open(path) as image:
-        assert image.mode == "P" and image.getpalette()[: 3 * 256] == voc_palette().ravel().tolist()
-        return np.array(image)
+    return (
+        "--run_root",
+        demo.run.parent,
+        "--dataset_root",
+        demo.layout.root,
+        "--session_name",
+        session,
+        "--num_workers",
+        "0",
+    )
 
 
 def present(layout, image_id):
@@ -120,6 +92,7 @@ def present(layout, image_id):
 
 def test_the_python_that_is_given_is_used(tmp_path):
     """Else every run installs the requirements anew, or fails where there is no network."""
+
     def check(path):
         done = run(sys.executable, "-m", "tool.requirements", path)
         assert done.stderr == ""
@@ -152,9 +125,15 @@ def test_cams_fit_their_images(demo, folder):
         assert np.isfinite(cam).all() and cam.min() >= 0 and cam.max() <= 1
 
 
-@pytest.mark.parametrize("folder, list_name, extra", [
-    ("ir_label", "train_aug", {255}), ("seg_label", "train_aug", set()),
-    ("deeplab/val", "val", None), ("deeplab/val_crf", "val", None)])
+@pytest.mark.parametrize(
+    "folder, list_name, extra",
+    [
+        ("ir_label", "train_aug", {255}),
+        ("seg_label", "train_aug", set()),
+        ("deeplab/val", "val", None),
+        ("deeplab/val_crf", "val", None),
+    ],
+)
 def test_labels_are_palette_pngs_of_the_images_classes(demo, folder, list_name, extra):
     ids = demo.layout.ids(list_name)
     assert {path.name for path in (demo.run / folder).iterdir()} == {*(f"{i}.png" for i in ids), "settings.yaml"}
@@ -169,20 +148,33 @@ def test_checkpoints_are_whole_and_know_their_settings(demo):
     assert sorted(path.name for path in (demo.run / "ckpt").iterdir()) == ["aesipe.pt", "deeplab.pt", "irn.pt"]
     for name in ("aesipe", "deeplab", "irn"):
         state = torch.load(demo.run / "ckpt" / f"{name}.pt", weights_only=True)
-        assert set(state) == {"model", "step", "revision"} and all(value.isfinite().all() for value in state["model"].values())
+        assert set(state) == {"model", "step", "revision"} and all(
+            value.isfinite().all() for value in state["model"].values()
+        )
         assert checkpoint_record(demo.run / "ckpt" / f"{name}.pt")["settings"]["batch_size"] == 4
 
 
 def test_the_log_tells_the_steps_the_mious_and_what_each_stage_took(demo):
     logged = [json.loads(line) for line in (demo.run / "log.jsonl").read_text().splitlines()]
-    steps = [(line["stage"], line["step"], set(line["val"]) if "val" in line else "loss" in line)
-             for line in logged if "step" in line]
+    steps = [
+        (line["stage"], line["step"], set(line["val"]) if "val" in line else "loss" in line)
+        for line in logged
+        if "step" in line
+    ]
     assert steps == [("aesipe", 3, True), ("aesipe", 3, set(MAPS)), ("irn", 3, True), ("deeplab", 2, True)]
     usage = {line["stage"]: line for line in finished(demo.run)}
     assert {stage: (line["did"], line["of"]) for stage, line in usage.items()} == {
-        "train_aesipe": (3, 3), "make_cam": (13, 13), "eval_cam": (6, 6), "make_ir_labels": (13, 13),
-        "train_irn": (3, 3), "make_seg_labels": (13, 13), "eval_seg": (13, 13), "deeplab_train": (2, 2),
-        "deeplab_test": (4, 4), "report": (2, 2)}
+        "train_aesipe": (3, 3),
+        "make_cam": (13, 13),
+        "eval_cam": (6, 6),
+        "make_ir_labels": (13, 13),
+        "train_irn": (3, 3),
+        "make_seg_labels": (13, 13),
+        "eval_seg": (13, 13),
+        "deeplab_train": (2, 2),
+        "deeplab_test": (4, 4),
+        "report": (2, 2),
+    }
     for line in usage.values():
         assert 0 < line["seconds"] < 600 and 100 < line["peak_memory_mb"] < 10_000
         assert (line["device"], line["peak_gpu_memory_mb"], line["processes"]) == ("cpu", None, 1)
@@ -220,9 +212,24 @@ def test_scores_of_the_cams_counted_anew(demo, name):
 def test_crf_of_some_maps_alone(demo, script, tmp_path):
     shutil.copytree(demo.run / "cam", tmp_path / "one" / "cam")
     shutil.copytree(demo.run / "is_cam", tmp_path / "one" / "is_cam")
-    done = script("eval_cam.py", "--run_root", tmp_path, "--session_name", "one", "--dataset_root", demo.layout.root,
-                  "--num_workers", 1, "--maps", "is_cam", "ae_is_cam", "--crf_maps", "ae_is_cam",
-                  "--background_weight", 0.8)
+    done = script(
+        "eval_cam.py",
+        "--run_root",
+        tmp_path,
+        "--session_name",
+        "one",
+        "--dataset_root",
+        demo.layout.root,
+        "--num_workers",
+        1,
+        "--maps",
+        "is_cam",
+        "ae_is_cam",
+        "--crf_maps",
+        "ae_is_cam",
+        "--background_weight",
+        0.8,
+    )
     assert done.status == 0
     maps = json.loads((tmp_path / "one" / "eval" / "cam.json").read_text())["maps"]
     assert [row["crf"] for row in maps["is_cam"]] == [False]
@@ -231,9 +238,14 @@ def test_crf_of_some_maps_alone(demo, script, tmp_path):
     assert all(row in known for row in maps["ae_is_cam"])
 
 
-@pytest.mark.parametrize("path, key, list_name, folder", [
-    ("eval/seg.json", None, "train_aug", "seg_label"), ("eval/deeplab_val.json", "plain", "val", "deeplab/val"),
-    ("eval/deeplab_val.json", "crf", "val", "deeplab/val_crf")])
+@pytest.mark.parametrize(
+    "path, key, list_name, folder",
+    [
+        ("eval/seg.json", None, "train_aug", "seg_label"),
+        ("eval/deeplab_val.json", "plain", "val", "deeplab/val"),
+        ("eval/deeplab_val.json", "crf", "val", "deeplab/val_crf"),
+    ],
+)
 def test_scores_of_labels_counted_anew(demo, path, key, list_name, folder):
     result = json.loads((demo.run / path).read_text())
     assert result["list"] == list_name
@@ -244,8 +256,14 @@ def test_scores_of_labels_counted_anew(demo, path, key, list_name, folder):
 
 def test_report_shows_every_stage(demo):
     text = (demo.run / "report/report.md").read_text()
-    for start in ("| CAM | train | x 0.8 |", "| IS-CAM | train | x 1 |", "| AE-IS-CAM | train | x 0.8 |",
-                  "| pseudo label | train_aug |", "| DeepLabV3 | val |", "| striped |"):
+    for start in (
+        "| CAM | train | x 0.8 |",
+        "| IS-CAM | train | x 1 |",
+        "| AE-IS-CAM | train | x 0.8 |",
+        "| pseudo label | train_aug |",
+        "| DeepLabV3 | val |",
+        "| striped |",
+    ):
         assert any(line.startswith(start) for line in text.splitlines()), start
     with Image.open(demo.run / "report/panels.png") as image:
         assert np.array(image.convert("L")).std() > 10  # something is drawn
@@ -255,8 +273,17 @@ def test_the_page_holds_every_stage_and_refers_to_nothing_outside(demo):
     text = (demo.run / "report/index.html").read_text(encoding="utf-8")
     for part in ("scores", "classes", "sweeps", "confusion", "curves", "gallery", "settings"):
         assert f'<section id="{part}">' in text
-    for title in ("AE-SIPE: losses", "IRN: losses", "DeepLabV3: losses", "seeds before AE", "seeds after AE", "CRF",
-                  "pseudo label", "prediction", "truth"):
+    for title in (
+        "AE-SIPE: losses",
+        "IRN: losses",
+        "DeepLabV3: losses",
+        "seeds before AE",
+        "seeds after AE",
+        "CRF",
+        "pseudo label",
+        "prediction",
+        "truth",
+    ):
         assert title in text
     assert not re.search(r"https?:|<script|<link", re.sub(r"base64,[^\"]+", "", text))
 
@@ -272,22 +299,46 @@ def test_report_compares_runs_and_draws_the_papers_figures(demo, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(demo.run / "is_cam", other / "cam")
     before = sorted(demo.run.rglob("*")), (demo.run / "config.yaml").read_text()
-    done = run(sys.executable, "report.py", demo.run, other, "--out", tmp_path / "out", "--images", "1",
-               "--failure_images", "0", "--num_workers", "1", "--figure", "train_000001", "val_000000")
+    done = run(
+        sys.executable,
+        "report.py",
+        demo.run,
+        other,
+        "--out",
+        tmp_path / "out",
+        "--images",
+        "1",
+        "--failure_images",
+        "0",
+        "--num_workers",
+        "1",
+        "--figure",
+        "train_000001",
+        "val_000000",
+    )
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "index.html", "report.md", "panels.png", "figure1_train_000001.png", "figure1_val_000000.png", "figure3.png"}
+        "index.html",
+        "report.md",
+        "panels.png",
+        "figure1_train_000001.png",
+        "figure1_val_000000.png",
+        "figure3.png",
+    }
     text = (tmp_path / "out/index.html").read_text(encoding="utf-8")
     assert "other: last map" in text and '<section id="figures">' in text and '<section id="failure">' not in text
     assert before == (sorted(demo.run.rglob("*")), (demo.run / "config.yaml").read_text())
     assert sorted(path.name for path in other.iterdir()) == ["cam"]
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (["{run}/none"], "none: no such run folder"),
-    (["{run}", "--figure", "nothing"], "nothing.jpg: no such image"),
-    (["{run}/ckpt"], "names no dataset: give --dataset_root"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["{run}/none"], "none: no such run folder"),
+        (["{run}", "--figure", "nothing"], "nothing.jpg: no such image"),
+        (["{run}/ckpt"], "names no dataset: give --dataset_root"),
+    ],
+)
 def test_report_refuses_what_it_cannot_show_before_it_writes(demo, script, tmp_path, arguments, message):
     done = script("report.py", *(part.replace("{run}", str(demo.run)) for part in arguments), "--out", tmp_path / "out")
     assert done.status == 2 and len(done.err.splitlines()) == 1 and message in done.err
@@ -297,8 +348,18 @@ def test_report_refuses_what_it_cannot_show_before_it_writes(demo, script, tmp_p
 def test_the_runs_config_gives_the_same_settings(demo):
     path = demo.run / "config.yaml"
     config = yaml.safe_load(path.read_text())
-    assert set(config) == {"train_aesipe", "make_cam", "eval_cam", "make_ir_labels", "train_irn", "make_seg_labels",
-                           "eval_seg", "deeplab_train", "deeplab_test", "report"}
+    assert set(config) == {
+        "train_aesipe",
+        "make_cam",
+        "eval_cam",
+        "make_ir_labels",
+        "train_irn",
+        "make_seg_labels",
+        "eval_seg",
+        "deeplab_train",
+        "deeplab_test",
+        "report",
+    }
     for section, values in config.items():
         assert plain(parse(section, argv=["--config", str(path)])) == values
 
@@ -319,7 +380,7 @@ def test_a_second_call_makes_only_what_is_missing(demo, script):
     assert after.keys() == before.keys()
     assert {path for path in after if after[path] != before[path]} == {lost_map, lost_label, *again}
     assert np.abs(load_cam(lost_map)[1] - cam).max() < 0.01 and lost_label.read_bytes() == label
-    usage = [(line["stage"], line["did"], line["of"]) for line in finished(demo.run)[len(usage):]]
+    usage = [(line["stage"], line["did"], line["of"]) for line in finished(demo.run)[len(usage) :]]
     assert usage == [("make_cam", 1, 13), ("make_seg_labels", 1, 13)]  # the others found everything done
 
 
@@ -329,14 +390,17 @@ def test_other_settings_end_a_process_with_status_2(demo):
     assert done.stderr.startswith("error: ") and "(scales: [1.0] there, [0.5] now)" in done.stderr
 
 
-@pytest.mark.parametrize("name, flags, key", [
-    ("train_aesipe.py", ("--lr", "0.5"), "lr: 0.01 there, 0.5 now"),
-    ("make_cam.py", ("--no-ae",), "ae: None there, False now"),
-    ("make_ir_labels.py", ("--background_weight", "0.5"), "background_weight: 0.8 there, 0.5 now"),
-    ("train_irn.py", ("--radius", "4"), "radius: 5 there, 4 now"),
-    ("make_seg_labels.py", ("--beta", "8"), "beta: 10.0 there, 8.0 now"),
-    ("deeplab/train.py", ("--max_iters", "3"), "max_iters: 2 there, 3 now"),
-])
+@pytest.mark.parametrize(
+    "name, flags, key",
+    [
+        ("train_aesipe.py", ("--lr", "0.5"), "lr: 0.01 there, 0.5 now"),
+        ("make_cam.py", ("--no-ae",), "ae: None there, False now"),
+        ("make_ir_labels.py", ("--background_weight", "0.5"), "background_weight: 0.8 there, 0.5 now"),
+        ("train_irn.py", ("--radius", "4"), "radius: 5 there, 4 now"),
+        ("make_seg_labels.py", ("--beta", "8"), "beta: 10.0 there, 8.0 now"),
+        ("deeplab/train.py", ("--max_iters", "3"), "max_iters: 2 there, 3 now"),
+    ],
+)
 def test_every_stage_refuses_outputs_of_other_settings(demo, script, name, flags, key):
     before = stamps(demo.run)
     done = script(name, "--config", demo.run / "config.yaml", *flags)
@@ -344,9 +408,16 @@ def test_every_stage_refuses_outputs_of_other_settings(demo, script, name, flags
     assert stamps(demo.run) == before
 
 
-@pytest.mark.parametrize("name, missing", [("make_cam.py", "ckpt/aesipe.pt"), ("make_ir_labels.py", "cam"),
-                                           ("train_irn.py", "ir_label"), ("make_seg_labels.py", "ckpt/irn.pt"),
-                                           ("deeplab/train.py", "seg_label")])
+@pytest.mark.parametrize(
+    "name, missing",
+    [
+        ("make_cam.py", "ckpt/aesipe.pt"),
+        ("make_ir_labels.py", "cam"),
+        ("train_irn.py", "ir_label"),
+        ("make_seg_labels.py", "ckpt/irn.pt"),
+        ("deeplab/train.py", "seg_label"),
+    ],
+)
 def test_a_stage_before_its_turn_names_what_is_missing(demo, script, name, missing):
     done = script(name, *where(demo, "empty"))
     assert done.status == 2 and len(done.err.splitlines()) == 1
@@ -358,9 +429,26 @@ def test_a_missing_image_ends_a_stage_with_one_line(demo):
     root = demo.root / "broken"
     shutil.copytree(demo.layout.root, root)
     (root / "JPEGImages/train_000000.jpg").unlink()
-    done = run(sys.executable, "train_aesipe.py", "--dataset_root", root, "--run_root", demo.root, "--session_name",
-               "broken_run", "--backbone", "resnet18", "--weights", "none", "--batch_size", "13", "--crop_size", "32",
-               "--num_workers", "1")
+    done = run(
+        sys.executable,
+        "train_aesipe.py",
+        "--dataset_root",
+        root,
+        "--run_root",
+        demo.root,
+        "--session_name",
+        "broken_run",
+        "--backbone",
+        "resnet18",
+        "--weights",
+        "none",
+        "--batch_size",
+        "13",
+        "--crop_size",
+        "32",
+        "--num_workers",
+        "1",
+    )
     assert done.returncode == 2 and "Traceback" not in done.stderr
     (line,) = error_lines(done.stderr)
     assert line.startswith(f"error: {root / 'JPEGImages/train_000000'}.jpg: no such image (") and "--skip_bad" in line
@@ -381,19 +469,38 @@ def test_bad_images_are_named_at_the_start_of_a_run_or_left_out_and_listed(demo,
     assert done.status == 0 and f"left out 1 of the 13 images in {root / 'lists/train_aug.txt'}" in done.err
     assert f"  train_000002: {cut}: cannot be decoded" in done.err and f"  val_000001: {wrong}: is [3, 4]" in done.err
     shutil.copytree(demo.run / "ckpt", demo.root / "skipping/demo/ckpt")
-    done = script("make_cam.py", "--config", demo.run / "config.yaml", "--dataset_root", root, "--run_root",
-                  demo.root / "skipping", "--num_workers", 0, "--skip_bad")
+    done = script(
+        "make_cam.py",
+        "--config",
+        demo.run / "config.yaml",
+        "--dataset_root",
+        root,
+        "--run_root",
+        demo.root / "skipping",
+        "--num_workers",
+        0,
+        "--skip_bad",
+    )
     assert done.status == 0, done.err
     made = {path.stem for path in (demo.root / "skipping/demo/cam").glob("*.npz")}
     assert made == {*demo.layout.ids("train_aug")} - {"train_000002"}
 
 
 def test_sigterm_to_the_driver_saves_and_the_same_line_goes_on(demo):
-    command = [*demo.command, "--from", "train_aesipe", "--to", "train_aesipe", "common.session_name=stopped",
-               "train_aesipe.max_epochs=6", "train_aesipe.val_every=0"]
+    command = [
+        *demo.command,
+        "--from",
+        "train_aesipe",
+        "--to",
+        "train_aesipe",
+        "common.session_name=stopped",
+        "train_aesipe.max_epochs=6",
+        "train_aesipe.val_every=0",
+    ]
     environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    driver = subprocess.Popen(command, cwd=REPOSITORY, env=environment, text=True, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE)
+    driver = subprocess.Popen(
+        command, cwd=REPOSITORY, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     log = demo.run.parent / "stopped/log.jsonl"
     while not log.exists():  # its first line comes after 10 steps
         assert driver.poll() is None
@@ -419,15 +526,43 @@ def test_a_crop_too_small_for_irns_radius_is_refused(demo, script):
     """At stride 4 a crop of 64 is 16 pixels wide, less than 2 * 10 - 1: there would be no pair."""
     for part in ("ir_label", "cam"):
         shutil.copytree(demo.run / part, demo.run.parent / "radius" / part)
-    done = script("train_irn.py", *where(demo, "radius"), "--backbone", "resnet18", "--weights", "none",
-                  "--crop_size", "64", "--radius", "10", "--batch_size", "4", "--max_epochs", "1")
+    done = script(
+        "train_irn.py",
+        *where(demo, "radius"),
+        "--backbone",
+        "resnet18",
+        "--weights",
+        "none",
+        "--crop_size",
+        "64",
+        "--radius",
+        "10",
+        "--batch_size",
+        "4",
+        "--max_epochs",
+        "1",
+    )
     assert done.status == 2 and len(error_lines(done.err)) == 1
 
 
 def test_a_batch_of_one_image_trains_or_is_refused(demo, script):
     """DeepLab's head normalises a single position of the image over the batch, which takes two images."""
-    done = script("deeplab/train.py", *where(demo, "one"), "--backbone", "resnet18", "--weights", "none",
-                  "--labels", "truth", "--crop_size", "32", "--batch_size", "1", "--max_iters", "1")
+    done = script(
+        "deeplab/train.py",
+        *where(demo, "one"),
+        "--backbone",
+        "resnet18",
+        "--weights",
+        "none",
+        "--labels",
+        "truth",
+        "--crop_size",
+        "32",
+        "--batch_size",
+        "1",
+        "--max_iters",
+        "1",
+    )
     assert (done.status, len(error_lines(done.err))) in ((0, 0), (2, 1))
 
 
@@ -442,14 +577,17 @@ def test_help_of_the_driver():
     assert done.returncode == 0 and "--from STAGE" in done.stdout and "train_aesipe make_cam" in done.stdout
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (["--from", "nonsense"], "'nonsense' is unknown: stages are dataset train_aesipe"),
-    (["--to", "cam"], "'cam' is unknown"),
-    (["--form", "make_cam"], "--form is unknown"),
-    (["--from"], "--from needs a stage"),
-    (["configs/none.yaml", "--to", "dataset"], "configs/none.yaml: cannot be read"),
-    (["configs/demo.yaml", "--to", "dataset", "commen.seed=1"], "section 'commen' is unknown"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--from", "nonsense"], "'nonsense' is unknown: stages are dataset train_aesipe"),
+        (["--to", "cam"], "'cam' is unknown"),
+        (["--form", "make_cam"], "--form is unknown"),
+        (["--from"], "--from needs a stage"),
+        (["configs/none.yaml", "--to", "dataset"], "configs/none.yaml: cannot be read"),
+        (["configs/demo.yaml", "--to", "dataset", "commen.seed=1"], "section 'commen' is unknown"),
+    ],
+)
 def test_the_driver_refuses_bad_arguments_with_one_line(arguments, message):
     done = run("bash", "run_pipeline.sh", *arguments)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and message in done.stderr
@@ -459,8 +597,15 @@ def test_the_driver_refuses_bad_arguments_with_one_line(arguments, message):
 def test_a_stage_that_fails_ends_the_driver_and_says_how_to_go_on(demo):
     shutil.copytree(demo.run / "cam", demo.run.parent / "nothing/cam")
     (demo.run.parent / "nothing/cam/train_000001.npz").unlink()
-    done = run(*demo.command, "--from", "make_ir_labels", "--to", "train_irn", "common.session_name=nothing",
-               "train_irn.weights=none")
+    done = run(
+        *demo.command,
+        "--from",
+        "make_ir_labels",
+        "--to",
+        "train_irn",
+        "common.session_name=nothing",
+        "train_irn.weights=none",
+    )
     assert done.returncode == 2 and "Traceback" not in done.stderr and "== train_irn" not in done.stdout
     hint = done.stderr.splitlines()[-1]
     assert "stage make_ir_labels failed" in hint and "--from make_ir_labels" in hint
@@ -482,8 +627,9 @@ def test_two_processes_train_the_same_network_and_share_the_images(demo):
     assert records[0].pop("result") != records[1].pop("result") and records[0] == records[1]
     for folder in MAPS.values():
         assert {path.name for path in (two / folder).iterdir()} == {path.name for path in (demo.run / folder).iterdir()}
-    logged, alone = ([json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()][:4]
-                     for run in (two, demo.run))
+    logged, alone = (
+        [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()][:4] for run in (two, demo.run)
+    )
     assert [line["stage"] for line in logged] == ["aesipe", "aesipe", "train_aesipe", "make_cam"]  # the first's alone
     assert logged[1]["val"] == pytest.approx(alone[1]["val"], abs=0.01)
     assert [(line["did"], line["of"], line["processes"]) for line in logged[2:]] == [(3, 3, 2), (13, 13, 2)]
@@ -493,9 +639,23 @@ def test_deterministic_training_gives_the_same_bits_twice(demo):
     """Dropout, random crops and two loader processes included: DeepLab's head has the first."""
     weights = []
     for name in ("one", "two"):
-        done = run(sys.executable, "deeplab/train.py", "--config", demo.run / "config.yaml", "--session_name", name,
-                   "--run_root", demo.root / "deterministic", "--weights", "none", "--labels", "truth",
-                   "--deterministic", "--num_workers", 2)
+        done = run(
+            sys.executable,
+            "deeplab/train.py",
+            "--config",
+            demo.run / "config.yaml",
+            "--session_name",
+            name,
+            "--run_root",
+            demo.root / "deterministic",
+            "--weights",
+            "none",
+            "--labels",
+            "truth",
+            "--deterministic",
+            "--num_workers",
+            2,
+        )
         assert done.returncode == 0, done.stderr
         path = demo.root / "deterministic" / name / "ckpt" / "deeplab.pt"
         weights.append(torch.load(path, weights_only=True)["model"])
@@ -509,16 +669,29 @@ def test_cams_of_8_bits_are_read_as_others_are(demo, script):
     for bits in (16, 8):
         root = demo.root / f"{bits}bits"
         shutil.copytree(demo.run / "ckpt", root / "demo" / "ckpt")
-        done = script("make_cam.py", "--config", demo.run / "config.yaml", "--run_root", root, "--cam_bits", bits,
-                      "--list", "train", "--num_workers", 0)
+        done = script(
+            "make_cam.py",
+            "--config",
+            demo.run / "config.yaml",
+            "--run_root",
+            root,
+            "--cam_bits",
+            bits,
+            "--list",
+            "train",
+            "--num_workers",
+            0,
+        )
         assert done.status == 0, done.err
         cams[bits] = [load_cam(root / "demo" / "cam" / f"{image_id}.npz") for image_id in demo.layout.ids("train")]
     for (keys, cam), (expected_keys, expected) in zip(cams[8], cams[16]):
         assert keys.tolist() == expected_keys.tolist() and np.abs(cam - expected).max() <= 0.5 / 255 + 1e-3
 
 
-@pytest.mark.parametrize("stage, precision", [("make_cam", "float32"), ("make_seg_labels", "float32"),
-                                              ("deeplab_test", "float32"), ("train_aesipe", "auto")])
+@pytest.mark.parametrize(
+    "stage, precision",
+    [("make_cam", "float32"), ("make_seg_labels", "float32"), ("deeplab_test", "float32"), ("train_aesipe", "auto")],
+)
 def test_exports_are_exact_unless_told_otherwise(stage, precision):
     """Rounding changes labels (docs/benchmarks.md), so only training takes what the GPU is fastest at."""
     assert BY_NAME[stage].settings().precision == precision

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scripts import error_lines, read_png, run
 from test_export import CLASSES, make_run
 from test_own_data import save_image
-from test_pipeline import error_lines, read_png, run, script  # noqa: F401: a fixture
 
 from data.layout import Layout, image_size, read_image
 from infer.maps import load_aesipe, multi_scale_maps
@@ -57,9 +57,18 @@ def save(path, kind, height=40, width=60):
 
 @pytest.mark.parametrize("network", ["deeplab", "aesipe"])
 def test_every_kind_of_image_gives_labels_of_its_own_size(call, tmp_path, network):
-    kinds = {"grey.jpg": "L", "rgba.PNG": "RGBA", "palette.png": "P", "deep.16.png": "I;16", "turned.jpeg": "EXIF",
-             "cmyk.jpg": "CMYK", "moving.gif": "animation", "bits.png": "1",
-             "naïve Ω 二.webp": "RGB", "$a 50%.bmp": "RGB"}
+    kinds = {
+        "grey.jpg": "L",
+        "rgba.PNG": "RGBA",
+        "palette.png": "P",
+        "deep.16.png": "I;16",
+        "turned.jpeg": "EXIF",
+        "cmyk.jpg": "CMYK",
+        "moving.gif": "animation",
+        "bits.png": "1",
+        "naïve Ω 二.webp": "RGB",
+        "$a 50%.bmp": "RGB",
+    }
     paths = [save(tmp_path / "in" / name, kind) for name, kind in kinds.items()]
     sizes = {"one.png": (1, 1), "flat.png": (1, 90), "tall.jpg": (150, 2), "large.jpg": (700, 900)}
     paths += [save(tmp_path / "in" / name, "RGB", *size) for name, size in sizes.items()]
@@ -74,7 +83,7 @@ def test_every_kind_of_image_gives_labels_of_its_own_size(call, tmp_path, networ
                 with Image.open(tmp_path / f"out/{path.stem}_{kind}_{ending}.jpg") as picture:
                     picture.load()
                     assert picture.format == "JPEG" and max(picture.size) >= min(640, max(labels.shape))
-    assert not [path for path in tmp_path.rglob("*.tmp")]
+    assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_the_segmentation_is_the_tests(made, call, tmp_path):
@@ -148,17 +157,41 @@ def test_bad_images_among_good_ones_are_one_line_each(made, tmp_path):
     save(tmp_path / "in" / ("n" * 201 + ".jpg"), "RGB")
     Image.fromarray(np.zeros((4, 4), np.int32)).save(tmp_path / "in/wide.tif")
     (tmp_path / "empty").mkdir()
-    done = run(sys.executable, "predict.py", "--run", made, "--image", tmp_path / "empty", tmp_path / "in",
-               tmp_path / "nothing.jpg", tmp_path / "pipe.jpg", "/dev/zero", "--out", tmp_path / "out", "--scales", "1")
+    done = run(
+        sys.executable,
+        "predict.py",
+        "--run",
+        made,
+        "--image",
+        tmp_path / "empty",
+        tmp_path / "in",
+        tmp_path / "nothing.jpg",
+        tmp_path / "pipe.jpg",
+        "/dev/zero",
+        "--out",
+        tmp_path / "out",
+        "--scales",
+        "1",
+    )
     assert done.returncode == 2 and [line.split(" ")[0] for line in done.stdout.splitlines()] == [str(p) for p in good]
     assert len(error_lines(done.stderr)) == len(done.stderr.splitlines()) == 11
-    for name in ("empty: holds no image", "nothing.jpg: no such image", "broken.jpg: cannot", "text.png: cannot",
-                 "floats.tif: cannot", "wide.tif: cannot", "in/pipe.jpg: cannot be read: is a pipe, where a file",
-                 f"{tmp_path}/pipe.jpg: cannot be read: is a pipe", "/dev/zero: cannot be read: is a device",
-                 "in/gone.jpg: cannot be decoded as an image: No such file", "nn.jpg: its name has more than 200 bytes"):
+    for name in (
+        "empty: holds no image",
+        "nothing.jpg: no such image",
+        "broken.jpg: cannot",
+        "text.png: cannot",
+        "floats.tif: cannot",
+        "wide.tif: cannot",
+        "in/pipe.jpg: cannot be read: is a pipe, where a file",
+        f"{tmp_path}/pipe.jpg: cannot be read: is a pipe",
+        "/dev/zero: cannot be read: is a device",
+        "in/gone.jpg: cannot be decoded as an image: No such file",
+        "nn.jpg: its name has more than 200 bytes",
+    ):
         assert name in done.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        f"{name}_deeplab{ending}" for name in "az" for ending in (".png", "_overlay.jpg")}
+        f"{name}_deeplab{ending}" for name in "az" for ending in (".png", "_overlay.jpg")
+    }
 
 
 def test_folders_are_searched_in_depth_and_outputs_lie_as_their_images_do(made, script, tmp_path):
@@ -170,14 +203,18 @@ def test_folders_are_searched_in_depth_and_outputs_lie_as_their_images_do(made, 
     (images / "b/circle").symlink_to(images)
     (images / "no.jpg").mkdir()
     kinds = ("", "_overlay")
-    expected = {f"{name}_deeplab{kind}{'.jpg' if kind else '.png'}" for kind in kinds
-                for name in ("z", "b/y.jpg", "b/y.png", "b/c/y", "a/z", "a/x.jpg")}
+    expected = {
+        f"{name}_deeplab{kind}{'.jpg' if kind else '.png'}"
+        for kind in kinds
+        for name in ("z", "b/y.jpg", "b/y.png", "b/c/y", "a/z", "a/x.jpg")
+    }
     out = images / "made"
     for _ in range(2):  # the second finds the outputs of the first below its images
         done = script("predict.py", "--run", made, "--image", images, images / "z.png", "--out", out, "--scales", 1)
         assert (done.status, done.err) == (0, "")
-        assert [line.split(" ")[0] for line in done.out.splitlines()] == [str(images / name) for name in (
-            "z.png", "a/x.jpg.png", "a/z.png", "b/y.jpg", "b/y.png", "b/c/y.jpg")]
+        assert [line.split(" ")[0] for line in done.out.splitlines()] == [
+            str(images / name) for name in ("z.png", "a/x.jpg.png", "a/z.png", "b/y.jpg", "b/y.png", "b/c/y.jpg")
+        ]
         assert {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} == expected
     assert f" -> {out}/b/c: y_deeplab.png y_deeplab_overlay.jpg" in done.out
 
@@ -200,11 +237,18 @@ def test_scales_that_no_memory_holds_are_one_line(made, call, script, tmp_path):
         assert done.status == 2 and len(error_lines(done.err)) == 1 and "config.yaml: deeplab_test.scales: " in done.err
 
 
-@pytest.mark.parametrize("flags, message", [
-    (("--labels", "cat,cow"), "'cow' is no class of this run: its classes are cat, my dog, Vögel"),
-    (("--labels", "background"), "'background' is no class"), (("--labels", ","), "is no class"),
-    (("--network", "unet"), "invalid choice"), (("--max_side", "0"), "must be at least 1"),
-    (("--threshold", "much"), "must be a number: much"), (("--nonsense",), "unrecognized")])
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (("--labels", "cat,cow"), "'cow' is no class of this run: its classes are cat, my dog, Vögel"),
+        (("--labels", "background"), "'background' is no class"),
+        (("--labels", ","), "is no class"),
+        (("--network", "unet"), "invalid choice"),
+        (("--max_side", "0"), "must be at least 1"),
+        (("--threshold", "much"), "must be a number: much"),
+        (("--nonsense",), "unrecognized"),
+    ],
+)
 def test_bad_arguments_are_one_line(call, tmp_path, flags, message):
     done = call(save(tmp_path / "a.png", "RGB"), flags=flags)
     assert done.status == 2 and len(done.err.splitlines()) == 1 and message in done.err
@@ -270,12 +314,46 @@ def test_legends_hold_any_names_on_any_picture():
 
 def test_training_keeps_the_names(tmp_path, script):
     """So that a run which is copied without its dataset still predicts."""
-    assert script("prepare_dataset.py", "--kind", "toy", "--dataset_root", tmp_path / "toy", "--train", 4,
-                  "--train_aug", 4, "--val", 1, "--size", 64).status == 0
-    where = ("--dataset_root", tmp_path / "toy", "--run_root", tmp_path, "--session_name", "run", "--num_workers", 0,
-             "--backbone", "mobilenet_v2", "--weights", "none", "--batch_size", 2, "--crop_size", 32)
-    for name, more in (("train_aesipe.py", ("--max_epochs", 1)), ("deeplab/train.py", ("--max_iters", 1, "--labels",
-                                                                                       "truth"))):
+    assert (
+        script(
+            "prepare_dataset.py",
+            "--kind",
+            "toy",
+            "--dataset_root",
+            tmp_path / "toy",
+            "--train",
+            4,
+            "--train_aug",
+            4,
+            "--val",
+            1,
+            "--size",
+            64,
+        ).status
+        == 0
+    )
+    where = (
+        "--dataset_root",
+        tmp_path / "toy",
+        "--run_root",
+        tmp_path,
+        "--session_name",
+        "run",
+        "--num_workers",
+        0,
+        "--backbone",
+        "mobilenet_v2",
+        "--weights",
+        "none",
+        "--batch_size",
+        2,
+        "--crop_size",
+        32,
+    )
+    for name, more in (
+        ("train_aesipe.py", ("--max_epochs", 1)),
+        ("deeplab/train.py", ("--max_iters", 1, "--labels", "truth")),
+    ):
         assert script(name, *where, *more).status == 0
         names = (tmp_path / "run/classes.txt").read_text().splitlines()
         assert names == Layout(tmp_path / "toy").class_names

@@ -6,7 +6,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from test_pipeline import SMALL, error_lines, run
+from scripts import SMALL, error_lines, run
 
 from data.toy import make_toy
 from paper.plan import make_jobs
@@ -17,8 +17,19 @@ from paper.tables import NETWORKS, TABLES
 def made(tmp_path_factory):
     """Table 2 with one network, from a clean folder."""
     root = tmp_path_factory.mktemp("reproduce")
-    command = [sys.executable, "reproduce.py", "--table", "2", "--dataset", "configs/demo.yaml", "--networks", "full",
-               *SMALL, f"common.dataset_root={root / 'toy'}", f"common.run_root={root / 'runs'}"]
+    command = [
+        sys.executable,
+        "reproduce.py",
+        "--table",
+        "2",
+        "--dataset",
+        "configs/demo.yaml",
+        "--networks",
+        "full",
+        *SMALL,
+        f"common.dataset_root={root / 'toy'}",
+        f"common.run_root={root / 'runs'}",
+    ]
     done = run(*command)
     assert done.returncode == 0, done.stderr[-3000:]
     return SimpleNamespace(command=command, output=done.stdout, root=root, folder=root / "runs" / "demo")
@@ -29,8 +40,11 @@ def test_the_table_holds_what_was_evaluated(made):
     miou = {(row["background_weight"], row["crf"]): 100 * row["miou"] for row in results}
     text = (made.folder / "table2.md").read_text()
     assert text.strip() in made.output
-    lines = {line.split(" | ")[0].strip("| "): [cell.strip("| ") for cell in line.split(" | ")]
-             for line in text.splitlines() if line.startswith("| ")}
+    lines = {
+        line.split(" | ")[0].strip("| "): [cell.strip("| ") for cell in line.split(" | ")]
+        for line in text.splitlines()
+        if line.startswith("| ")
+    }
     for title, weight in (("+ norm", 1.0), ("+ bg (x 0.8)", 0.8)):
         assert lines[title][2] == f"{miou[weight, False]:.1f}" and lines[title][5] == f"{miou[weight, True]:.1f}"
     assert lines["baseline (SIPE)"][1:] == ["58.6", "", "", "64.7", "", ""]  # not run: the paper's figures alone
@@ -69,16 +83,22 @@ def test_a_run_of_other_settings_is_refused(made):
     assert done.returncode == 2 and len(error_lines(done.stderr)) == 1 and "lr: 0.01 there, 0.5 now" in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--table", "4"], ["--dataset", "none.yaml"], ["nonsense"],
-                                       ["train_aesipe.no_such=1"], ["--seeds", "0"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--table", "4"], ["--dataset", "none.yaml"], ["nonsense"], ["train_aesipe.no_such=1"], ["--seeds", "0"]],
+)
 def test_bad_input_is_one_line(arguments):
     done = run(sys.executable, "reproduce.py", *arguments)
     assert done.returncode == 2 and len(error_lines(done.stderr)) == 1 and "Traceback" not in done.stderr
 
 
 def jobs_of(numbers, root, seeds=1):
-    return make_jobs([TABLES[number] for number in numbers], "configs/demo.yaml",
-                     [f"common.dataset_root={root / 'toy'}", f"common.run_root={root}"], seeds)[0]
+    return make_jobs(
+        [TABLES[number] for number in numbers],
+        "configs/demo.yaml",
+        [f"common.dataset_root={root / 'toy'}", f"common.run_root={root}"],
+        seeds,
+    )[0]
 
 
 def test_networks_are_shared_by_rows_and_tables(tmp_path):
@@ -87,7 +107,9 @@ def test_networks_are_shared_by_rows_and_tables(tmp_path):
     full = next(job for job in jobs if job.name == "full_seed1")
     assert full.segmentation and full.weights == (0.8, 1.0)
     args = full.arguments("train_aesipe")
-    assert args.seed == 1 and args.normalization == "minmax" and args.ae and args.run == tmp_path / "demo" / "full_seed1"
+    assert (
+        args.seed == 1 and args.normalization == "minmax" and args.ae and args.run == tmp_path / "demo" / "full_seed1"
+    )
     assert full.arguments("make_cam").list == "train_aug"  # the later stages need them all
     alone = next(job for job in jobs if job.name == "ae_seed0")
     assert not alone.segmentation and alone.arguments("make_cam").list == "train"

@@ -13,19 +13,28 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scripts import SMALL, error_lines, run
 
 from data.layout import Layout
 from files import read_stamp
-from test_pipeline import SMALL, error_lines, run, script  # noqa: F401  script is a fixture
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A finished run and its dataset, never to be changed: tests work on copies."""
     root = tmp_path_factory.mktemp("swaps")
-    done = run("bash", "run_pipeline.sh", "configs/demo.yaml", *SMALL, f"common.dataset_root={root / 'toy'}",
-               f"common.run_root={root}", "common.session_name=run", "make_cam.maps=[ae_is_cam]",
-               "eval_cam.maps=[ae_is_cam]", "eval_cam.sweep=[]")
+    done = run(
+        "bash",
+        "run_pipeline.sh",
+        "configs/demo.yaml",
+        *SMALL,
+        f"common.dataset_root={root / 'toy'}",
+        f"common.run_root={root}",
+        "common.session_name=run",
+        "make_cam.maps=[ae_is_cam]",
+        "eval_cam.maps=[ae_is_cam]",
+        "eval_cam.sweep=[]",
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return root
 
@@ -40,21 +49,46 @@ def moved(finished, tmp_path, script):
     folder = tmp_path / "elsewhere" / "other name"
 
     def stage(name, *flags):
-        return script(name, "--config", folder / "config.yaml", "--run_root", folder.parent, "--session_name",
-                      folder.name, "--dataset_root", tmp_path / "data", "--num_workers", 0, *flags)
+        return script(
+            name,
+            "--config",
+            folder / "config.yaml",
+            "--run_root",
+            folder.parent,
+            "--session_name",
+            folder.name,
+            "--dataset_root",
+            tmp_path / "data",
+            "--num_workers",
+            0,
+            *flags,
+        )
 
-    return SimpleNamespace(run=folder, data=tmp_path / "data", stage=stage, script=script,
-                           layout=Layout(tmp_path / "data"))
+    return SimpleNamespace(
+        run=folder, data=tmp_path / "data", stage=stage, script=script, layout=Layout(tmp_path / "data")
+    )
 
 
-STAGES = ("train_aesipe.py", "make_cam.py", "eval_cam.py", "make_ir_labels.py", "train_irn.py", "make_seg_labels.py",
-          "eval_seg.py", "deeplab/train.py", "deeplab/test.py")
+STAGES = (
+    "train_aesipe.py",
+    "make_cam.py",
+    "eval_cam.py",
+    "make_ir_labels.py",
+    "train_irn.py",
+    "make_seg_labels.py",
+    "eval_seg.py",
+    "deeplab/train.py",
+    "deeplab/test.py",
+)
 TRAININGS = ("train_aesipe.py", "train_irn.py", "deeplab/train.py")
 
 
 def outputs(folder):
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")
-            if path.suffix in (".npz", ".png", ".pt", ".json") and path.parent.name != "report"}
+    return {
+        path: path.stat().st_mtime_ns
+        for path in folder.rglob("*")
+        if path.suffix in (".npz", ".png", ".pt", ".json") and path.parent.name != "report"
+    }
 
 
 def relist(moved, name, keep):
@@ -99,16 +133,23 @@ def test_a_run_and_its_data_in_other_folders_are_taken_as_they_are(moved):
 
 
 @pytest.mark.parametrize("name", TRAININGS)
-@pytest.mark.parametrize("change, words", [
-    (lambda moved: relist(moved, "train_aug", moved.layout.ids("train_aug")[:9]),
-     "other data (the list of images: 13 images, "),
-    (lambda moved: relist(moved, "train_aug", moved.layout.ids("train_aug")[::-1]),
-     "other data (the list of images: 13 images, "),
-    (lambda moved: relabel(moved, "train_000003"), "other data (the image labels: "),
-    (lambda moved: recolour(moved, "train_000003"), "other data (the images: "),
-    (rename_class, "other data (the class names: ")], ids=["shorter", "reordered", "labels", "image", "classes"])
-
-
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (
+            lambda moved: relist(moved, "train_aug", moved.layout.ids("train_aug")[:9]),
+            "other data (the list of images: 13 images, ",
+        ),
+        (
+            lambda moved: relist(moved, "train_aug", moved.layout.ids("train_aug")[::-1]),
+            "other data (the list of images: 13 images, ",
+        ),
+        (lambda moved: relabel(moved, "train_000003"), "other data (the image labels: "),
+        (lambda moved: recolour(moved, "train_000003"), "other data (the images: "),
+        (rename_class, "other data (the class names: "),
+    ],
+    ids=["shorter", "reordered", "labels", "image", "classes"],
+)
 def test_a_network_trained_on_other_data_is_refused_by_name(moved, name, change, words):
     change(moved)
     before = outputs(moved.run)
@@ -116,8 +157,15 @@ def test_a_network_trained_on_other_data_is_refused_by_name(moved, name, change,
     assert outputs(moved.run) == before
 
 
-@pytest.mark.parametrize("name, folder", [("make_cam.py", "cam"), ("make_ir_labels.py", "ir_label"),
-                                          ("make_seg_labels.py", "seg_label"), ("deeplab/test.py", "deeplab/val")])
+@pytest.mark.parametrize(
+    "name, folder",
+    [
+        ("make_cam.py", "cam"),
+        ("make_ir_labels.py", "ir_label"),
+        ("make_seg_labels.py", "seg_label"),
+        ("deeplab/test.py", "deeplab/val"),
+    ],
+)
 def test_of_a_changed_image_alone_the_outputs_are_made_again(moved, name, folder):
     image_id = "val_000001" if name == "deeplab/test.py" else "train_000003"
     recolour(moved, image_id)
@@ -154,8 +202,13 @@ def test_images_that_change_places_are_noticed(moved):
     assert changed == {"train_000003", "train_000004"}
 
 
-@pytest.mark.parametrize("change", [lambda moved: recolour(moved, moved.layout.ids("train")[0]),
-                                    lambda moved: relist(moved, "train", moved.layout.ids("train")[:3])])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda moved: recolour(moved, moved.layout.ids("train")[0]),
+        lambda moved: relist(moved, "train", moved.layout.ids("train")[:3]),
+    ],
+)
 def test_an_evaluation_of_other_data_is_made_again(moved, change):
     change(moved)
     before = (moved.run / "eval/cam.json").read_bytes()
@@ -184,12 +237,20 @@ def test_other_initial_weights_are_refused_and_the_same_elsewhere_are_not(moved,
 
 def test_a_network_trained_anew_makes_what_came_of_the_old_one_refused(moved):
     assert moved.stage("train_aesipe.py", "--resume", "never", "--seed", 1, "--val_every", 0).status == 0
-    refused(moved.stage("make_cam.py"), "cam was made from another ckpt/aesipe.pt, which was made with other settings "
-                                        "(seed: 0 there, 1 now): delete it")
+    refused(
+        moved.stage("make_cam.py"),
+        "cam was made from another ckpt/aesipe.pt, which was made with other settings "
+        "(seed: 0 there, 1 now): delete it",
+    )
 
 
-@pytest.mark.parametrize("words", [("predict.py", "--image", "{image}", "--labels", "striped", "--network", "aesipe"),
-                                   ("export.py", "--what", "deeplab", "--out", "{run}/net.pt2")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("predict.py", "--image", "{image}", "--labels", "striped", "--network", "aesipe"),
+        ("export.py", "--what", "deeplab", "--out", "{run}/net.pt2"),
+    ],
+)
 def test_class_names_that_the_networks_were_not_trained_with_are_refused(moved, words):
     names = moved.run / "classes.txt"
     names.write_text(names.read_text().replace("dotted", "dottee"))
@@ -201,8 +262,9 @@ def test_class_names_that_the_networks_were_not_trained_with_are_refused(moved, 
 
 def test_a_damaged_network_does_not_keep_another_from_being_used(moved):
     (moved.run / "ckpt/irn.pt").write_bytes(b"damaged")
-    done = moved.script("predict.py", "--run", moved.run, "--image", moved.layout.path("train_000001"), "--network",
-                        "deeplab")
+    done = moved.script(
+        "predict.py", "--run", moved.run, "--image", moved.layout.path("train_000001"), "--network", "deeplab"
+    )
     assert done.status == 0 and (moved.run / "predict/train_000001_deeplab.png").exists(), done.err
 
 
@@ -213,33 +275,55 @@ def test_a_dataset_that_cannot_be_written_is_indexed_in_the_run(moved, monkeypat
         raise data.index.UserError("no")
 
     real = data.index.atomic
-    monkeypatch.setattr(data.index, "atomic", lambda path: denied(path) if Path(path).parent == moved.data else real(path))
+    monkeypatch.setattr(
+        data.index, "atomic", lambda path: denied(path) if Path(path).parent == moved.data else real(path)
+    )
     assert moved.stage("make_cam.py").status == 0
     assert (moved.run / ".aesipe_index.json").exists() and not (moved.data / ".aesipe_index.json").exists()
 
 
 def test_every_output_of_an_image_carries_its_stamp(moved):
     for folder, suffix in (("cam", ".npz"), ("ir_label", ".png"), ("seg_label", ".png")):
-        stamps = {image_id: read_stamp(moved.run / folder / f"{image_id}{suffix}")
-                  for image_id in moved.layout.ids("train_aug")}
+        stamps = {
+            image_id: read_stamp(moved.run / folder / f"{image_id}{suffix}")
+            for image_id in moved.layout.ids("train_aug")
+        }
         assert len(set(stamps.values())) == 13 and all(len(stamp) == 32 for stamp in stamps.values())
 
 
 def test_the_driver_passes_over_a_finished_run_and_stops_at_swapped_data(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "both")
     command = ["bash", "run_pipeline.sh", tmp_path / "both/run/config.yaml"]
-    where = (f"common.dataset_root={tmp_path / 'both/toy'}", f"common.run_root={tmp_path / 'both'}",
-             "dataset.kind=folder")
-    sections = ("train_aesipe", "make_cam", "eval_cam", "make_ir_labels", "train_irn", "make_seg_labels", "eval_seg",
-                "deeplab_train", "deeplab_test", "report")
-    where = (*where, *(f"{name}.dataset_root={tmp_path / 'both/toy'}" for name in sections),
-             *(f"{name}.run_root={tmp_path / 'both'}" for name in sections))
+    where = (
+        f"common.dataset_root={tmp_path / 'both/toy'}",
+        f"common.run_root={tmp_path / 'both'}",
+        "dataset.kind=folder",
+    )
+    sections = (
+        "train_aesipe",
+        "make_cam",
+        "eval_cam",
+        "make_ir_labels",
+        "train_irn",
+        "make_seg_labels",
+        "eval_seg",
+        "deeplab_train",
+        "deeplab_test",
+        "report",
+    )
+    where = (
+        *where,
+        *(f"{name}.dataset_root={tmp_path / 'both/toy'}" for name in sections),
+        *(f"{name}.run_root={tmp_path / 'both'}" for name in sections),
+    )
     before = outputs(tmp_path / "both/run")
     done = run(*command, *where)
     assert done.returncode == 0, done.stderr
     assert outputs(tmp_path / "both/run") == before
     labels = tmp_path / "both/toy/image_labels.txt"
-    labels.write_text(labels.read_text().replace("train_000003 ", "train_000003 striped ").replace("striped striped", "dotted"))
+    labels.write_text(
+        labels.read_text().replace("train_000003 ", "train_000003 striped ").replace("striped striped", "dotted")
+    )
     done = run(*command, *where)
     assert done.returncode == 2 and len(error_lines(done.stderr)) == 1 and "the image labels" in done.stderr
     assert outputs(tmp_path / "both/run") == before

@@ -31,7 +31,9 @@ def load_cam(path, n_classes=255, size=None):
     if cam.ndim != 3 or 0 in cam.shape or keys.shape != cam.shape[:1]:
         raise UserError(f"{path}: holds {keys.size} classes but maps of shape {list(cam.shape)}")
     if keys.dtype.kind not in "ui" or keys[0] != 0 or (keys[1:] <= keys[:-1]).any() or keys[-1] >= n_classes:
-        raise UserError(f"{path}: its keys are no class numbers from 0 to {n_classes - 1} in order: {_brief_keys(keys)}")
+        raise UserError(
+            f"{path}: its keys are no class numbers from 0 to {n_classes - 1} in order: {_brief_keys(keys)}"
+        )
     if size is not None and cam.shape[1:] != tuple(size):
         raise UserError(f"{path}: its maps are {list(cam.shape[1:])}, its image {list(size)}")
     if cam.dtype == np.uint8:
@@ -50,8 +52,10 @@ def _read_cam(path):
         with zipfile.ZipFile(path) as archive:  # which never unpacks more than is declared
             declared = sum(member.file_size for member in archive.infolist())
         if declared > MAX_CAM_BYTES:
-            raise UserError(f"{path}: unpacks to {declared / 2**30:.1f} GiB, more than {MAX_CAM_BYTES >> 30} GiB: it "
-                            "is no CAM of make_cam.py")
+            raise UserError(
+                f"{path}: unpacks to {declared / 2**30:.1f} GiB, more than {MAX_CAM_BYTES >> 30} GiB: it "
+                "is no CAM of make_cam.py"
+            )
         with np.load(path, allow_pickle=False) as data:
             return np.asarray(data["keys"]), np.asarray(data["cam"])
     except UserError:

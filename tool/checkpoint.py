@@ -24,8 +24,7 @@ def save_result(path, weights, record, **more):
     So no kill leaves one without the other. The record's `result` is a digest of the weights.
     """
     weights = {name: value.cpu() for name, value in weights.items()}
-    save_state(path, {"model": weights, "revision": revision(), **more},
-               {**record, "result": tensors_digest(weights)})
+    save_state(path, {"model": weights, "revision": revision(), **more}, {**record, "result": tensors_digest(weights)})
 
 
 def tensors_digest(tensors):
@@ -128,8 +127,9 @@ def revision():
     """The code's git revision, with -dirty if files differ from it; None outside a git checkout."""
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
     try:
-        return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10,
-                              check=True).stdout.strip()
+        return subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
 

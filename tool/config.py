@@ -18,8 +18,20 @@ from tool.stages import BY_NAME
 from tool.yaml_file import parse_yaml, read_yaml
 
 SECTIONS = ("common", *BY_NAME)
-COMMON = ("dataset_root", "run_root", "session_name", "backbone", "weights", "num_workers", "seed", "precision",
-          "batch_norm", "deterministic", "compile", "skip_bad")
+COMMON = (
+    "dataset_root",
+    "run_root",
+    "session_name",
+    "backbone",
+    "weights",
+    "num_workers",
+    "seed",
+    "precision",
+    "batch_norm",
+    "deterministic",
+    "compile",
+    "skip_bad",
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -53,17 +65,20 @@ def _add_flag(parser, item):
         return
     if meta["metavar"]:
         more["metavar"] = meta["metavar"]
-    parser.add_argument(*names or (item.name,), type=word_reader(meta["kind"]), choices=meta["choices"],
-                        nargs=meta["many"], **more)
+    parser.add_argument(
+        *names or (item.name,), type=word_reader(meta["kind"]), choices=meta["choices"], nargs=meta["many"], **more
+    )
 
 
 def word_reader(kind):
     """A kind of `tool.settings` as argparse takes it, which shows the text of no other error than its own."""
+
     def read(word):
         try:
             return kind(word)
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from error
+
     return read
 
 
@@ -96,8 +111,11 @@ def parse(section, description=None, argv=None):
 def _file_words(path, section, parser):
     """What the config file says of a stage, as words of a command line."""
     # By the first of their names: a flag may be called otherwise than its setting. Those without a name are not here.
-    flags = {action.option_strings[0].removeprefix("--"): action for action in parser._actions
-             if action.option_strings and action.dest not in ("help", "config")}
+    flags = {
+        action.option_strings[0].removeprefix("--"): action
+        for action in parser._actions
+        if action.option_strings and action.dest not in ("help", "config")
+    }
     config = read_config(path)
     shared = {key: value for key, value in (config.get("common") or {}).items() if key in flags}
     words = []
@@ -117,8 +135,7 @@ def read_config(path):
         raise UserError(f"{path}: must hold sections of keys and values, one section a stage")
     for section, values in config.items():
         if section not in SECTIONS:
-            raise UserError(f"{path}: section {brief(repr(section))} is unknown: sections are "
-                            f"{', '.join(SECTIONS)}")
+            raise UserError(f"{path}: section {brief(repr(section))} is unknown: sections are {', '.join(SECTIONS)}")
         if not isinstance(values, (dict, type(None))):
             raise UserError(f"{path}: section {section} must hold keys and values")
         if section == "common":
@@ -155,8 +172,7 @@ def _as_flags(path, section, action, value):
         return []
     if isinstance(action, argparse.BooleanOptionalAction):
         if not isinstance(value, bool):
-            raise UserError(f"{path}: {section}.{action.dest} must be true or false, not "
-                            f"{brief(repr(value))}")
+            raise UserError(f"{path}: {section}.{action.dest} must be true or false, not {brief(repr(value))}")
         return [name if value else f"--no-{name[2:]}"]
     if isinstance(value, list):
         if action.nargs is None:
@@ -187,11 +203,13 @@ def override(config, assignments):
         if not value.strip():  # as of $FOLDER, which is not set
             raise UserError(f"{brief(assignment)}: has no value: null stands for the default")
         if section not in SECTIONS:
-            raise UserError(f"{brief(assignment)}: section {brief(repr(section))} is unknown: sections are "
-                            f"{', '.join(SECTIONS)}")
+            raise UserError(
+                f"{brief(assignment)}: section {brief(repr(section))} is unknown: sections are {', '.join(SECTIONS)}"
+            )
         try:
             config[section] = {**(config.get(section) or {}), name: parse_yaml(value)}
         except ValueError as error:
-            raise UserError(f"{brief(assignment)}: {brief(repr(value))} is not a YAML value: "
-                            f"{str(error).removeprefix('line 1: ')}") from error
+            raise UserError(
+                f"{brief(assignment)}: {brief(repr(value))} is not a YAML value: {str(error).removeprefix('line 1: ')}"
+            ) from error
     return config

@@ -36,8 +36,21 @@ def start_training(settings, section):
     return dist
 
 
-def fit(model, losses, groups, make_loader, steps, args, dist, path, record, clip=math.inf, after=None, watch=None,
-        watch_every=1):
+def fit(
+    model,
+    losses,
+    groups,
+    make_loader,
+    steps,
+    args,
+    dist,
+    path,
+    record,
+    clip=math.inf,
+    after=None,
+    watch=None,
+    watch_every=1,
+):
     """Train a network and write the result to path.
 
     losses: function (network, batch) -> dict of scalars with `loss`. groups: of the optimiser.
@@ -83,8 +96,11 @@ def fit(model, losses, groups, make_loader, steps, args, dist, path, record, cli
                 with log.paused(), _set_aside(model, args.compile):
                     score = watch(step, model, log)
             if saving and dist.main:
-                states.save(step, {key: part.state_dict() for key, part in parts.items()} | {"record": record},
-                            score if watch is not None else -guard.mean_loss())
+                states.save(
+                    step,
+                    {key: part.state_dict() for key, part in parts.items()} | {"record": record},
+                    score if watch is not None else -guard.mean_loss(),
+                )
             if stop:
                 raise KeyboardInterrupt
     if after is not None:
@@ -129,13 +145,15 @@ class LossGuard:
         counts = self.dist.sum(torch.tensor([bad is not None, by_loss], dtype=torch.int64, device=self.dist.device))
         anywhere, losses = counts.tolist()
         # Processes share their gradients: a loss that is no number in one spoils the gradient in all of them.
-        if anywhere and (bad is None or losses and not by_loss):
+        if anywhere and (bad is None or (losses and not by_loss)):
             raise OtherProcessFailed("stopped, because the loss of another process is not finite: see its message")
         if anywhere:
             step, lr, ids, _ = self.waiting[bad]
             what = f"the loss is {values[bad][0]}" if by_loss else f"the gradient's norm is {values[bad][1]}"
-            raise UserError(f"step {step}: {what} at learning rate {lr:.3g}, images {', '.join(ids)}: lower --lr, or "
-                            "look at these images; the state saved last is from before it")
+            raise UserError(
+                f"step {step}: {what} at learning rate {lr:.3g}, images {', '.join(ids)}: lower --lr, or "
+                "look at these images; the state saved last is from before it"
+            )
         self.losses += [loss for loss, _ in values]
         self.waiting = []
 
@@ -163,8 +181,10 @@ def train_step(network, losses, batch, optimizer, scaler, dtype=None, clip=math.
 
 def to_device(batch, device):
     """Move a batch; images become float in [0,1] there, four times the bytes that travelled."""
-    moved = {key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
-             for key, value in batch.items()}
+    moved = {
+        key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+        for key, value in batch.items()
+    }
     moved["image"] = (moved["image"].float() / 255).contiguous(memory_format=torch.channels_last)
     return moved
 

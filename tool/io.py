@@ -14,6 +14,7 @@ def outdated(stamps, folders, suffix):
 
     stamps: {ID: stamp that its outputs must have}, see `files`.
     """
+
     def is_current(image_id):
         return all(read_stamp(folder / f"{image_id}{suffix}") == stamps[image_id] for folder in folders)
 
@@ -26,8 +27,13 @@ def require_outputs(stamps, folder, suffix, script):
     if not wrong:
         return
     path = folder / f"{wrong[0]}{suffix}"
-    what = "is missing" if not path.exists() else "is cut short" if read_stamp(path) is None else \
-        "was made from another image or other labels"
+    what = (
+        "is missing"
+        if not path.exists()
+        else "is cut short"
+        if read_stamp(path) is None
+        else "was made from another image or other labels"
+    )
     others = f", as are {len(wrong) - 1} more of {len(stamps)}" if len(wrong) > 1 else ""
     raise UserError(f"{path}: {what}{others}: run {script} for this list first; what it has made already stays")
 
@@ -53,8 +59,9 @@ def load_json(path):
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: is not valid JSON, or changed since it was written: delete it and run its stage "
-                        "again") from error
+        raise UserError(
+            f"{path}: is not valid JSON, or changed since it was written: delete it and run its stage again"
+        ) from error
 
 
 def _checksum(value):

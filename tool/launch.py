@@ -20,8 +20,11 @@ def main():
         run.run(run.parse_args(sys.argv[1:]))
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        print(f"error: process {rank} {describe(failure)}: its message, if it left one, is above; the others were "
-              "stopped. What is finished stays: run this again to go on", file=sys.stderr)
+        print(
+            f"error: process {rank} {describe(failure)}: its message, if it left one, is above; the others were "
+            "stopped. What is finished stays: run this again to go on",
+            file=sys.stderr,
+        )
         sys.exit(failure.exitcode if failure.exitcode > 0 else 1)
     except SignalException as error:
         sys.exit(128 + error.sigval)

@@ -24,15 +24,20 @@ def lock(descriptor, path, process):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         holder = Path(path).read_text(errors="replace")[:200].strip() or "a process that has just begun"
-        raise UserError(f"{Path(path).parent} is in use by {holder}: wait for its end or stop it, or choose another "
-                        "common.session_name") from error
+        raise UserError(
+            f"{Path(path).parent} is in use by {holder}: wait for its end or stop it, or choose another "
+            "common.session_name"
+        ) from error
     except OSError as error:
         print(f"{path}: this disk has no locks ({error.strerror}): see to it that no second driver uses this run")
         return
     with writing(path):
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"process {process} of {user()} on {socket.gethostname()} since "
-                             f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
+        os.write(
+            descriptor,
+            f"process {process} of {user()} on {socket.gethostname()} since "
+            f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode(),
+        )
 
 
 def user():

@@ -5,7 +5,6 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -50,8 +49,10 @@ class StepLog:
     def validation(self, step, scores):
         """Write scores {name: in [0,1]} that were measured after a step."""
         if self.show:
-            self.bar.write(f"{self.stage}, step {step}: mIoU "
-                           + ", ".join(f"{name} {100 * value:.2f}" for name, value in scores.items()))
+            self.bar.write(
+                f"{self.stage}, step {step}: mIoU "
+                + ", ".join(f"{name} {100 * value:.2f}" for name, value in scores.items())
+            )
         self._write({"step": step, "val": scores})
         self._draw("val", scores, step)
 

@@ -24,9 +24,15 @@ from tool.settings import brief, deciding, from_plain
 from tool.stages import BY_NAME
 from tool.yaml_file import dump_yaml, read_yaml
 
-INPUTS = {"classes": "the class names", "list": "the list of images", "labels": "the image labels",
-          "images": "the images", "masks": "the masks", "weights": "the initial weights",
-          "runs": "what is in the runs"}
+INPUTS = {
+    "classes": "the class names",
+    "list": "the list of images",
+    "labels": "the image labels",
+    "images": "the images",
+    "masks": "the masks",
+    "weights": "the initial weights",
+    "runs": "what is in the runs",
+}
 EARLIER = "by an earlier version, which did not record its data"
 ANEW = "choose another session_name, or give --resume never to train it anew"
 IN_CHECKPOINT = "archive/record.json"
@@ -55,7 +61,9 @@ def difference(known, record):
     old, new = known["inputs"], record["inputs"]
     differing = next((key for key in INPUTS if old.get(key) != new.get(key)), None)
     if differing:
-        return f"from other data ({INPUTS[differing]}: {brief(old.get(differing))} there, {brief(new.get(differing))} now)"
+        return (
+            f"from other data ({INPUTS[differing]}: {brief(old.get(differing))} there, {brief(new.get(differing))} now)"
+        )
     old, new = known["sources"], record["sources"]
     for name in {**old, **new}:
         if name not in old or name not in new:

@@ -30,12 +30,20 @@ class StageUsage:
             return
         torch = sys.modules.get("torch")  # of a stage that needed none, nothing is asked
         gpu = torch is not None and torch.cuda.is_initialized()
-        append_json(self.path, {
-            "stage": self.section, "finished": True, "did": did, "of": of,
-            "seconds": round(time.perf_counter() - self.began, 2), "peak_memory_mb": round(peak_memory(), 1),
-            "peak_gpu_memory_mb": round(torch.cuda.max_memory_allocated() / 2**20, 1) if gpu else None,
-            "device": torch.cuda.get_device_name() if gpu else "cpu",
-            "processes": int(os.environ.get("WORLD_SIZE", 1))})
+        append_json(
+            self.path,
+            {
+                "stage": self.section,
+                "finished": True,
+                "did": did,
+                "of": of,
+                "seconds": round(time.perf_counter() - self.began, 2),
+                "peak_memory_mb": round(peak_memory(), 1),
+                "peak_gpu_memory_mb": round(torch.cuda.max_memory_allocated() / 2**20, 1) if gpu else None,
+                "device": torch.cuda.get_device_name() if gpu else "cpu",
+                "processes": int(os.environ.get("WORLD_SIZE", 1)),
+            },
+        )
 
 
 def peak_memory():

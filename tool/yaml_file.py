@@ -24,21 +24,29 @@ MAX_NODES = 100_000
 MAX_DIGITS = 4000  # Python itself reads no more than 4300
 
 TAG = "tag:yaml.org,2002:"
-WORDS = {f"{TAG}{name}": re.compile(rf"(?:{pattern})\Z") for name, pattern in {
-    "bool": r"true|True|TRUE|false|False|FALSE", "null": r"~|null|Null|NULL|", "merge": r"<<",
-    "int": r"[-+]?(?:0|[1-9][0-9]*)",
-    "float": r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)"
-             r"|\.(?:nan|NaN|NAN)"}.items()}
+WORDS = {
+    f"{TAG}{name}": re.compile(rf"(?:{pattern})\Z")
+    for name, pattern in {
+        "bool": r"true|True|TRUE|false|False|FALSE",
+        "null": r"~|null|Null|NULL|",
+        "merge": r"<<",
+        "int": r"[-+]?(?:0|[1-9][0-9]*)",
+        "float": r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)"
+        r"|\.(?:nan|NaN|NAN)",
+    }.items()
+}
 TAGS = {*WORDS, f"{TAG}str", f"{TAG}seq", f"{TAG}map"}
 DOUBTFUL = "!doubtful"
-DOUBTFUL_WORD = re.compile(r"[-+]?(?:0[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][01]+"
-                           r"|[0-9]+(?::[0-5]?[0-9])+(?:\.[0-9]*)?)\Z")
+DOUBTFUL_WORD = re.compile(
+    r"[-+]?(?:0[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][01]+"
+    r"|[0-9]+(?::[0-5]?[0-9])+(?:\.[0-9]*)?)\Z"
+)
 
 
 class Loader(yaml.SafeLoader):
     """PyYAML's safe loader with these words alone."""
 
-    yaml_implicit_resolvers = {}
+    yaml_implicit_resolvers = {}  # noqa: RUF012  PyYAML's own form
 
     def flatten_mapping(self, node):
         """Puts what is merged (<<) into a mapping: its own keys count first, then those of the earlier merged mapping,
@@ -49,7 +57,9 @@ class Loader(yaml.SafeLoader):
             if key.tag == f"{TAG}merge":
                 for each in value.value if value.id == "sequence" else [value]:
                     if each.id != "mapping":
-                        raise yaml.constructor.ConstructorError(None, None, "only mappings can be merged", each.start_mark)
+                        raise yaml.constructor.ConstructorError(
+                            None, None, "only mappings can be merged", each.start_mark
+                        )
                     self.flatten_mapping(each)
                     merged = {(inner.tag, inner.value): (inner, part) for inner, part in each.value} | merged
         node.value = list(({**merged, **own} if merged else own).values())
@@ -128,8 +138,11 @@ def _checked_nodes(node, name, loader, known):
         _check(node, name)
         known[id(node)] = float("inf")  # until all that it holds is counted
         parts = {"scalar": _no_parts, "sequence": _parts_of_list, "mapping": _parts_of_mapping}[node.id]
-        known[id(node)] = 1 + len(node.value) // 100 * (node.id == "scalar") + sum(
-            _checked_nodes(part, key, loader, known) for key, part in parts(node, name, loader))
+        known[id(node)] = (
+            1
+            + len(node.value) // 100 * (node.id == "scalar")
+            + sum(_checked_nodes(part, key, loader, known) for key, part in parts(node, name, loader))
+        )
     return known[id(node)]
 
 
@@ -165,8 +178,10 @@ def _check(node, name):
         word = node.value
         plain = re.sub(r"^([-+]?)0+(?=[0-9])", r"\1", word)
         number = "a decimal number" if ":" in word else plain if plain != word else int(word, 0)
-        raise ValueError(f"{where}{_short(word)} is one number to some readers and another one, or text, to others: "
-                         f"write {_short(number)} or '{_short(word)}'")
+        raise ValueError(
+            f"{where}{_short(word)} is one number to some readers and another one, or text, to others: "
+            f"write {_short(number)} or '{_short(word)}'"
+        )
     if node.tag not in TAGS:
         raise ValueError(f"{where}the tag {_short(node.tag.replace(TAG, '!!'))} is not read here: leave it out")
     if node.tag in WORDS and (node.id != "scalar" or not WORDS[node.tag].match(node.value)):

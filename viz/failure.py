@@ -46,7 +46,7 @@ class SeedChange(NamedTuple):
 
     @property
     def verdict(self):
-        """"expanded", "repaired", "lost" or "kept", see the module."""
+        """ "expanded", "repaired", "lost" or "kept", see the module."""
         if self.precision_after is None:
             return "lost"
         gain = self.precision_after - self.precision_before
@@ -78,8 +78,11 @@ def seed_changes(image_id, before, after, truth):
     for label in np.unique(before[known & (before != IGNORE)]):
         if label == 0:
             continue
-        counts = [int((known & (seeds == label) & is_right).sum())
-                  for seeds in (before, after) for is_right in (truth == label, truth != label)]
+        counts = [
+            int((known & (seeds == label) & is_right).sum())
+            for seeds in (before, after)
+            for is_right in (truth == label, truth != label)
+        ]
         changes.append(SeedChange(image_id, int(label), *counts, int(truth.size)))
     return changes
 
@@ -127,8 +130,14 @@ def failure_summary(changes, class_names):
         own = [change.verdict for change in changes if change.label == label]
         classes.append((class_names[label], len(own), own.count("expanded"), own.count("repaired")))
     classes.sort(key=lambda row: -row[2] / row[1])
-    return {"counts": counts, "judged": len(changes), "images": len({change.image_id for change in changes}),
-            "precision": (right / (right + wrong), right_after / max(1, right_after + wrong_after)),
-            "classes": classes, "margin": MARGIN,
-            "worst": sorted((change for change in changes if change.verdict == "expanded"),
-                            key=lambda change: -change.growth)}
+    return {
+        "counts": counts,
+        "judged": len(changes),
+        "images": len({change.image_id for change in changes}),
+        "precision": (right / (right + wrong), right_after / max(1, right_after + wrong_after)),
+        "classes": classes,
+        "margin": MARGIN,
+        "worst": sorted(
+            (change for change in changes if change.verdict == "expanded"), key=lambda change: -change.growth
+        ),
+    }

@@ -46,12 +46,19 @@ def figure1(layout, model, image_id, palette, background_weight):
     def seeds(name):
         return over_image(image, seed_labels(maps["keys"], maps[name]), palette)
 
-    steps = [("image", image), ("CAM", scores(maps["cam"])), ("seeds by structure", seeds("seeds")),
-             ("IS-CAM", scores(maps["is_cam"]))]
+    steps = [
+        ("image", image),
+        ("CAM", scores(maps["cam"])),
+        ("seeds by structure", seeds("seeds")),
+        ("IS-CAM", scores(maps["is_cam"])),
+    ]
     if takes_new_seeds(model):
         refined = _refined(model, maps["is_cam"], pixels)
-        steps += [("IS-CAM after PAMR", scores(refined)), ("new seeds", seeds("ae_seeds")),
-                  ("AE-IS-CAM", scores(maps["ae_is_cam"]))]
+        steps += [
+            ("IS-CAM after PAMR", scores(refined)),
+            ("new seeds", seeds("ae_seeds")),
+            ("AE-IS-CAM", scores(maps["ae_is_cam"])),
+        ]
     labels = keys[weighted_argmax(enlarged(maps["ae_is_cam"], image.shape[:2]), background_weight)]
     return [*steps, ("labels", palette[labels])]
 
@@ -111,8 +118,11 @@ def write_figures(layout, runs, models, ids, palette, background_weight, folder)
         written.append((path, f"Figure 1 for {caption(layout, image_id)}: from the image to the labels."))
     rows = [figure3(layout, runs, models, image_id, palette, background_weight) for image_id in ids]
     titles = list(dict.fromkeys(title for row in rows for title in row))
-    draw_grid([[(title, row.get(title)) for title in titles] for row in rows], folder / "figure3.png",
-              captions=[caption(layout, image_id) for image_id in ids])
+    draw_grid(
+        [[(title, row.get(title)) for title in titles] for row in rows],
+        folder / "figure3.png",
+        captions=[caption(layout, image_id) for image_id in ids],
+    )
     return [*written, (folder / "figure3.png", "Figure 3: " + ", ".join(titles) + ".")]
 
 
@@ -136,8 +146,11 @@ def strip(layout, run, image_id, predict, palette, background_weight):
         cam = path and load_cam(path, layout.n_classes, image.shape[:2])
         pictures.append(cam and colour_scores(image, *cam, palette, background_weight))
     pseudo = run.path / "seg_label" / f"{image_id}.png"
-    labels = (read_labels(pseudo, layout.n_classes, image.shape[:2]) if pseudo.exists() else None, predict(pixels) if predict else None,
-              layout.mask(image_id) if layout.has_mask(image_id) else None)
+    labels = (
+        read_labels(pseudo, layout.n_classes, image.shape[:2]) if pseudo.exists() else None,
+        predict(pixels) if predict else None,
+        layout.mask(image_id) if layout.has_mask(image_id) else None,
+    )
     return list(zip(STRIP, [*pictures, *(colour_labels(each, palette) for each in labels)]))
 
 
@@ -158,8 +171,9 @@ def draw_grid(rows, path, captions=(), columns=None):
             if picture is not None:
                 axis.imshow(picture)
         if number < len(captions):
-            row_axes[0].text(0, -0.02, captions[number], transform=row_axes[0].transAxes, fontsize=7, va="top",
-                             parse_math=False)
+            row_axes[0].text(
+                0, -0.02, captions[number], transform=row_axes[0].transAxes, fontsize=7, va="top", parse_math=False
+            )
     with atomic(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a name in another script is drawn as boxes
         figure.tight_layout(pad=0.3)

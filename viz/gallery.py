@@ -34,13 +34,18 @@ def choose(ids, count, mious, gains, gain_title, seed=0):
     lost = [i for i in reversed(by_gain) if gains[i] < 0][:count]
     pool = list(mious or ids)
     drawn = np.random.default_rng(seed).permutation(len(pool))[:count]
-    groups = [("Gained most", f"Images whose mIoU rises most {gain_title}.", gained),
-              ("Lost most", f"Images whose mIoU falls most {gain_title}.", lost),
-              ("Best", "Images with the highest mIoU.", by_miou[:count]),
-              ("Worst", "Images with the lowest mIoU.", by_miou[::-1][:count]),
-              ("Random", "Drawn at random, the same images for the same list.", [pool[i] for i in drawn])]
-    return [Group(title, caption, [(i, said(mious.get(i), gains.get(i))) for i in chosen])
-            for title, caption, chosen in groups if chosen]
+    groups = [
+        ("Gained most", f"Images whose mIoU rises most {gain_title}.", gained),
+        ("Lost most", f"Images whose mIoU falls most {gain_title}.", lost),
+        ("Best", "Images with the highest mIoU.", by_miou[:count]),
+        ("Worst", "Images with the lowest mIoU.", by_miou[::-1][:count]),
+        ("Random", "Drawn at random, the same images for the same list.", [pool[i] for i in drawn]),
+    ]
+    return [
+        Group(title, caption, [(i, said(mious.get(i), gains.get(i))) for i in chosen])
+        for title, caption, chosen in groups
+        if chosen
+    ]
 
 
 def said(miou, gain):

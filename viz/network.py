@@ -17,8 +17,10 @@ def localize(model, image, labels, dtype=None):
         image = (image[None].to(device).float() / 255).contiguous(memory_format=torch.channels_last)
         output = model(image, labels[None].to(device))
     keys = torch.cat([labels.new_ones(1), labels]).nonzero()[:, 0]
-    return {"keys": keys, **{name: output[name][0].cpu()[keys]
-                             for name in ("cam", "is_cam", "ae_is_cam", "seeds", "ae_seeds")}}
+    return {
+        "keys": keys,
+        **{name: output[name][0].cpu()[keys] for name in ("cam", "is_cam", "ae_is_cam", "seeds", "ae_seeds")},
+    }
 
 
 def takes_new_seeds(model):

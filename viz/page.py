@@ -24,17 +24,28 @@ def write_page(path, runs, swept, artist, ids, changes, figures, args):
     """
     failure = failure_summary(changes, artist.layout.class_names)
     context = {
-        "runs": runs, "args": args, "n_images": len(ids), "class_names": artist.layout.class_names,
-        "highlights": highlights(runs), "scores": compared_scores(runs),
+        "runs": runs,
+        "args": args,
+        "n_images": len(ids),
+        "class_names": artist.layout.class_names,
+        "highlights": highlights(runs),
+        "scores": compared_scores(runs),
         "classes": class_columns(*runs[:2]) if args.per_class else None,
-        "sweeps": sweep_charts(runs, swept), "best_points": best_points(runs, swept),
-        "confusions": confusions(runs[0].scores), "curves": training_charts(runs),
-        "groups": gallery_groups(runs, swept, ids, args.images), "artist": artist, "failure": failure,
-        "failure_pictures": [(change, draw_change(artist.layout, artist.model, change, artist.palette))
-                             for change in (failure["worst"] if failure else [])[: args.images]],
+        "sweeps": sweep_charts(runs, swept),
+        "best_points": best_points(runs, swept),
+        "confusions": confusions(runs[0].scores),
+        "curves": training_charts(runs),
+        "groups": gallery_groups(runs, swept, ids, args.images),
+        "artist": artist,
+        "failure": failure,
+        "failure_pictures": [
+            (change, draw_change(artist.layout, artist.model, change, artist.palette))
+            for change in (failure["worst"] if failure else [])[: args.images]
+        ],
         "failure_colours": [" ".join(map(str, colour)) for colour in COLOURS],
         "figures": [(path.name, file_uri(path), text) for path, text in figures],
-        "usage": [(run.name, usage(run.log)) for run in runs], "rates": [(run.name, rates(run.log)) for run in runs],
+        "usage": [(run.name, usage(run.log)) for run in runs],
+        "rates": [(run.name, rates(run.log)) for run in runs],
         "settings": setting_rows(runs),
     }
     with atomic(path) as temporary:
@@ -43,8 +54,13 @@ def write_page(path, runs, swept, artist, ids, changes, figures, args):
 
 def environment():
     """Jinja's, with every value escaped that is not marked as drawn by this package."""
-    made = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
-                              undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     made.filters |= {"percent": percent, "signed": signed, "duration": duration, "plain": plain, "drawn": Markup}
     return made
 

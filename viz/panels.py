@@ -33,8 +33,9 @@ def side_by_side(pictures, width, gap=4):
     white = np.full((len(pictures[0]), gap, 3), 255, np.uint8)
     row = np.hstack([part for picture in pictures for part in (white, picture)][1:])
     factor = width / row.shape[1]
-    return row if factor >= 1 else cv2.resize(row, (width, max(1, round(len(row) * factor))),
-                                              interpolation=cv2.INTER_AREA)
+    return (
+        row if factor >= 1 else cv2.resize(row, (width, max(1, round(len(row) * factor))), interpolation=cv2.INTER_AREA)
+    )
 
 
 def over_image(image, labels, palette, strength=0.65):

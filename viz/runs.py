@@ -16,8 +16,17 @@ from tool.record import checkpoint_record
 from tool.stages import CAM_FOLDERS
 
 MAP_NAMES = {"cam": "CAM", "is_cam": "IS-CAM", "ae_is_cam": "AE-IS-CAM"}
-STAGES = ("train_aesipe", "make_cam", "eval_cam", "make_ir_labels", "train_irn", "make_seg_labels", "eval_seg",
-          "deeplab_train", "deeplab_test")
+STAGES = (
+    "train_aesipe",
+    "make_cam",
+    "eval_cam",
+    "make_ir_labels",
+    "train_irn",
+    "make_seg_labels",
+    "eval_seg",
+    "deeplab_train",
+    "deeplab_test",
+)
 COUNTED = ("step", "did", "seconds", "peak_memory_mb", "peak_gpu_memory_mb", "images_per_second", "lr")
 WHERE = ("run_root", "session_name", "num_workers", "save_every", "resume", "skip_bad")  # change no result
 
@@ -49,8 +58,10 @@ def read_runs(paths):
     names = [path.resolve().name for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
-    return [Run(path, name, load_run_config(path), read_log(path / "log.jsonl"), collect_scores(path))
-            for path, name in zip(paths, names)]
+    return [
+        Run(path, name, load_run_config(path), read_log(path / "log.jsonl"), collect_scores(path))
+        for path, name in zip(paths, names)
+    ]
 
 
 def content(runs):
@@ -101,14 +112,17 @@ def _is_sound(record):
     """Whether what the readers of a log count with are numbers; losses alone may be infinite or none."""
     counted = [record[key] for key in COUNTED if record.get(key) is not None]
     val = record.get("val", {})
-    return (all(_is_number(value) and math.isfinite(value) for value in counted)
-            and isinstance(record.get("step", 0), int)
-            and isinstance(val, dict) and all(_is_number(value) for value in val.values()))
+    return (
+        all(_is_number(value) and math.isfinite(value) for value in counted)
+        and isinstance(record.get("step", 0), int)
+        and isinstance(val, dict)
+        and all(_is_number(value) for value in val.values())
+    )
 
 
 def _is_number(value):
     """Whether a value is a number that a float can hold, or NaN or infinite."""
-    return isinstance(value, float) or isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+    return isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63)
 
 
 def steps_of(log, stage, key):
@@ -155,7 +169,9 @@ def _scores(result):
     if not all(_is_number(value) and 0 <= value <= 1 for value in shares):
         raise ValueError("scores beyond 0 to 1")
     if "confusion" in result and np.asarray(result["confusion"], np.int64).shape != (
-            len(result["iou"]), len(result["iou"]) + 1):
+        len(result["iou"]),
+        len(result["iou"]) + 1,
+    ):
         raise ValueError("a confusion matrix of another size")
     return result
 
@@ -170,8 +186,9 @@ def usage(log):
     for record in log:
         if not record.get("finished"):
             continue
-        row = rows.setdefault(record["stage"], {"stage": record["stage"], "did": 0, "seconds": 0.0, "memory": None,
-                                                "gpu_memory": None})
+        row = rows.setdefault(
+            record["stage"], {"stage": record["stage"], "did": 0, "seconds": 0.0, "memory": None, "gpu_memory": None}
+        )
         row["did"] += record.get("did") or 0
         row["seconds"] += record.get("seconds") or 0
         for key, source in (("memory", "peak_memory_mb"), ("gpu_memory", "peak_gpu_memory_mb")):

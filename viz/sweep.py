@@ -65,17 +65,23 @@ def image_counts(truth, keys, cam, n_classes, background_weight, name):
     else:
         labels, strongest = keys[cam[1:].argmax(axis=0) + 1], cam[1:].max(axis=0)
     ratio = np.where(strongest > 0, strongest / np.maximum(cam[0], 1e-12), 0)
-    return (miou, turn_counts(truth, labels, ratio, WEIGHTS, n_classes),
-            turn_counts(truth, labels, strongest, THRESHOLDS, n_classes))
+    return (
+        miou,
+        turn_counts(truth, labels, ratio, WEIGHTS, n_classes),
+        turn_counts(truth, labels, strongest, THRESHOLDS, n_classes),
+    )
 
 
 def _evaluate(layout, folders, background_weight, image_id):
     truth = layout.mask(image_id)
     paths = {key: folder / f"{image_id}.npz" for key, folder in folders.items()}
     return image_id, {
-        key: image_counts(truth, *load_cam(path, layout.n_classes, truth.shape), layout.n_classes, background_weight,
-                          image_id)
-        for key, path in paths.items() if path.exists()}
+        key: image_counts(
+            truth, *load_cam(path, layout.n_classes, truth.shape), layout.n_classes, background_weight, image_id
+        )
+        for key, path in paths.items()
+        if path.exists()
+    }
 
 
 def score_maps(layout, folders, ids, background_weight, workers):
@@ -93,5 +99,8 @@ def score_maps(layout, folders, ids, background_weight, workers):
             mious[key][image_id] = miou
             before = totals.get(key, (0, 0))
             totals[key] = tuple(total + part for total, part in zip(before, counts))
-    return {key: MapScores({i: mious[key][i] for i in ids if i in mious[key]}, *map(miou_at_edges, totals[key]))
-            for key in folders if key in totals}
+    return {
+        key: MapScores({i: mious[key][i] for i in ids if i in mious[key]}, *map(miou_at_edges, totals[key]))
+        for key in folders
+        if key in totals
+    }

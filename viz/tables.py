@@ -22,8 +22,10 @@ def score_table(rows):
 
 def class_table(rows):
     """Markdown table of IoU per class in percent, one line a class that occurs in the truth."""
-    titles = [f"{stage}{'' if weight is None else f' x{weight:g}'}{' +CRF' if crf else ''}"
-              for stage, _, weight, crf, _ in rows]
+    titles = [
+        f"{stage}{'' if weight is None else f' x{weight:g}'}{' +CRF' if crf else ''}"
+        for stage, _, weight, crf, _ in rows
+    ]
     lines = ["| class | " + " | ".join(titles) + " |", "| --- |" + " --- |" * len(rows)]
     for name in rows[0][4]["iou"]:
         values = [result["iou"][name] for *_, result in rows]
@@ -37,8 +39,10 @@ def compared_scores(runs):
     """The score table of several runs: a list of (stage, list, weight, [(mIoU, mIoU with CRF) of each run])."""
     tables = [score_lines(run.scores) for run in runs]
     keys = dict.fromkeys(key for table in tables for key in table)
-    return [(*key, [tuple(table.get(key, {}).get(crf) for crf in (False, True)) for table in tables])
-            for key in sorted(keys, key=lambda key: _stage_order(key, tables))]
+    return [
+        (*key, [tuple(table.get(key, {}).get(crf) for crf in (False, True)) for table in tables])
+        for key in sorted(keys, key=lambda key: _stage_order(key, tables))
+    ]
 
 
 def _stage_order(key, tables):
@@ -71,8 +75,9 @@ def class_columns(run, baseline=None):
     for key, (stage, list_name, weight, crf, result) in best.items():
         titles.append((stage, "" if weight is None else f"x {weight:g}", "+ CRF" if crf else "", list_name))
         other = others[key][4] if key in others else None
-        columns.append(({"mean": result["miou"], **_named(result)},
-                        {"mean": other["miou"], **_named(other)} if other else {}))
+        columns.append(
+            ({"mean": result["miou"], **_named(result)}, {"mean": other["miou"], **_named(other)} if other else {})
+        )
     names = dict.fromkeys(name for values, _ in columns for name in values)
     lines = []
     for name in names:
@@ -100,10 +105,14 @@ def confusion_table(matrix, class_names):
     matrix = np.asarray(matrix, np.int64)
     titles = [*class_names, "unsure"]
     pixels = matrix.sum(axis=1)
-    columns = [k for k in range(len(titles)) if matrix[:, k].any() or k < len(pixels) and pixels[k]]
-    return ([titles[k] for k in columns],
-            [(class_names[row], int(pixels[row]), [(100 * matrix[row, k] / pixels[row], k == row) for k in columns])
-             for row in pixels.nonzero()[0]])
+    columns = [k for k in range(len(titles)) if matrix[:, k].any() or (k < len(pixels) and pixels[k])]
+    return (
+        [titles[k] for k in columns],
+        [
+            (class_names[row], int(pixels[row]), [(100 * matrix[row, k] / pixels[row], k == row) for k in columns])
+            for row in pixels.nonzero()[0]
+        ],
+    )
 
 
 def confusions(rows):

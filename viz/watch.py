@@ -31,8 +31,10 @@ def watch_maps(layout, args, dtype, dist):
     if ids:
         return MapWatch(layout, spread(ids, args.val_images), max(args.long_side), dtype, dist)
     if dist.main:
-        print(f"train_aesipe: {layout.root} has no {'masks of' if exists else 'list'} {args.val_list}, "
-              "trained without validation")
+        print(
+            f"train_aesipe: {layout.root} has no {'masks of' if exists else 'list'} {args.val_list}, "
+            "trained without validation"
+        )
     return None
 
 

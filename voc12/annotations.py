@@ -41,10 +41,15 @@ def read_annotation(path, skip_difficult=False):
     """The Annotation in an XML file. skip_difficult: leave out objects marked as difficult."""
     root = parse_xml(path)
     try:
-        objects = [(item.findtext("name", "").strip(), item.findtext("difficult", "0").strip() == "1")
-                   for item in root.findall("object")]
-        size = tuple(int(float(root.findtext(f"size/{side}"))) for side in ("height", "width")) if (
-            root.find("size") is not None) else None
+        objects = [
+            (item.findtext("name", "").strip(), item.findtext("difficult", "0").strip() == "1")
+            for item in root.findall("object")
+        ]
+        size = (
+            tuple(int(float(root.findtext(f"size/{side}"))) for side in ("height", "width"))
+            if (root.find("size") is not None)
+            else None
+        )
     except (ValueError, TypeError, OverflowError) as error:
         raise UserError(f"{path}: cannot be read as an annotation: {error}: replace it") from error
     unknown = sorted({name for name, _ in objects} - set(CLASS_NAMES[1:]))

@@ -30,14 +30,23 @@ def extract(archive, root, wanted):
     Raises UserError if the archive is cut short, holds none of the wanted members, or tries to write elsewhere.
     """
     if not hasattr(tarfile, "data_filter"):
-        raise UserError(f"{archive}: cannot be unpacked safely by this Python: use 3.10.12, 3.11.4 or newer, or unpack "
-                        "it by hand")
+        raise UserError(
+            f"{archive}: cannot be unpacked safely by this Python: use 3.10.12, 3.11.4 or newer, or unpack it by hand"
+        )
     archive, pattern, found, total = Path(archive), re.compile(wanted), 0, 0
     try:
-        with (open(archive, "rb") as file, _unpacked(file) as stream,
-              tarfile.open(fileobj=Cautious(archive, stream), mode="r:") as members,
-              tqdm(total=archive.stat().st_size, unit="B", unit_scale=True, desc=f"extracting {archive.name}",
-                   dynamic_ncols=True) as progress):
+        with (
+            open(archive, "rb") as file,
+            _unpacked(file) as stream,
+            tarfile.open(fileobj=Cautious(archive, stream), mode="r:") as members,
+            tqdm(
+                total=archive.stat().st_size,
+                unit="B",
+                unit_scale=True,
+                desc=f"extracting {archive.name}",
+                dynamic_ncols=True,
+            ) as progress,
+        ):
             for member in members:  # in the order of the file: going back in a .tgz means unpacking it anew
                 if member.size < 0:
                     raise _unsafe(archive, f"{member.name} is {member.size} bytes")
@@ -51,8 +60,10 @@ def extract(archive, root, wanted):
                     found += 1
                 progress.update(file.tell() - progress.n)
     except DECODING as error:
-        raise UserError(f"{archive}: cannot be read to its end ({' '.join(str(error).split())[:200]}): it is cut short "
-                        "or damaged: delete it and fetch it again") from error
+        raise UserError(
+            f"{archive}: cannot be read to its end ({' '.join(str(error).split())[:200]}): it is cut short "
+            "or damaged: delete it and fetch it again"
+        ) from error
     if not found:
         raise UserError(f"{archive}: holds none of the files {wanted.split('(')[0]}...: is it the official archive?")
 

@@ -38,8 +38,10 @@ def make_mask(job):
     labels = read_mask(path)
     size = image_size(job.image)
     if labels.shape != size:
-        raise UserError(f"{path}: is {labels.shape[1]} x {labels.shape[0]}, but its image {job.image} is {size[1]} x "
-                        f"{size[0]}: replace the one that is wrong")
+        raise UserError(
+            f"{path}: is {labels.shape[1]} x {labels.shape[0]}, but its image {job.image} is {size[1]} x "
+            f"{size[0]}: replace the one that is wrong"
+        )
     values = np.unique(labels)
     wrong = [value for value in values if value >= len(CLASS_NAMES) and value != IGNORED]
     if wrong:

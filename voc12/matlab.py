@@ -33,11 +33,16 @@ def read_sbd(path):
             content = unpacked(file.read(LARGEST + 1))
         content = loadmat(io.BytesIO(content), variable_names=["GTcls"])
     except Exception as error:  # damaged files raise anything from OSError to TypeError and zlib.error
-        raise UserError(f"{path}: cannot be read as a MATLAB file ({' '.join(str(error).split())}): extract "
-                        "benchmark.tgz again") from error
+        raise UserError(
+            f"{path}: cannot be read as a MATLAB file ({' '.join(str(error).split())}): extract benchmark.tgz again"
+        ) from error
     truth = content.get("GTcls")
-    if (not isinstance(truth, np.ndarray) or truth.dtype.names is None or "Segmentation" not in truth.dtype.names
-            or truth.size != 1):
+    if (
+        not isinstance(truth, np.ndarray)
+        or truth.dtype.names is None
+        or "Segmentation" not in truth.dtype.names
+        or truth.size != 1
+    ):
         raise UserError(f"{path}: has no struct GTcls with a field Segmentation: is it a file of SBD's folder cls?")
     labels = truth.reshape(-1)[0]["Segmentation"]
     if not isinstance(labels, np.ndarray) or labels.ndim != 2 or not labels.size or labels.dtype != np.uint8:

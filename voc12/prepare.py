@@ -31,11 +31,20 @@ LISTS = ("train", "val", "train_aug")
 FLAGS = ("sources", "voc_root", "aug_dir", "download", "mirror", "skip_difficult", "check_counts")
 
 
-def prepare_voc12(root, sources=(), voc_root=None, aug_dir=None, download=False, mirror=None, skip_difficult=False,
-                  workers=1, counts=COUNTS):
+def prepare_voc12(
+    root,
+    sources=(),
+    voc_root=None,
+    aug_dir=None,
+    download=False,
+    mirror=None,
+    skip_difficult=False,
+    workers=1,
+    counts=COUNTS,
+):
     """Make the data set in root, or what is missing of it; the arguments are the flags FLAGS.
 
-    counts: the length that each list must have, {} for any. Raises UserError saying what is wrong, where, and how to mend it.
+    counts: the length that each list must have, {} for any. Raises UserError.
     """
     root, places = Path(root), [Path(place) for place in sources]
     gone = next((place for place in places if not place.exists()), None)
@@ -47,8 +56,9 @@ def prepare_voc12(root, sources=(), voc_root=None, aug_dir=None, download=False,
         if not _list_path(root, "test").exists():
             _make_test(root, places, counts)
     except BrokenProcessPool as error:
-        raise UserError(f"{root}: a worker process was killed, perhaps for memory: run this again with fewer "
-                        "--num_workers") from error
+        raise UserError(
+            f"{root}: a worker process was killed, perhaps for memory: run this again with fewer --num_workers"
+        ) from error
     except OSError as error:  # a folder that may not be read or written
         raise UserError(f"{error.filename or root}: {error.strerror or error}: mend it and run this again") from error
 
@@ -59,8 +69,9 @@ def _is_done(root, skip_difficult):
         return False
     made_with = (load_json(root / "prepared.json") or {"skip_difficult": skip_difficult})["skip_difficult"]
     if made_with != skip_difficult:
-        raise UserError(f"{labels}: was made with skip_difficult {made_with}, not {skip_difficult}: delete it and run "
-                        "this again")
+        raise UserError(
+            f"{labels}: was made with skip_difficult {made_with}, not {skip_difficult}: delete it and run this again"
+        )
     return True
 
 
@@ -74,11 +85,20 @@ def _make_trainval(root, places, voc_root, aug_dir, fetching, skip_difficult, wo
     for name in LISTS:
         _check_count(name, lists[name], counts, [voc, *sorted({path.parent for path in masks.values()})])
     ids = sorted({*lists["train"], *lists["val"], *lists["train_aug"]})
-    annotations = {image_id: read_annotation(voc / "Annotations" / f"{image_id}.xml", skip_difficult)
-                   for image_id in ids}
+    annotations = {
+        image_id: read_annotation(voc / "Annotations" / f"{image_id}.xml", skip_difficult) for image_id in ids
+    }
     out = _own_folder(root / "SegmentationClassAug")
-    jobs = [MaskJob(image_id, masks[image_id], voc / "JPEGImages" / f"{image_id}.jpg", out / f"{image_id}.png",
-                    official=masks[image_id].parent == voc / "SegmentationClass") for image_id in ids]
+    jobs = [
+        MaskJob(
+            image_id,
+            masks[image_id],
+            voc / "JPEGImages" / f"{image_id}.jpg",
+            out / f"{image_id}.png",
+            official=masks[image_id].parent == voc / "SegmentationClass",
+        )
+        for image_id in ids
+    ]
     report = disagreements(annotations, parallel_map(make_mask, jobs, workers, "masks"))
     _link_images(root, voc, ids)
     save_lines(root / "label_report.txt", report)
@@ -92,15 +112,18 @@ def _make_trainval(root, places, voc_root, aug_dir, fetching, skip_difficult, wo
 
 def _check_count(name, ids, counts, folders):
     if len(ids) != counts.get(name, len(ids)):
-        raise UserError(f"{name} has {len(ids)} images, not {counts[name]}: these are not complete, or not "
-                        f"the official ones: {', '.join(map(str, folders))} (--no-check_counts takes a part of VOC)")
+        raise UserError(
+            f"{name} has {len(ids)} images, not {counts[name]}: these are not complete, or not "
+            f"the official ones: {', '.join(map(str, folders))} (--no-check_counts takes a part of VOC)"
+        )
 
 
 def _check_tree(voc):
     for part in ("JPEGImages", "Annotations", "ImageSets/Segmentation"):
         if not (voc / part).is_dir():
-            raise UserError(f"{voc / part}: missing: is {voc} the folder VOCdevkit/VOC2012 of the official archive, "
-                            "and complete?")
+            raise UserError(
+                f"{voc / part}: missing: is {voc} the folder VOCdevkit/VOC2012 of the official archive, and complete?"
+            )
 
 
 def _lists_and_masks(root, voc, aug_dir, places, fetching):
@@ -115,7 +138,7 @@ def _lists_and_masks(root, voc, aug_dir, places, fetching):
         if own.exists():
             masks[image_id] = own
         # SBD's outlines differ from VOC's: an official list must not be scored on them because a file is missing.
-        elif image_id not in augmented or image_id in listed and augmented[image_id].suffix == ".mat":
+        elif image_id not in augmented or (image_id in listed and augmented[image_id].suffix == ".mat"):
             raise UserError(f"{own}: missing, but an official list names it: is the tree complete?")
     return lists, masks
 
@@ -137,8 +160,11 @@ def _augmented_masks(root, voc, aug_dir, places, fetching):
     sbd = sbd or locate("sbd", root, places, *fetching)
     if sbd is None:
         raise missing("sbd", root, places)
-    return {image_id: sbd / "cls" / f"{image_id}.mat"
-            for name in ("train", "val") for image_id in read_list(sbd / f"{name}.txt")}
+    return {
+        image_id: sbd / "cls" / f"{image_id}.mat"
+        for name in ("train", "val")
+        for image_id in read_list(sbd / f"{name}.txt")
+    }
 
 
 def _make_test(root, places, counts):
@@ -189,8 +215,17 @@ def get_parser():
 
 def main():
     args = get_parser().parse_args()
-    prepare_voc12(args.root, args.sources, args.voc_root, args.aug_dir, args.download, args.mirror,
-                  args.skip_difficult, args.num_workers, COUNTS if args.check_counts else {})
+    prepare_voc12(
+        args.root,
+        args.sources,
+        args.voc_root,
+        args.aug_dir,
+        args.download,
+        args.mirror,
+        args.skip_difficult,
+        args.num_workers,
+        COUNTS if args.check_counts else {},
+    )
     print(f"{args.root}: all is in place")
 
 

@@ -30,22 +30,38 @@ class Source(NamedTuple):
 
 TREE = "VOCdevkit/VOC2012"
 SOURCES = {  # addresses and sums as torchvision has them
-    "voc": Source("VOC 2012 trainval", "VOCtrainval_11-May-2012.tar",
-                  "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
-                  "6cd6e144f989b92b3379bac3b3de84fd", TREE,
-                  rf"{TREE}/(JPEGImages/{ID}\.jpg|Annotations/{ID}\.xml|SegmentationClass/{ID}\.png"
-                  r"|ImageSets/Segmentation/(train|val)\.txt)",
-                  ("SegmentationClass", "ImageSets/Segmentation/train.txt", "ImageSets/Segmentation/val.txt"),
-                  "name an extracted VOCdevkit/VOC2012 by --voc_root"),
+    "voc": Source(
+        "VOC 2012 trainval",
+        "VOCtrainval_11-May-2012.tar",
+        "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+        "6cd6e144f989b92b3379bac3b3de84fd",
+        TREE,
+        rf"{TREE}/(JPEGImages/{ID}\.jpg|Annotations/{ID}\.xml|SegmentationClass/{ID}\.png"
+        r"|ImageSets/Segmentation/(train|val)\.txt)",
+        ("SegmentationClass", "ImageSets/Segmentation/train.txt", "ImageSets/Segmentation/val.txt"),
+        "name an extracted VOCdevkit/VOC2012 by --voc_root",
+    ),
     # The evaluation server hands it to those who register: torchvision knows neither a URL nor a sum.
-    "test": Source("VOC 2012 test", "VOC2012test.tar", "http://host.robots.ox.ac.uk:8080", None, TREE,
-                   rf"{TREE}/(JPEGImages/{ID}\.jpg|ImageSets/Segmentation/test\.txt)",
-                   ("ImageSets/Segmentation/test.txt",), ""),
-    "sbd": Source("SBD", "benchmark.tgz",
-                  "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz",
-                  "82b4d87ceb2ed10f6038a1cba92111cb", "benchmark_RELEASE/dataset",
-                  rf"benchmark_RELEASE/dataset/(cls/{ID}\.mat|(train|val)\.txt)", ("cls",),
-                  "name masks of your own by --aug_dir"),
+    "test": Source(
+        "VOC 2012 test",
+        "VOC2012test.tar",
+        "http://host.robots.ox.ac.uk:8080",
+        None,
+        TREE,
+        rf"{TREE}/(JPEGImages/{ID}\.jpg|ImageSets/Segmentation/test\.txt)",
+        ("ImageSets/Segmentation/test.txt",),
+        "",
+    ),
+    "sbd": Source(
+        "SBD",
+        "benchmark.tgz",
+        "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz",
+        "82b4d87ceb2ed10f6038a1cba92111cb",
+        "benchmark_RELEASE/dataset",
+        rf"benchmark_RELEASE/dataset/(cls/{ID}\.mat|(train|val)\.txt)",
+        ("cls",),
+        "name masks of your own by --aug_dir",
+    ),
 }
 
 
@@ -121,8 +137,10 @@ def fetch(source, root, mirror=None):
         if getattr(error, "errno", None) == errno.ENOSPC:
             raise UserError(f"{path}: cannot be written: {error.strerror}: make room and run this again") from error
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{url}: cannot be fetched ({reason}): fetch it on another machine and put it into "
-                        f"{path.parent} as {path.name}, or name another host by --mirror") from error
+        raise UserError(
+            f"{url}: cannot be fetched ({reason}): fetch it on another machine and put it into "
+            f"{path.parent} as {path.name}, or name another host by --mirror"
+        ) from error
     finally:
         socket.setdefaulttimeout(timeout)
     return path
@@ -139,13 +157,17 @@ def _verify(source, archive):
     except OSError as error:
         raise UserError(f"{archive}: cannot be read: {error.strerror}") from error
     if not whole:
-        raise UserError(f"{archive}: its MD5 is not {source.md5}: it is cut short or damaged: delete it and fetch "
-                        f"{source.url} again")
+        raise UserError(
+            f"{archive}: its MD5 is not {source.md5}: it is cut short or damaged: delete it and fetch "
+            f"{source.url} again"
+        )
 
 
 def missing(kind, root, places=()):
     """The error for a part that is nowhere: where it was looked for and every way to get it."""
     source = SOURCES[kind]
     looked = ", ".join(map(str, [root, *places]))
-    return UserError(f"{source.title} is missing (looked in {looked}): fetch {source.url}, put it into {root} or name "
-                     f"its folder by --sources, {source.flag}, or give --download")
+    return UserError(
+        f"{source.title} is missing (looked in {looked}): fetch {source.url}, put it into {root} or name "
+        f"its folder by --sources, {source.flag}, or give --download"
+    )

@@ -16,14 +16,36 @@ from errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
-SMALL = ("--batch_size", 2, "--crop_size", 128, "--n_classes", 5, "--height", 48, "--width", 64, "--runs", 1,
-         "--threads", 1, "--backbone", "resnet18")
+SMALL = (
+    "--batch_size",
+    2,
+    "--crop_size",
+    128,
+    "--n_classes",
+    5,
+    "--height",
+    48,
+    "--width",
+    64,
+    "--runs",
+    1,
+    "--threads",
+    1,
+    "--backbone",
+    "resnet18",
+)
 
 
 def bench(*arguments):
     command = [sys.executable, "-m", "bench", *map(str, SMALL), *map(str, arguments)]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300,
-                          env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"})
+    return subprocess.run(
+        command,
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+    )
 
 
 def test_runs_are_taken_in_turn_and_a_slow_one_is_not_repeated():
@@ -45,8 +67,9 @@ def test_runs_are_taken_in_turn_and_a_slow_one_is_not_repeated():
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells a process its peak")
 def test_memory_is_the_peak_above_the_start_though_it_was_given_back():
-    results, _ = compare({"large": lambda: torch.ones(64, 2**20).sum(), "small": lambda: torch.ones(2**10).sum()},
-                         CPU, runs=1)
+    results, _ = compare(
+        {"large": lambda: torch.ones(64, 2**20).sum(), "small": lambda: torch.ones(2**10).sum()}, CPU, runs=1
+    )
     assert results["large"]["mib"] == pytest.approx(256, abs=30) and results["small"]["mib"] < 30
 
 
@@ -84,11 +107,15 @@ def test_results_that_differ_are_refused(monkeypatch, tmp_path, capsys):
         command.time_operations(["is_cam"], operations.Shape(), CPU, 1, 1.0, {"float32": 1e9, "copy": 1e9})
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (("--device", "cuda"), "error: --device cuda: PyTorch finds no GPU here"),
-    (("--present", 6), "error: --present 6: the background and at least one of 5 classes"),
-    (("--crop_size", 64), "error: --crop_size 64: IRN's pairs need 76 pixels or more"),
-    (("--run", "nothing"), "error: argument --run: invalid choice: 'nothing'")])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--device", "cuda"), "error: --device cuda: PyTorch finds no GPU here"),
+        (("--present", 6), "error: --present 6: the background and at least one of 5 classes"),
+        (("--crop_size", 64), "error: --crop_size 64: IRN's pairs need 76 pixels or more"),
+        (("--run", "nothing"), "error: argument --run: invalid choice: 'nothing'"),
+    ],
+)
 def test_bad_arguments_get_one_line(arguments, message):
     done = bench(*arguments)
     assert done.returncode == 2 and done.stderr.startswith(message) and len(done.stderr.splitlines()) == 1
@@ -117,10 +144,18 @@ def test_growth_is_drawn(monkeypatch, tmp_path, capsys):
 def test_what_users_wait_for_is_timed(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(start, "STAGES", ())
     times = start.time_start(None, 1, n_images=20)
-    assert set(times) == {"python -c pass", "predict.py --help", "export.py --help", "first look at 20 images",
-                          "later look at 20 images", *(f"{what}, {how}" for how in ("verified", "not verified") for what in
-                                                       ("checkpoint of 240 MB", "CAMs of 500 x 375, 3 classes",
-                                                        "labels of 500 x 375"))}
+    assert set(times) == {
+        "python -c pass",
+        "predict.py --help",
+        "export.py --help",
+        "first look at 20 images",
+        "later look at 20 images",
+        *(
+            f"{what}, {how}"
+            for how in ("verified", "not verified")
+            for what in ("checkpoint of 240 MB", "CAMs of 500 x 375, 3 classes", "labels of 500 x 375")
+        ),
+    }
     assert min(times.values()) > 0 and "1.0 times python -c pass" in capsys.readouterr().out
 
 

@@ -90,16 +90,19 @@ def test_affinity_enhanced_cam(dtype, tolerance, normalization, image_stride):
 
     def enhance(one, pamr):
         def run(features):
-            return one.affinity_enhanced_cam(features, batch["cam"], batch["image"], batch["valid"], pamr,
-                                             normalization, image_stride)
+            return one.affinity_enhanced_cam(
+                features, batch["cam"], batch["image"], batch["valid"], pamr, normalization, image_stride
+            )
+
         return run
 
     enhanced = enhance(plain, plain.PAMR()), enhance(affinity, pamr.PAMR())
     (cam, seeds), (expected_cam, expected_seeds) = (run(batch["features"]) for run in enhanced)
     assert torch.equal(seeds, expected_seeds)
     assert_near(cam, expected_cam, tolerance)
-    assert_same_gradients(*(lambda features, run=run: run(features)[:1] for run in enhanced), [batch["features"]],
-                          10 * tolerance)
+    assert_same_gradients(
+        *(lambda features, run=run: run(features)[:1] for run in enhanced), [batch["features"]], 10 * tolerance
+    )
 
 
 @pytest.mark.parametrize("height, width", [(9, 7), (12, 15), (2, 13), (1, 6)])

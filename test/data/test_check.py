@@ -41,8 +41,13 @@ def test_a_good_set_and_its_table(root, monkeypatch, capsys):
     text = capsys.readouterr().out
     assert "4 images, 2 classes and background, 4 labelled images; masks: SegmentationClass" in text
     assert [line.split() for line in text.splitlines()[1:7]] == [
-        ["train", "train_aug", "val"], ["images", "2", "3", "1"], ["with", "a", "mask", "2", "3", "1"],
-        ["with", "labels", "2", "3", "1"], ["cat", "1", "2", "1"], ["dog", "1", "2", "0"]]
+        ["train", "train_aug", "val"],
+        ["images", "2", "3", "1"],
+        ["with", "a", "mask", "2", "3", "1"],
+        ["with", "labels", "2", "3", "1"],
+        ["cat", "1", "2", "1"],
+        ["dog", "1", "2", "0"],
+    ]
     assert text.endswith("Nothing is wrong.\n")
 
 
@@ -50,36 +55,63 @@ def rewrite(name, text):
     return lambda root: (root / name).write_text(text)
 
 
-@pytest.mark.parametrize("damage, severity, kind, example", [
-    (lambda root: (root / "JPEGImages/a.jpg").unlink(), TRAINING, "images missing", "a"),
-    (lambda root: (root / "JPEGImages/d.jpg").unlink(), EVALUATION, "images missing", "d"),
-    (rewrite("lists/train.txt", "a.jpg\n"), TRAINING, "images missing", "IDs have no suffix"),
-    (lambda root: (root / "JPEGImages/b.jpg").write_bytes(b"x"), TRAINING, "images unreadable", "b.jpg"),
-    (lambda root: save(root / "JPEGImages/b.png"), TRAINING, "IDs of two files", "b.jpg and b.png"),
-    (rewrite("image_labels.txt", "a cow\nb dog\nc cat\n"), TRAINING,
-     "classes that classes.txt lacks", "'cow' in line 1"),
-    (rewrite("image_labels.txt", "a cat\na dog\nb dog\nc cat\n"), TRAINING, "IDs with two lines in image_labels.txt",
-     "a, line 2"),
-    (rewrite("image_labels.txt", "a cat\nc dog\n"), TRAINING, "training images without a line in image_labels.txt",
-     "b in train_aug"),
-    (rewrite("image_labels.txt", "a\nb\nc\n"), TRAINING, "labels missing or wrong", "no image of train_aug"),
-    (lambda root: (root / "image_labels.txt").unlink(), TRAINING, "labels missing or wrong", "cannot be read"),
-    (rewrite("image_labels.txt", "a\nb cat\nc dog\n"), NOTE, "training images without any class", "a in train_aug"),
-    (rewrite("image_labels.txt", "a cat\nb cat\nc cat\n"), NOTE, "classes without an image in train_aug", "dog"),
-    (lambda root: (root / "lists/train_aug.txt").unlink(), TRAINING, "lists missing or wrong", "train_aug.txt: no"),
-    (lambda root: (root / "lists/val.txt").unlink(), EVALUATION, "lists missing or wrong", "val.txt: no such"),
-    (rewrite("lists/train_aug.txt", "a\n../b\n"), TRAINING, "lists missing or wrong", "line 2: '../b'"),
-    (rewrite("lists/train_aug.txt", "a\nb\nc\nb\n"), NOTE, "IDs more than once in a list", "b in train_aug"),
-    (rewrite("lists/val.txt", "a\nd\n"), EVALUATION, "training images in a list to test on", "a in val"),
-    (rewrite("lists/val.txt", "c\n"), NOTE, "images in no list", "d"),
-    (lambda root: save(root / "SegmentationClass/a.png", (30, 20), 1), EVALUATION,
-     "masks of another size than their image", "a: mask [30, 20], image [20, 30]"),
-    (lambda root: save(root / "SegmentationClass/a.png", value=3), EVALUATION,
-     "masks with values other than 0 to 2 and 255", "a: 3"),
-    (lambda root: save(root / "SegmentationClass/a.png"), EVALUATION, "masks unreadable", "must be an index PNG"),
-    (lambda root: (root / "SegmentationClass/a.png").unlink(), EVALUATION,
-     "images without a mask in train, where others have one", "a"),
-])
+@pytest.mark.parametrize(
+    "damage, severity, kind, example",
+    [
+        (lambda root: (root / "JPEGImages/a.jpg").unlink(), TRAINING, "images missing", "a"),
+        (lambda root: (root / "JPEGImages/d.jpg").unlink(), EVALUATION, "images missing", "d"),
+        (rewrite("lists/train.txt", "a.jpg\n"), TRAINING, "images missing", "IDs have no suffix"),
+        (lambda root: (root / "JPEGImages/b.jpg").write_bytes(b"x"), TRAINING, "images unreadable", "b.jpg"),
+        (lambda root: save(root / "JPEGImages/b.png"), TRAINING, "IDs of two files", "b.jpg and b.png"),
+        (
+            rewrite("image_labels.txt", "a cow\nb dog\nc cat\n"),
+            TRAINING,
+            "classes that classes.txt lacks",
+            "'cow' in line 1",
+        ),
+        (
+            rewrite("image_labels.txt", "a cat\na dog\nb dog\nc cat\n"),
+            TRAINING,
+            "IDs with two lines in image_labels.txt",
+            "a, line 2",
+        ),
+        (
+            rewrite("image_labels.txt", "a cat\nc dog\n"),
+            TRAINING,
+            "training images without a line in image_labels.txt",
+            "b in train_aug",
+        ),
+        (rewrite("image_labels.txt", "a\nb\nc\n"), TRAINING, "labels missing or wrong", "no image of train_aug"),
+        (lambda root: (root / "image_labels.txt").unlink(), TRAINING, "labels missing or wrong", "cannot be read"),
+        (rewrite("image_labels.txt", "a\nb cat\nc dog\n"), NOTE, "training images without any class", "a in train_aug"),
+        (rewrite("image_labels.txt", "a cat\nb cat\nc cat\n"), NOTE, "classes without an image in train_aug", "dog"),
+        (lambda root: (root / "lists/train_aug.txt").unlink(), TRAINING, "lists missing or wrong", "train_aug.txt: no"),
+        (lambda root: (root / "lists/val.txt").unlink(), EVALUATION, "lists missing or wrong", "val.txt: no such"),
+        (rewrite("lists/train_aug.txt", "a\n../b\n"), TRAINING, "lists missing or wrong", "line 2: '../b'"),
+        (rewrite("lists/train_aug.txt", "a\nb\nc\nb\n"), NOTE, "IDs more than once in a list", "b in train_aug"),
+        (rewrite("lists/val.txt", "a\nd\n"), EVALUATION, "training images in a list to test on", "a in val"),
+        (rewrite("lists/val.txt", "c\n"), NOTE, "images in no list", "d"),
+        (
+            lambda root: save(root / "SegmentationClass/a.png", (30, 20), 1),
+            EVALUATION,
+            "masks of another size than their image",
+            "a: mask [30, 20], image [20, 30]",
+        ),
+        (
+            lambda root: save(root / "SegmentationClass/a.png", value=3),
+            EVALUATION,
+            "masks with values other than 0 to 2 and 255",
+            "a: 3",
+        ),
+        (lambda root: save(root / "SegmentationClass/a.png"), EVALUATION, "masks unreadable", "must be an index PNG"),
+        (
+            lambda root: (root / "SegmentationClass/a.png").unlink(),
+            EVALUATION,
+            "images without a mask in train, where others have one",
+            "a",
+        ),
+    ],
+)
 def test_everything_that_is_wrong_is_named(root, damage, severity, kind, example, monkeypatch, capsys):
     damage(root)
     text, findings = check(root)

@@ -16,8 +16,9 @@ def save(path, seed=0):
 
 def annotate(root, image_id, *names):
     (root / "Annotations").mkdir(exist_ok=True)
-    objects = "".join(f"<object><name>{name}</name><difficult>1</difficult><part><name>head</name></part></object>"
-                      for name in names)
+    objects = "".join(
+        f"<object><name>{name}</name><difficult>1</difficult><part><name>head</name></part></object>" for name in names
+    )
     (root / f"Annotations/{image_id}.xml").write_text(f"<annotation>{objects}</annotation>")
 
 
@@ -70,8 +71,9 @@ def test_xml(tmp_path):
 
 
 def test_text_makes_classes_and_lists(tmp_path):
-    (tmp_path / "image_labels.txt").write_text("a cat\nb dog cat\nc c\td\nc d\ttraffic light\te\n",
-                                               encoding="utf-8-sig")
+    (tmp_path / "image_labels.txt").write_text(
+        "a cat\nb dog cat\nc c\td\nc d\ttraffic light\te\n", encoding="utf-8-sig"
+    )
     collect(tmp_path)
     layout = Layout(tmp_path)
     assert layout.class_names == ["background", "cat", "d", "dog", "e", "traffic light"]
@@ -110,19 +112,22 @@ def test_other_labels_are_replaced_only_when_told(folders):
     assert Layout(folders).labels("a").tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("prepare, source, message", [
-    (lambda root: None, "folders", "images_by_class: holds no folders"),
-    (lambda root: (root / "images_by_class/cat").mkdir(parents=True), "folders", "cat: holds no image"),
-    (lambda root: save(root / "images_by_class/ cat/a.jpg"), "folders", "' cat': an image or a class cannot"),
-    (lambda root: save(root / "images_by_class/c\tat/a.jpg"), "folders", r"'c\\tat': an image or a class cannot"),
-    (lambda root: save(root / "images_by_class/cat/a.jpg"), "folders", "1 labelled image"),
-    (lambda root: None, "xml", "JPEGImages: no such folder"),
-    (lambda root: save(root / "JPEGImages/a.jpg"), "xml", "Annotations: holds no annotations"),
-    (lambda root: (save(root / "JPEGImages/a.jpg"), annotate(root, "b", "cat")), "xml", "b.xml: there is no image"),
-    (lambda root: (save(root / "JPEGImages/a.jpg"), annotate(root, "a", "<")), "xml", "a.xml: cannot be read"),
-    (lambda root: (save(root / "JPEGImages/a.jpg"), annotate(root, "a", "")), "xml", "'': an image or a class"),
-    (lambda root: None, "text", "image_labels.txt: cannot be read"),
-])
+@pytest.mark.parametrize(
+    "prepare, source, message",
+    [
+        (lambda root: None, "folders", "images_by_class: holds no folders"),
+        (lambda root: (root / "images_by_class/cat").mkdir(parents=True), "folders", "cat: holds no image"),
+        (lambda root: save(root / "images_by_class/ cat/a.jpg"), "folders", "' cat': an image or a class cannot"),
+        (lambda root: save(root / "images_by_class/c\tat/a.jpg"), "folders", r"'c\\tat': an image or a class cannot"),
+        (lambda root: save(root / "images_by_class/cat/a.jpg"), "folders", "1 labelled image"),
+        (lambda root: None, "xml", "JPEGImages: no such folder"),
+        (lambda root: save(root / "JPEGImages/a.jpg"), "xml", "Annotations: holds no annotations"),
+        (lambda root: (save(root / "JPEGImages/a.jpg"), annotate(root, "b", "cat")), "xml", "b.xml: there is no image"),
+        (lambda root: (save(root / "JPEGImages/a.jpg"), annotate(root, "a", "<")), "xml", "a.xml: cannot be read"),
+        (lambda root: (save(root / "JPEGImages/a.jpg"), annotate(root, "a", "")), "xml", "'': an image or a class"),
+        (lambda root: None, "text", "image_labels.txt: cannot be read"),
+    ],
+)
 def test_what_cannot_be_used_is_one_line(tmp_path, prepare, source, message):
     prepare(tmp_path)
     before = stamps(tmp_path)

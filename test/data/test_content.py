@@ -41,9 +41,10 @@ def test_each_kind_of_change_changes_its_own_digest(root):
     labels, black = root / "image_labels.txt", Image.fromarray(np.zeros((30, 40), np.uint8))
     ids = [line.split()[0] for line in labels.read_text().splitlines()]
     for change, kinds in (
-            (lambda: black.save(root / "JPEGImages/train_000001.jpg"), {"images"}),
-            (lambda: black.save(root / "SegmentationClassAug/train_000001.png"), {"masks"}),
-            (lambda: labels.write_text("".join(f"{image_id} striped dotted\n" for image_id in ids)), {"labels"})):
+        (lambda: black.save(root / "JPEGImages/train_000001.jpg"), {"images"}),
+        (lambda: black.save(root / "SegmentationClassAug/train_000001.png"), {"masks"}),
+        (lambda: labels.write_text("".join(f"{image_id} striped dotted\n" for image_id in ids)), {"labels"}),
+    ):
         change()
         after, stamped_now = found(root)
         assert {kind for kind in after if after[kind] != before[kind]} == kinds

@@ -33,8 +33,9 @@ def pixels():
 def photo():
     """480x720, with blots of all sizes and an edge, and no symmetry."""
     rng = np.random.default_rng(1)
-    noise = [cv2.resize(rng.uniform(-1, 1, (2 * n, 3 * n, 3)), (720, 480), interpolation=cv2.INTER_CUBIC)
-             for n in (2, 8, 32)]
+    noise = [
+        cv2.resize(rng.uniform(-1, 1, (2 * n, 3 * n, 3)), (720, 480), interpolation=cv2.INTER_CUBIC) for n in (2, 8, 32)
+    ]
     photo = 120 + 60 * noise[0] + 30 * noise[1] + 15 * noise[2]
     photo[300:, 450:] += 60
     return Image.fromarray(photo.clip(0, 255).astype(np.uint8))
@@ -86,24 +87,27 @@ def test_line_numbers_count_blank_lines_as_an_editor_does(root):
         Layout(root).labels("b")
 
 
-@pytest.mark.parametrize("name, read", [
-    ("classes.txt", Layout),
-    ("lists/train.txt", lambda root: Layout(root).ids("train")),
-    ("image_labels.txt", lambda root: Layout(root).labels("a")),
-    ("JPEGImages/a", lambda root: Layout(root).image("a")),
-    ("JPEGImages/a", lambda root: Layout(root).size("a")),
-    ("SegmentationClass/a.png", lambda root: Layout(root).mask("a")),
-])
+@pytest.mark.parametrize(
+    "name, read",
+    [
+        ("classes.txt", Layout),
+        ("lists/train.txt", lambda root: Layout(root).ids("train")),
+        ("image_labels.txt", lambda root: Layout(root).labels("a")),
+        ("JPEGImages/a", lambda root: Layout(root).image("a")),
+        ("JPEGImages/a", lambda root: Layout(root).size("a")),
+        ("SegmentationClass/a.png", lambda root: Layout(root).mask("a")),
+    ],
+)
 def test_missing_files_are_named(root, name, read):
     (root / name).unlink(missing_ok=True)
     with pytest.raises(UserError, match=str(root / name)):
         read(root)
 
 
-@pytest.mark.parametrize("text, message", [
-    ("b dog\na cow\n", r"image_labels\.txt, line 2: class 'cow'"),
-    ("b dog\n", r"image_labels\.txt.* no line for a"),
-])
+@pytest.mark.parametrize(
+    "text, message",
+    [("b dog\na cow\n", r"image_labels\.txt, line 2: class 'cow'"), ("b dog\n", r"image_labels\.txt.* no line for a")],
+)
 def test_missing_classes_and_labels_are_named(root, text, message):
     """The lines of other images are read all the same."""
     (root / "image_labels.txt").write_text(text)
@@ -160,8 +164,15 @@ def test_grey_and_cmyk_jpeg_become_rgb(root):
     assert (Layout(root).image("b").int() - chw(smooth).int()).abs().max() <= 6
 
 
-@pytest.mark.parametrize("orientation, turn", [(3, lambda x: x.rot90(2, (1, 2))), (6, lambda x: x.rot90(-1, (1, 2))),
-                                               (8, lambda x: x.rot90(1, (1, 2))), (2, lambda x: x.flip(2))])
+@pytest.mark.parametrize(
+    "orientation, turn",
+    [
+        (3, lambda x: x.rot90(2, (1, 2))),
+        (6, lambda x: x.rot90(-1, (1, 2))),
+        (8, lambda x: x.rot90(1, (1, 2))),
+        (2, lambda x: x.flip(2)),
+    ],
+)
 def test_exif_orientation_is_applied(root, orientation, turn):
     blocks = np.zeros((32, 48, 3), np.uint8)
     blocks[:16, :16] = 255  # bright at the top left as stored
@@ -226,13 +237,22 @@ def add_segment(path, data):
     path.write_bytes(whole[:2] + b"\xff\xe1" + (len(data) + 2).to_bytes(2, "big") + data + whole[2:])
 
 
-@pytest.mark.parametrize("data", [
-    b"http://ns.adobe.com/xap/1.0/\0<x tiff:Orientation='6'/>", b"Exif\0\0", b"Exif\0\0MM", b"Exif", b"",
-    b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x12", b"Exif\0\0MM\0*\xff\xff\xff\xff",
-    b"Exif\0\0MM\0+\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0",  # 6, but not as EXIF begins
-    b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0",  # 6, the other byte order
-    b"Exif\0\0MM\0*\0\0\0\x08\0\x02\x01\x0f\0\x02\0\0\0\xff\0\0\xff\0"  # 6 after a damaged tag
-    b"\x01\x12\0\x03\0\0\0\x01\0\x06\0\0"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"http://ns.adobe.com/xap/1.0/\0<x tiff:Orientation='6'/>",
+        b"Exif\0\0",
+        b"Exif\0\0MM",
+        b"Exif",
+        b"",
+        b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x12",
+        b"Exif\0\0MM\0*\xff\xff\xff\xff",
+        b"Exif\0\0MM\0+\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0",  # 6, but not as EXIF begins
+        b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0",  # 6, the other byte order
+        b"Exif\0\0MM\0*\0\0\0\x08\0\x02\x01\x0f\0\x02\0\0\0\xff\0\0\xff\0"  # 6 after a damaged tag
+        b"\x01\x12\0\x03\0\0\0\x01\0\x06\0\0",
+    ],
+)
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of PIL, about damaged tags
 def test_all_ways_of_reading_agree_on_odd_exif_data(root, photo, data):
     """Or a photo on its side would be squeezed into the wrong shape."""
@@ -244,13 +264,24 @@ def test_all_ways_of_reading_agree_on_odd_exif_data(root, photo, data):
     assert Layout(root).image("a", at_least=(100, 100)).shape == (3, height // 4, width // 4)
 
 
-@pytest.mark.parametrize("at_least, size", [((480, 720), (480, 720)), ((241, 361), (480, 720)),
-                                            ((240, 360), (240, 360)), ((239, 359), (240, 360)),
-                                            ((100, 359), (240, 360)), ((100, 361), (480, 720)),
-                                            ((239, 50), (240, 360)), ((241, 50), (480, 720)),
-                                            ((120, 180), (120, 180)),
-                                            ((61, 10), (120, 180)), ((60, 90), (60, 90)), ((1, 1), (60, 90)),
-                                            ((900, 100), (480, 720))])
+@pytest.mark.parametrize(
+    "at_least, size",
+    [
+        ((480, 720), (480, 720)),
+        ((241, 361), (480, 720)),
+        ((240, 360), (240, 360)),
+        ((239, 359), (240, 360)),
+        ((100, 359), (240, 360)),
+        ((100, 361), (480, 720)),
+        ((239, 50), (240, 360)),
+        ((241, 50), (480, 720)),
+        ((120, 180), (120, 180)),
+        ((61, 10), (120, 180)),
+        ((60, 90), (60, 90)),
+        ((1, 1), (60, 90)),
+        ((900, 100), (480, 720)),
+    ],
+)
 def test_reduced_images_are_the_smallest_that_are_not_below_what_is_asked(root, photo, at_least, size):
     photo.save(root / "JPEGImages/a.jpg")
     image = Layout(root).image("a", at_least)
@@ -387,8 +418,17 @@ def test_images_of_floats_are_refused(root, pixels):
 
 def write_tiff(path, values, bits, width, photometric=1):
     """Grey, uncompressed and little endian, of any number of bits: Pillow writes few of them."""
-    tags = [(256, width), (257, len(values)), (258, bits), (259, 1), (262, photometric), (273, 8 + 2 + 9 * 12 + 4),
-            (277, 1), (278, len(values)), (279, values.nbytes)]
+    tags = [
+        (256, width),
+        (257, len(values)),
+        (258, bits),
+        (259, 1),
+        (262, photometric),
+        (273, 8 + 2 + 9 * 12 + 4),
+        (277, 1),
+        (278, len(values)),
+        (279, values.nbytes),
+    ]
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
     path.write_bytes(struct.pack("<4sIH", b"II*\0", 8, len(tags)) + entries + bytes(4) + values.tobytes())
 
@@ -398,14 +438,18 @@ def test_tiffs_of_12_and_16_bits_are_as_bright_as_they_should_be(root):
     deep = grey << 4  # of 12 bits
     pairs = np.stack([deep[:, ::2] >> 4, deep[:, ::2] << 4 & 255 | deep[:, 1::2] >> 8, deep[:, 1::2] & 255], axis=2)
     path = root / "JPEGImages/a.tif"
-    for write in (partial(write_tiff, path, pairs.reshape(12, 30).astype(np.uint8), 12, 20),
-                  partial(write_tiff, path, grey * 257, 16, 20), partial(write_tiff, path, 65535 - grey * 257, 16, 20, 0)):
+    for write in (
+        partial(write_tiff, path, pairs.reshape(12, 30).astype(np.uint8), 12, 20),
+        partial(write_tiff, path, grey * 257, 16, 20),
+        partial(write_tiff, path, 65535 - grey * 257, 16, 20, 0),
+    ):
         write()
         assert np.array_equal(Layout(root).image("a")[0].numpy(), grey)
 
 
-@pytest.mark.parametrize("values", [np.full((6, 9), 200, np.int32), np.full((6, 9), 2**31, np.uint32),
-                                    np.full((6, 9), 9000, np.int16)])
+@pytest.mark.parametrize(
+    "values", [np.full((6, 9), 200, np.int32), np.full((6, 9), 2**31, np.uint32), np.full((6, 9), 9000, np.int16)]
+)
 def test_tiffs_of_32_bits_are_refused(root, values):
     """What is white among them, nobody knows: taken for 16 bits, they were black."""
     assert cv2.imwrite(str(root / "JPEGImages/a.tif"), values)

@@ -16,8 +16,9 @@ def layout(tmp_path_factory):
     root = tmp_path_factory.mktemp("set")
     (root / "JPEGImages").mkdir()
     (root / "classes.txt").write_text("background\ncat\ndog\n")
-    (root / "image_labels.txt").write_text("".join(f"{name} {'cat' if i % 2 else 'dog'}\n"
-                                                   for i, name in enumerate(IDS)))
+    (root / "image_labels.txt").write_text(
+        "".join(f"{name} {'cat' if i % 2 else 'dog'}\n" for i, name in enumerate(IDS))
+    )
     rng = np.random.default_rng(0)
     for name in IDS:
         Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)).save(root / f"JPEGImages/{name}.png")
@@ -141,8 +142,9 @@ def photo(tmp_path_factory):
 def test_label_maps_of_large_photos_lie_where_their_images_do(photo, monkeypatch):
     layout, labels = photo
     decoded, image = [], layout.image
-    monkeypatch.setattr(layout, "image", lambda *given, **options: decoded.append(image(*given, **options))
-                        or decoded[-1])
+    monkeypatch.setattr(
+        layout, "image", lambda *given, **options: decoded.append(image(*given, **options)) or decoded[-1]
+    )
     dataset = TrainingSet(layout, ["photo"], CropTransform(128, long_side=(100, 400)), 0, lambda _: labels)
     for epoch in range(20):
         sample = dataset[epoch, 0]

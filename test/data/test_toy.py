@@ -11,7 +11,7 @@ from data import toy
 from errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SETTINGS = dict(train=3, train_aug=8, val=4, size=96, seed=5)
+SETTINGS = {"train": 3, "train_aug": 8, "val": 4, "size": 96, "seed": 5}
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +72,10 @@ def test_masks_agree_with_labels(root):
     ids = read_ids(root, "train_aug") + read_ids(root, "val")
     assert sorted(labels) == sorted(ids)
     for name in ids:
-        with Image.open(root / f"JPEGImages/{name}.jpg") as image, Image.open(
-                root / f"SegmentationClassAug/{name}.png") as mask:
+        with (
+            Image.open(root / f"JPEGImages/{name}.jpg") as image,
+            Image.open(root / f"SegmentationClassAug/{name}.png") as mask,
+        ):
             assert image.mode == "RGB" and mask.mode == "P"
             assert image.size == mask.size and max(image.size) == 96
             present = {classes[index] for index in np.unique(np.array(mask))} - {"background"}

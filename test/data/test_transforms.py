@@ -57,8 +57,9 @@ def test_crop_shows_the_image_inside_the_box_and_filling_outside(height, width):
 
 
 def test_crops_reach_both_ends_of_the_image_and_of_the_padding():
-    large = {crop(CropTransform(4, scale=(1, 1)), coordinates(6, 4), None, s)["image"][0, 0, 0].item()
-             for s in range(60)}
+    large = {
+        crop(CropTransform(4, scale=(1, 1)), coordinates(6, 4), None, s)["image"][0, 0, 0].item() for s in range(60)
+    }
     small = {crop(CropTransform(6, scale=(1, 1)), coordinates(4, 6), None, s)["box"][0].item() for s in range(60)}
     assert large == {1, 2, 3} and small == {0, 1, 2}
 
@@ -144,17 +145,20 @@ def test_the_image_given_stays_as_it_is():
     assert torch.equal(image, before)
 
 
-@pytest.mark.parametrize("height, width, factor, size", [(40, 30, 1, (40, 30)), (40, 31, 0.5, (20, 16)),
-                                                         (1, 1, 0.5, (1, 1)), (1, 90, 0.5, (1, 45)),
-                                                         (7, 5, 1.5, (10, 8))])
+@pytest.mark.parametrize(
+    "height, width, factor, size",
+    [(40, 30, 1, (40, 30)), (40, 31, 0.5, (20, 16)), (1, 1, 0.5, (1, 1)), (1, 90, 0.5, (1, 45)), (7, 5, 1.5, (10, 8))],
+)
 def test_scaled_sizes(height, width, factor, size):
     image = torch.full((3, height, width), 77, dtype=torch.uint8)
     result = scaled(image, factor)
     assert result.shape == (3, *size) and result.dtype == torch.uint8 and (result == 77).all()
 
 
-@pytest.mark.parametrize("height, width, factor", [
-    (10, 10, 1e9), (10, 10, math.inf), (10, 10, math.nan), (1, 5000, 0.1), (1, 90, 0.25), (3, 2, 0), (7072, 7072, 1)])
+@pytest.mark.parametrize(
+    "height, width, factor",
+    [(10, 10, 1e9), (10, 10, math.inf), (10, 10, math.nan), (1, 5000, 0.1), (1, 90, 0.25), (3, 2, 0), (7072, 7072, 1)],
+)
 def test_sizes_that_no_image_has_are_refused(height, width, factor):
     image = torch.zeros(1, 1, 1).expand(3, height, width)
     with pytest.raises(UserError, match=f"an image of {width} x {height} cannot be resized by "):

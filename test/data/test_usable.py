@@ -39,6 +39,7 @@ def cut(root):
 def edit(name, change):
     def damage(root):
         (root / name).write_text(change((root / name).read_text()))
+
     return damage
 
 
@@ -48,6 +49,7 @@ def wrong_mask(change):
         with Image.open(path) as mask:
             labels = np.array(mask)
         save_label_png(path, change(labels))
+
     return damage
 
 
@@ -63,8 +65,11 @@ DAMAGES = {
     "missing": (lambda root: image_file(root).unlink(), IMAGE, "no such image"),
     "two files": (lambda root: shutil.copy(image_file(root), image_file(root).with_suffix(".png")), IMAGE, "same ID"),
     "unlabelled": (edit("image_labels.txt", lambda text: text.replace("train_000001", "other")), TRAINING, "no line"),
-    "absent class": (edit("image_labels.txt", lambda text: text.replace("train_000001", "train_000001 unicorn")),
-                     TRAINING, "class 'unicorn' of train_000001 is not in classes.txt"),
+    "absent class": (
+        edit("image_labels.txt", lambda text: text.replace("train_000001", "train_000001 unicorn")),
+        TRAINING,
+        "class 'unicorn' of train_000001 is not in classes.txt",
+    ),
     "two lines": (edit("image_labels.txt", lambda text: text + "train_000001\n"), TRAINING, "a second line"),
     "mask of another size": (wrong_mask(lambda labels: labels[1:]), EVALUATION, "its image"),
     "labels out of range": (wrong_mask(too_high), EVALUATION, "holds the value 6"),

@@ -6,7 +6,7 @@ from deeplab.model import build
 from infer.segmentation import multi_scale_probabilities
 from tool.settings import DeeplabTrain
 
-SETTINGS = dict(backbone="resnet18", weights="none", frozen_stages=0, batch_norm="frozen")
+SETTINGS = {"backbone": "resnet18", "weights": "none", "frozen_stages": 0, "batch_norm": "frozen"}
 
 
 def build_small(n_classes=4, **changes):
@@ -37,15 +37,19 @@ def test_output_stride_is_16_and_the_last_stage_dilated(backbone):
     with torch.inference_mode():
         maps = model.encoder(torch.rand(1, 3, 64, 96))
     assert [tuple(x.shape[2:]) for x in maps[3:]] == [(4, 6), (4, 6)]
-    wide = [layer for layer in model.encoder.stages[4].modules()
-            if isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1)]
+    wide = [
+        layer
+        for layer in model.encoder.stages[4].modules()
+        if isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1)
+    ]
     # As in torchvision's: the block that lost its stride keeps its dilation, those after it double theirs.
     assert wide[0].dilation == (1, 1) and {layer.dilation for layer in wide[1:]} == {(2, 2)}
 
 
 def test_atrous_rates_are_those_of_output_stride_16(model):
-    rates = [layer.dilation[0] for layer in model.head.modules()
-             if isinstance(layer, nn.Conv2d) and layer.dilation != (1, 1)]
+    rates = [
+        layer.dilation[0] for layer in model.head.modules() if isinstance(layer, nn.Conv2d) and layer.dilation != (1, 1)
+    ]
     assert rates == [6, 12, 18]
 
 

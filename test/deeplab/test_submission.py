@@ -37,12 +37,15 @@ def layout(tmp_path):
 def test_archive_holds_every_image_once(layout, tmp_path, competition):
     assert write_submission(tmp_path / "sub/out.tgz", tmp_path / "labels", layout, list(SIZES), competition) == 3
     with tarfile.open(tmp_path / "sub/out.tgz", "r:gz") as archive:
-        assert archive.getnames() == [f"results/VOC2012/Segmentation/{competition}_test_cls/{image_id}.png"
-                                      for image_id in sorted(SIZES)]
+        assert archive.getnames() == [
+            f"results/VOC2012/Segmentation/{competition}_test_cls/{image_id}.png" for image_id in sorted(SIZES)
+        ]
         for entry in archive:
             image_id = entry.name.rpartition("/")[2][:-4]
-            with Image.open(archive.extractfile(entry)) as image, \
-                    Image.open(tmp_path / f"labels/{image_id}.png") as label:
+            with (
+                Image.open(archive.extractfile(entry)) as image,
+                Image.open(tmp_path / f"labels/{image_id}.png") as label,
+            ):
                 assert image.mode == "P" and image.size == SIZES[image_id][::-1]
                 assert np.array_equal(np.array(image), np.array(label))
                 assert image.getpalette()[:63] == voc_palette(21).ravel().tolist()
@@ -78,12 +81,19 @@ def not_a_png(path):
     Image.new("P", SIZES["2008_000011"][::-1]).save(path, format="GIF")
 
 
-@pytest.mark.parametrize("damage, message", [
-    (lambda path: path.unlink(), "2008_000011.png: cannot be read"),
-    (lambda path: path.write_bytes(path.read_bytes()[:60]), "2008_000011.png cannot be decoded"),
-    (lambda path: path.write_bytes(b""), "2008_000011.png cannot be decoded"),
-    (small, r"2008_000011.png is \[3, 4\], its image \[33, 21\]"), (ignored, "has the value 255: classes are 0 to 20"),
-    (rgb, "is no palette PNG"), (not_a_png, "is no palette PNG"), (other_colours, "other colours than VOC's")])
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda path: path.unlink(), "2008_000011.png: cannot be read"),
+        (lambda path: path.write_bytes(path.read_bytes()[:60]), "2008_000011.png cannot be decoded"),
+        (lambda path: path.write_bytes(b""), "2008_000011.png cannot be decoded"),
+        (small, r"2008_000011.png is \[3, 4\], its image \[33, 21\]"),
+        (ignored, "has the value 255: classes are 0 to 20"),
+        (rgb, "is no palette PNG"),
+        (not_a_png, "is no palette PNG"),
+        (other_colours, "other colours than VOC's"),
+    ],
+)
 def test_wrong_labels_leave_the_archive_as_it_was(layout, tmp_path, damage, message):
     damage(tmp_path / "labels/2008_000011.png")
     (tmp_path / "sub").mkdir()
@@ -103,10 +113,14 @@ def pack(path, names, folder):
             archive.addfile(entry, io.BytesIO(data))
 
 
-@pytest.mark.parametrize("names, message", [
-    ([f"{PREFIX}/2008_000006.png"], "2008_000011.png is missing, with 1 more"),
-    ([f"{PREFIX}/2008_000006.png"] * 2, "2008_000006.png is in the archive twice"),
-    (["2008_000006.png"], "2008_000006.png is in the archive twice or of no image")])
+@pytest.mark.parametrize(
+    "names, message",
+    [
+        ([f"{PREFIX}/2008_000006.png"], "2008_000011.png is missing, with 1 more"),
+        ([f"{PREFIX}/2008_000006.png"] * 2, "2008_000006.png is in the archive twice"),
+        (["2008_000006.png"], "2008_000006.png is in the archive twice or of no image"),
+    ],
+)
 def test_archives_are_checked(layout, tmp_path, names, message):
     pack(tmp_path / "out.tgz", names, tmp_path / "labels")
     with pytest.raises(UserError, match=message):

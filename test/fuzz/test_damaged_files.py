@@ -38,8 +38,21 @@ from voc12.matlab import read_sbd
 from voc12.palette import save_label_png
 
 REPOSITORY = Path(__file__).parents[2]
-TRICKY = ["\0", "\ufeff", "\u2028", "\x85", "\x0b", "\u202e", "\U0001f408", "e\u0301", "\udcff", "\r", "\t", "\xa0",
-          "\x1b[2J"]
+TRICKY = [
+    "\0",
+    "\ufeff",
+    "\u2028",
+    "\x85",
+    "\x0b",
+    "\u202e",
+    "\U0001f408",
+    "e\u0301",
+    "\udcff",
+    "\r",
+    "\t",
+    "\xa0",
+    "\x1b[2J",
+]
 TEXTS = st.lists(st.characters() | st.sampled_from(TRICKY), max_size=30).map("".join)
 
 
@@ -71,7 +84,8 @@ def damaged(draw, files):
     return bytes(data) if how == "change" else whole[:place] + bytes(data[place : place + length]) + whole[place:]
 
 
-# ---- What is no file ---------------------------------------------------------------------------------------------------
+# ---- What is no file ----
+
 
 def read_dataset(root):
     layout = Layout(root)
@@ -81,17 +95,24 @@ def read_dataset(root):
 
 
 READERS = {  # a file's name below a folder, and what reads it
-    "classes.txt": read_dataset, "image_labels.txt": read_dataset, "lists/train.txt": read_dataset,
-    "JPEGImages/a.png": read_dataset, "SegmentationClass/a.png": read_dataset,
-    "config.yaml": load_run_config, "log.jsonl": lambda root: read_runs([root]),
+    "classes.txt": read_dataset,
+    "image_labels.txt": read_dataset,
+    "lists/train.txt": read_dataset,
+    "JPEGImages/a.png": read_dataset,
+    "SegmentationClass/a.png": read_dataset,
+    "config.yaml": load_run_config,
+    "log.jsonl": lambda root: read_runs([root]),
     "eval/cam.json": lambda root: collect_scores(root),
     "ckpt/settings.yaml": lambda root: content(read_runs([root])),
     "ckpt/aesipe.pt": lambda root: trained_settings(root / "ckpt/aesipe.pt", "train_aesipe"),
-    "a.npz": lambda root: load_cam(root / "a.npz"), "a.pt": lambda root: load_state(root / "a.pt"),
+    "a.npz": lambda root: load_cam(root / "a.npz"),
+    "a.pt": lambda root: load_state(root / "a.pt"),
     "weights.pth": lambda root: build_backbone("resnet18", str(root / "weights.pth")),
     "start.pth": lambda root: weights_input(TrainAesipe(weights=str(root / "start.pth"))),
-    "a.xml": lambda root: parse_xml(root / "a.xml"), "a.mat": lambda root: read_sbd(root / "a.mat"),
-    "val.txt": lambda root: read_list(root / "val.txt")}
+    "a.xml": lambda root: parse_xml(root / "a.xml"),
+    "a.mat": lambda root: read_sbd(root / "a.mat"),
+    "val.txt": lambda root: read_list(root / "val.txt"),
+}
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -123,21 +144,72 @@ def test_an_index_that_is_no_file_is_passed_over(tmp_path):
 
 # ---- YAML ------------------------------------------------------------------------------------------------------------
 
-NASTY = ["2020-13-45", "!!int x", '!!int ""', "!!float x", "!!bool x", "!!timestamp 1", "!!binary x", "!!set {a, b}",
-         "0x_",
-         "=", "<<: 1", "&a [*a]", "&a {x: *a}", "? [a]\n: 1", "[" * 700, "{a: " * 700, "9" * 5000, "1e999", ".nan",
-         "-.inf", '"\\ud800"', '"\\0"', '"a\\u2028b"', "!!python/object:os.system {}", "%YAML 9.9", "--- 1\n--- 2",
-         "2020-01-01T00:00:00+99:99", "\t", "@", "`", "*a", "&a", "!!omap [a]", "!!merge x", "~", "0", "false", "''"]
-BOMB = "\n".join(["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
-                 + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)])
-MERGE_BOMB = "\n".join(["a0: &a0 {x: 1, y: 2}"]
-                       + [f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 10)}]}}" for i in range(1, 10)])
+NASTY = [
+    "2020-13-45",
+    "!!int x",
+    '!!int ""',
+    "!!float x",
+    "!!bool x",
+    "!!timestamp 1",
+    "!!binary x",
+    "!!set {a, b}",
+    "0x_",
+    "=",
+    "<<: 1",
+    "&a [*a]",
+    "&a {x: *a}",
+    "? [a]\n: 1",
+    "[" * 700,
+    "{a: " * 700,
+    "9" * 5000,
+    "1e999",
+    ".nan",
+    "-.inf",
+    '"\\ud800"',
+    '"\\0"',
+    '"a\\u2028b"',
+    "!!python/object:os.system {}",
+    "%YAML 9.9",
+    "--- 1\n--- 2",
+    "2020-01-01T00:00:00+99:99",
+    "\t",
+    "@",
+    "`",
+    "*a",
+    "&a",
+    "!!omap [a]",
+    "!!merge x",
+    "~",
+    "0",
+    "false",
+    "''",
+]
+BOMB = "\n".join(
+    ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
+)
+MERGE_BOMB = "\n".join(
+    ["a0: &a0 {x: 1, y: 2}"] + [f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 10)}]}}" for i in range(1, 10)]
+)
 TEXT_BOMB = f"a: &a {'x' * 50_000}\nb: [{', '.join(['*a'] * 5000)}]"
 CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS | st.dates() | st.sampled_from(
-    [10**30, -(10**400), math.nan, math.inf, "--help", "-h", "--lr", "-1", "", " ", "nan", "1e3", "0x10", b"\xff"])
-VALUES = SCALARS | st.lists(SCALARS, max_size=3) | st.lists(st.lists(SCALARS, max_size=2), max_size=2) \
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | TEXTS
+    | st.dates()
+    | st.sampled_from(
+        [10**30, -(10**400), math.nan, math.inf, "--help", "-h", "--lr", "-1", "", " ", "nan", "1e3", "0x10", b"\xff"]
+    )
+)
+VALUES = (
+    SCALARS
+    | st.lists(SCALARS, max_size=3)
+    | st.lists(st.lists(SCALARS, max_size=2), max_size=2)
     | st.dictionaries(TEXTS, SCALARS, max_size=2)
+)
 FLAGS = {section: sorted(plain(stage.settings())) for section, stage in BY_NAME.items()}
 
 
@@ -153,12 +225,23 @@ def check_settings(args):
             assert part is None or isinstance(part, (bool, int, str, float))
             assert not isinstance(part, float) or 0 <= part < math.inf, key
             assert isinstance(part, (bool, str, float)) or part is None or 0 <= part < 2**32, key
-            assert not isinstance(part, str) or "\0" not in part and part.encode() is not None, key
+            assert not isinstance(part, str) or ("\0" not in part and part.encode() is not None), key
 
 
-@given(st.sampled_from(NASTY) | TEXTS, st.sampled_from([
-    "{}", "train_aesipe: {}", "train_aesipe: {{lr: {}}}", "common: {}", "make_cam:\n  scales: [1, {}]", "{}: {{}}",
-    "report: {{{}: 1}}"]))
+@given(
+    st.sampled_from(NASTY) | TEXTS,
+    st.sampled_from(
+        [
+            "{}",
+            "train_aesipe: {}",
+            "train_aesipe: {{lr: {}}}",
+            "common: {}",
+            "make_cam:\n  scales: [1, {}]",
+            "{}: {{}}",
+            "report: {{{}: 1}}",
+        ]
+    ),
+)
 @settings(max_examples=60)
 def test_configs_of_odd_yaml(tmp_path, text, frame):
     path = tmp_path / "a.yaml"
@@ -212,20 +295,23 @@ def test_any_value_of_any_flag_is_taken_or_laid_to_its_section(tmp_path, data, s
         assert changed <= {key}, "the value of a flag has set another one"
 
 
-@pytest.mark.parametrize("section, values, message", [
-    ("make_cam", {"list": "a\0b"}, "neither text nor a number"),
-    ("make_cam", {"list": "\ud800"}, "neither text nor a number"),
-    ("make_cam", {"list": b"a"}, "make_cam.list: the tag !!binary is not read here"),
-    ("make_cam", {"scales": [1, None]}, "neither text nor a number"),
-    ("make_cam", {"scales": [1, [2]]}, "neither text nor a number"),
-    ("make_cam", {"scales": [1, "--help"]}, "would be taken for a flag"),
-    ("report", {"figure": ["a", "--no-per_class"]}, "would be taken for a flag"),
-    ("report", {"figure": "-h"}, "would be taken for a flag"),
-    ("report", {"images": 2**32}, "must be at most 10000"),
-    ("report", {"failure_images": 10**400}, "must be at most 4294967295"),
-    ("report", {"a\nb": 1}, "report.a b is unknown"),
-    ("report", {"list": ["a\u2028b"]}, "takes one value"),
-])
+@pytest.mark.parametrize(
+    "section, values, message",
+    [
+        ("make_cam", {"list": "a\0b"}, "neither text nor a number"),
+        ("make_cam", {"list": "\ud800"}, "neither text nor a number"),
+        ("make_cam", {"list": b"a"}, "make_cam.list: the tag !!binary is not read here"),
+        ("make_cam", {"scales": [1, None]}, "neither text nor a number"),
+        ("make_cam", {"scales": [1, [2]]}, "neither text nor a number"),
+        ("make_cam", {"scales": [1, "--help"]}, "would be taken for a flag"),
+        ("report", {"figure": ["a", "--no-per_class"]}, "would be taken for a flag"),
+        ("report", {"figure": "-h"}, "would be taken for a flag"),
+        ("report", {"images": 2**32}, "must be at most 10000"),
+        ("report", {"failure_images": 10**400}, "must be at most 4294967295"),
+        ("report", {"a\nb": 1}, "report.a b is unknown"),
+        ("report", {"list": ["a\u2028b"]}, "takes one value"),
+    ],
+)
 def test_values_that_no_command_line_could_say_are_refused(tmp_path, section, values, message):
     path = tmp_path / "a\nb.yaml"
     path.write_text(yaml.safe_dump({section: values}))
@@ -234,8 +320,10 @@ def test_values_that_no_command_line_could_say_are_refused(tmp_path, section, va
     assert message in str(error.value) and "a b.yaml" in str(error.value) and len(str(error.value).splitlines()) == 1
 
 
-@given(st.sampled_from(["common.seed", "report.images", "train_aesipe.lr", "common", "x.y", ".", "common."]),
-       st.sampled_from(NASTY + [BOMB, "1", "[1"]) | TEXTS)
+@given(
+    st.sampled_from(["common.seed", "report.images", "train_aesipe.lr", "common", "x.y", ".", "common."]),
+    st.sampled_from([*NASTY, BOMB, "1", "[1"]) | TEXTS,
+)
 @settings(max_examples=60)
 def test_overrides_are_placed_or_refused(key, text):
     before = {"common": {"seed": 3}, "report": None}
@@ -249,8 +337,9 @@ def test_overrides_are_placed_or_refused(key, text):
         assert repr(config) == repr({**before, section: {**(before.get(section) or {}), name: value}})
 
 
-@pytest.mark.parametrize("text", [BOMB, MERGE_BOMB, TEXT_BOMB, "a: &a [1, *a]"],
-                         ids=["lists", "merges", "text", "cycle"])
+@pytest.mark.parametrize(
+    "text", [BOMB, MERGE_BOMB, TEXT_BOMB, "a: &a [1, *a]"], ids=["lists", "merges", "text", "cycle"]
+)
 def test_alias_bombs_are_refused_unexpanded(tmp_path, text):
     (tmp_path / "config.yaml").write_text(text)
     for read, path in ((read_config, tmp_path / "config.yaml"), (load_run_config, tmp_path)):
@@ -260,13 +349,18 @@ def test_alias_bombs_are_refused_unexpanded(tmp_path, text):
 
 def test_aliases_in_measure_are_expanded(tmp_path):
     (tmp_path / "a.yaml").write_text("x: &x {lr: 1, scales: &s [1, 2]}\ny: {<<: *x, lr: 3}\nz: [*s, *s]\n")
-    assert read_yaml(tmp_path / "a.yaml") == {"x": {"lr": 1, "scales": [1, 2]}, "y": {"lr": 3, "scales": [1, 2]},
-                                              "z": [[1, 2], [1, 2]]}
+    assert read_yaml(tmp_path / "a.yaml") == {
+        "x": {"lr": 1, "scales": [1, 2]},
+        "y": {"lr": 3, "scales": [1, 2]},
+        "z": [[1, 2], [1, 2]],
+    }
 
 
-PLAIN = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS,
-                     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
-                     max_leaves=6)
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=6,
+)
 
 
 @given(st.dictionaries(st.sampled_from(SECTIONS), st.dictionaries(TEXTS, PLAIN, max_size=3), max_size=3))
@@ -278,8 +372,10 @@ def test_settings_of_a_run_come_back(tmp_path, config):
     assert load_run_config(tmp_path) == config
 
 
-@given(damaged([b"train_aesipe:\n  lr: 0.1\n  dataset_root: data\nmake_cam:\n  scales:\n  - 1.0\n"])
-       | st.sampled_from([*NASTY, "1: {2: 3}", "a: {2: 3, b: 1}", "[]", "0"]).map(str.encode))
+@given(
+    damaged([b"train_aesipe:\n  lr: 0.1\n  dataset_root: data\nmake_cam:\n  scales:\n  - 1.0\n"])
+    | st.sampled_from([*NASTY, "1: {2: 3}", "a: {2: 3, b: 1}", "[]", "0"]).map(str.encode)
+)
 @settings(max_examples=60)
 def test_damaged_settings_of_a_run(tmp_path, data):
     (tmp_path / "config.yaml").write_bytes(data)
@@ -296,8 +392,15 @@ def test_damaged_settings_of_a_run(tmp_path, data):
 # ---- Lists, labels and classes ---------------------------------------------------------------------------------------
 
 # What data/collect.py lets through: no line break, no tab, no space at an end, and an ID is no path.
-NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp"), exclude_characters="/\\\ufeff"), min_size=1,
-                max_size=12).map(str.strip).filter(lambda name: name not in ("", ".", ".."))
+NAMES = (
+    st.text(
+        st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp"), exclude_characters="/\\\ufeff"),
+        min_size=1,
+        max_size=12,
+    )
+    .map(str.strip)
+    .filter(lambda name: name not in ("", ".", ".."))
+)
 
 
 def write_dataset(root, classes="background\ncat\n", labels="a\tcat\n", ids="a\n"):
@@ -307,14 +410,22 @@ def write_dataset(root, classes="background\ncat\n", labels="a\tcat\n", ids="a\n
         (root / name).write_bytes(data)
 
 
-@given(st.lists(NAMES, min_size=2, max_size=8, unique=True), st.lists(NAMES, min_size=1, max_size=6, unique=True),
-       st.data(), st.sampled_from(["\n", "\r\n"]), st.sampled_from(["", "\ufeff"]))
+@given(
+    st.lists(NAMES, min_size=2, max_size=8, unique=True),
+    st.lists(NAMES, min_size=1, max_size=6, unique=True),
+    st.data(),
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from(["", "\ufeff"]),
+)
 @settings(max_examples=60)
 def test_datasets_come_back(tmp_path, classes, ids, data, end, mark):
     shown = {image_id: data.draw(st.sets(st.sampled_from(classes[1:]))) for image_id in ids}
-    write_dataset(tmp_path, mark + "".join(name + end for name in classes),
-                  mark + "".join("\t".join([each, *sorted(names), end]) for each, names in shown.items()),
-                  mark + "".join(image_id + end for image_id in ids))
+    write_dataset(
+        tmp_path,
+        mark + "".join(name + end for name in classes),
+        mark + "".join("\t".join([each, *sorted(names), end]) for each, names in shown.items()),
+        mark + "".join(image_id + end for image_id in ids),
+    )
     (tmp_path / "JPEGImages").mkdir(exist_ok=True)
     layout = Layout(tmp_path)
     assert layout.class_names == classes == read_class_names(tmp_path / "classes.txt")
@@ -325,10 +436,12 @@ def test_datasets_come_back(tmp_path, classes, ids, data, end, mark):
         assert labels.shape == (len(classes) - 1,)
 
 
-@given(st.sampled_from(["classes.txt", "image_labels.txt", "lists/train.txt"]),
-       damaged([b"background\ncat\ndog\n", b"a cat\nb\tdog\tcat\n", "a\nb\n\u00fc\n".encode()])
-       | TEXTS.map(lambda text: text.encode("utf-8", "surrogatepass"))
-       | st.sampled_from(["a\tcat\n", "../a\n", "x" * 300 + "\n", "a\0b\n", "\tcat\n", "a a\n"]).map(str.encode))
+@given(
+    st.sampled_from(["classes.txt", "image_labels.txt", "lists/train.txt"]),
+    damaged([b"background\ncat\ndog\n", b"a cat\nb\tdog\tcat\n", "a\nb\n\u00fc\n".encode()])
+    | TEXTS.map(lambda text: text.encode("utf-8", "surrogatepass"))
+    | st.sampled_from(["a\tcat\n", "../a\n", "x" * 300 + "\n", "a\0b\n", "\tcat\n", "a a\n"]).map(str.encode),
+)
 @settings(max_examples=100)
 def test_damaged_lists(tmp_path, name, data):
     write_dataset(tmp_path)
@@ -371,8 +484,14 @@ def test_lists_of_odd_names_are_not_found(tmp_path, name):
 
 # ---- CAM archives ----------------------------------------------------------------------------------------------------
 
-@given(st.integers(0, 2**32), st.integers(1, 5) | st.just(255), st.integers(1, 9), st.integers(1, 12),
-       st.sampled_from([16, 8]))
+
+@given(
+    st.integers(0, 2**32),
+    st.integers(1, 5) | st.just(255),
+    st.integers(1, 9),
+    st.integers(1, 12),
+    st.sampled_from([16, 8]),
+)
 @settings(max_examples=40)
 @example(0, 255, 1, 1, 16)
 @example(0, 3, 1, 40, 8)
@@ -408,16 +527,20 @@ def reseal(data, changes):
     return file.getvalue()
 
 
-CAMS = [archive(keys=np.array([0, 4], np.uint8), cam=np.random.default_rng(0).random((2, 3, 5)).astype(dtype))
-        for dtype in (np.float16, np.float32)] \
-    + [archive(keys=np.array([0], np.uint8), cam=np.full((1, 2, 2), 200, np.uint8))]
+CAMS = [
+    archive(keys=np.array([0, 4], np.uint8), cam=np.random.default_rng(0).random((2, 3, 5)).astype(dtype))
+    for dtype in (np.float16, np.float32)
+] + [archive(keys=np.array([0], np.uint8), cam=np.full((1, 2, 2), 200, np.uint8))]
 CHANGES = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 200), st.integers(0, 255)), max_size=4)
-ODD = [archive(keys=np.array([0, 1]), cam=np.zeros((2, 3, 3), dtype))
-       for dtype in ("c8", "U3", "M8[s]", "i8", "?", "S2")] \
-    + [archive(keys=keys, cam=np.zeros((len(keys), 3, 3))) for keys in (
-        np.array([0.0, np.nan]), np.array([-1, 3]), np.array([0, 255]), np.array(["a"]), np.zeros(0, int))] \
-    + [archive(keys=np.array([0]), cam=np.full((1, 2, 2), value)) for value in (np.nan, np.inf, 1e300)] \
+ODD = (
+    [archive(keys=np.array([0, 1]), cam=np.zeros((2, 3, 3), dtype)) for dtype in ("c8", "U3", "M8[s]", "i8", "?", "S2")]
+    + [
+        archive(keys=keys, cam=np.zeros((len(keys), 3, 3)))
+        for keys in (np.array([0.0, np.nan]), np.array([-1, 3]), np.array([0, 255]), np.array(["a"]), np.zeros(0, int))
+    ]
+    + [archive(keys=np.array([0]), cam=np.full((1, 2, 2), value)) for value in (np.nan, np.inf, 1e300)]
     + [archive(keys=np.array([0]), cam=np.zeros(shape)) for shape in ((1, 0, 3), (1, 3), (), (2, 1, 1))]
+)
 
 
 def check_cam(found):
@@ -465,6 +588,7 @@ def test_arrays_that_claim_more_than_memory_are_refused(tmp_path):
 
 # ---- Images and labels -----------------------------------------------------------------------------------------------
 
+
 def encoded(mode, form, **options):
     noise = np.random.default_rng(0).integers(0, 256, (11, 13, 4), np.uint8)
     file = io.BytesIO()
@@ -478,11 +602,22 @@ def with_exif(orientation):
     return encoded("RGB", "JPEG", exif=exif)
 
 
-IMAGES = [encoded("RGB", "JPEG"), encoded("L", "JPEG"), encoded("CMYK", "JPEG"),
-          encoded("RGB", "JPEG", progressive=True), with_exif(6), encoded("RGBA", "PNG"),
-          encoded("P", "PNG"), encoded("1", "PNG"), encoded("RGB", "TIFF"),
-          encoded("RGB", "TIFF", compression="tiff_lzw"), encoded("P", "GIF"), encoded("RGB", "BMP"),
-          encoded("RGB", "WEBP"), encoded("RGB", "PPM")]
+IMAGES = [
+    encoded("RGB", "JPEG"),
+    encoded("L", "JPEG"),
+    encoded("CMYK", "JPEG"),
+    encoded("RGB", "JPEG", progressive=True),
+    with_exif(6),
+    encoded("RGBA", "PNG"),
+    encoded("P", "PNG"),
+    encoded("1", "PNG"),
+    encoded("RGB", "TIFF"),
+    encoded("RGB", "TIFF", compression="tiff_lzw"),
+    encoded("P", "GIF"),
+    encoded("RGB", "BMP"),
+    encoded("RGB", "WEBP"),
+    encoded("RGB", "PPM"),
+]
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's, on what it could mend
@@ -523,8 +658,13 @@ def test_damaged_labels(tmp_path, data):
         assert labels.dtype == np.uint8 and labels.ndim == 2 and labels.size
 
 
-@given(st.integers(0, 2**32), st.integers(1, 9), st.integers(1, 40), st.integers(1, 256),
-       st.sampled_from([np.uint8, np.int64, np.int32]))
+@given(
+    st.integers(0, 2**32),
+    st.integers(1, 9),
+    st.integers(1, 40),
+    st.integers(1, 256),
+    st.sampled_from([np.uint8, np.int64, np.int32]),
+)
 def test_labels_come_back(tmp_path, seed, h, w, top, dtype):
     labels = np.random.default_rng(seed).integers(0, top, (h, w)).astype(dtype)
     save_label_png(tmp_path / "a.png", labels)
@@ -533,6 +673,7 @@ def test_labels_come_back(tmp_path, seed, h, w, top, dtype):
 
 
 # ---- Checkpoints and what a run says of itself -----------------------------------------------------------------------
+
 
 @pytest.fixture(scope="module")
 def states(tmp_path_factory):
@@ -549,14 +690,26 @@ def test_damaged_checkpoints(tmp_path, states, data):
     read_or_refuse(load_state, path)
 
 
-LINES = [{"stage": "aesipe", "step": step, "loss": 1 / step, "lr": 0.1, "images_per_second": 2.0}
-         for step in (10, 20)] \
-    + [{"stage": "aesipe", "step": 20, "val": {"cam": 0.5}},
-       {"stage": "make_cam", "finished": True, "did": 3, "of": 3, "seconds": 2.5, "peak_memory_mb": 9.0,
-        "peak_gpu_memory_mb": None, "device": "cpu", "processes": 1}]
+LINES = [
+    {"stage": "aesipe", "step": step, "loss": 1 / step, "lr": 0.1, "images_per_second": 2.0} for step in (10, 20)
+] + [
+    {"stage": "aesipe", "step": 20, "val": {"cam": 0.5}},
+    {
+        "stage": "make_cam",
+        "finished": True,
+        "did": 3,
+        "of": 3,
+        "seconds": 2.5,
+        "peak_memory_mb": 9.0,
+        "peak_gpu_memory_mb": None,
+        "device": "cpu",
+        "processes": 1,
+    },
+]
 LOG = "".join(json.dumps(line) + "\n" for line in LINES).encode()
-JSON_VALUES = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS | st.sampled_from(
-    [[1], {"a": "b"}, 10**400])
+JSON_VALUES = (
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS | st.sampled_from([[1], {"a": "b"}, 10**400])
+)
 
 
 def draw_log(path):
@@ -582,9 +735,31 @@ def test_damaged_logs_lose_their_damaged_lines_alone(tmp_path, data):
             assert line in log
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(
-    ["stage", "step", "loss", "lr", "images_per_second", "val", "did", "seconds", "peak_memory_mb", "finished",
-     "more"]), JSON_VALUES), min_size=1, max_size=4))
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 3),
+            st.sampled_from(
+                [
+                    "stage",
+                    "step",
+                    "loss",
+                    "lr",
+                    "images_per_second",
+                    "val",
+                    "did",
+                    "seconds",
+                    "peak_memory_mb",
+                    "finished",
+                    "more",
+                ]
+            ),
+            JSON_VALUES,
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
 @settings(max_examples=60)
 def test_logs_of_odd_values_are_drawn(tmp_path, changes):
     path = tmp_path / "log.jsonl"
@@ -605,8 +780,11 @@ def test_a_log_of_odd_values_is_drawn(tmp_path):
 
 
 SCORES = {"miou": 0.5, "accuracy": 0.6, "iou": {"background": 0.5, "cat": None}, "confusion": [[1, 0, 2], [0, 3, 0]]}
-RESULTS = {"cam.json": {"list": "train", "maps": {"cam": [{"background_weight": 1.0, "crf": False, **SCORES}]}},
-           "seg.json": {"list": "train", **SCORES}, "deeplab_val.json": {"list": "val", "plain": SCORES, "crf": SCORES}}
+RESULTS = {
+    "cam.json": {"list": "train", "maps": {"cam": [{"background_weight": 1.0, "crf": False, **SCORES}]}},
+    "seg.json": {"list": "train", **SCORES},
+    "deeplab_val.json": {"list": "val", "plain": SCORES, "crf": SCORES},
+}
 
 
 @given(st.sampled_from(sorted(RESULTS)), st.data())
@@ -614,9 +792,15 @@ RESULTS = {"cam.json": {"list": "train", "maps": {"cam": [{"background_weight": 
 def test_damaged_scores(tmp_path, name, data):
     (tmp_path / "eval").mkdir(exist_ok=True)
     whole = json.dumps(RESULTS[name]).encode()
-    (tmp_path / "eval" / name).write_bytes(data.draw(
-        damaged([whole]) | st.sampled_from([b"[]", b"3", b'"a"', b"[" * 5000, b'{"maps": []}', b'{"maps": {"cam": 3}}'])
-        | st.just(whole.replace(b"0.5", b"NaN")) | st.just(whole.replace(b"[0, 3, 0]", b"[1]")) | st.just(whole)))
+    (tmp_path / "eval" / name).write_bytes(
+        data.draw(
+            damaged([whole])
+            | st.sampled_from([b"[]", b"3", b'"a"', b"[" * 5000, b'{"maps": []}', b'{"maps": {"cam": 3}}'])
+            | st.just(whole.replace(b"0.5", b"NaN"))
+            | st.just(whole.replace(b"[0, 3, 0]", b"[1]"))
+            | st.just(whole)
+        )
+    )
 
     def read(_):
         return collect_scores(tmp_path)

@@ -115,7 +115,8 @@ def test_equals_published(reference):
     # The published maps of this step are without padding: the labels alone say what is valid.
     valid = data["valid"].amax(dim=(2, 3), keepdim=True).expand_as(data["valid"])
     cam, seeds = affinity_enhanced_cam(
-        data["features"], data["unpadded_is_cam"], data["image"] / 255, valid, PAMR(), "max")
+        data["features"], data["unpadded_is_cam"], data["image"] / 255, valid, PAMR(), "max"
+    )
     np.testing.assert_array_equal(seeds.argmax(1), data["pamr_argmax"])
     np.testing.assert_allclose(cam, data["ae_is_cam_maxnorm"], rtol=0, atol=1e-4)
 
@@ -123,7 +124,8 @@ def test_equals_published(reference):
 def test_padding_of_photographs_never_becomes_a_seed(reference):
     data = {name: torch.tensor(values) for name, values in reference("aesipe.npz").items()}
     cam, seeds = affinity_enhanced_cam(
-        data["features"], data["unpadded_is_cam"], data["image"] / 255, data["valid"], PAMR())
+        data["features"], data["unpadded_is_cam"], data["image"] / 255, data["valid"], PAMR()
+    )
     assert (cam[data["valid"] == 0] == 0).all()
     assert torch.equal(seeds.sum(1), data["valid"][:, 0])
 

@@ -122,12 +122,15 @@ def test_unknown_normalisation_is_refused():
         normalize_map(torch.rand(1, 2, 3, 3), torch.ones(1, 2, 3, 3), "mean")
 
 
-@pytest.mark.parametrize("function", [
-    lambda logits, valid: normalize_cam(logits, valid),
-    lambda logits, valid: normalize_cam(logits, valid, "present"),
-    lambda logits, valid: normalize_map(logits.relu(), valid[:, 1:]),
-    lambda logits, valid: normalize_map(logits.relu(), valid[:, 1:], "max"),
-])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda logits, valid: normalize_cam(logits, valid),
+        lambda logits, valid: normalize_cam(logits, valid, "present"),
+        lambda logits, valid: normalize_map(logits.relu(), valid[:, 1:]),
+        lambda logits, valid: normalize_map(logits.relu(), valid[:, 1:], "max"),
+    ],
+)
 def test_gradients(function):
     torch.manual_seed(2)
     logits = torch.randn(2, 3, 5, 7, dtype=torch.float64, requires_grad=True)

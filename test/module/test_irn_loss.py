@@ -115,7 +115,7 @@ def test_label_shapes_and_types_agree():
 
 
 def test_whole_loss():
-    terms = {name: torch.tensor(value) for name, value in dict(pos=1.0, neg=2.0, dp_fg=3.0, dp_bg=5.0).items()}
+    terms = {name: torch.tensor(value) for name, value in {"pos": 1.0, "neg": 2.0, "dp_fg": 3.0, "dp_bg": 5.0}.items()}
     assert irn_loss(terms) == 5.5
 
 

@@ -11,10 +11,13 @@ DILATIONS = (1, 2, 4, 8, 12, 24)
 def window(plane, y, x, dilation):
     """The 9 values of a dilated 3x3 window, centre included, borders replicated."""
     h, w = plane.shape
-    return np.array([
-        plane[min(max(y + dy * dilation, 0), h - 1), min(max(x + dx * dilation, 0), w - 1)]
-        for dy in (-1, 0, 1) for dx in (-1, 0, 1)
-    ])
+    return np.array(
+        [
+            plane[min(max(y + dy * dilation, 0), h - 1), min(max(x + dx * dilation, 0), w - 1)]
+            for dy in (-1, 0, 1)
+            for dx in (-1, 0, 1)
+        ]
+    )
 
 
 def looped_pamr(image, mask, iterations, dilations):
@@ -41,8 +44,10 @@ def looped_pamr(image, mask, iterations, dilations):
 
 def example(h=9, w=7, dtype=torch.float64):
     generator = torch.Generator().manual_seed(0)
-    return (torch.rand(2, 3, h, w, generator=generator, dtype=dtype),
-            torch.rand(2, 3, h, w, generator=generator, dtype=dtype))
+    return (
+        torch.rand(2, 3, h, w, generator=generator, dtype=dtype),
+        torch.rand(2, 3, h, w, generator=generator, dtype=dtype),
+    )
 
 
 @pytest.mark.parametrize("iterations, dilations", [(1, (1,)), (1, DILATIONS), (3, (2, 5)), (10, DILATIONS)])

@@ -110,12 +110,18 @@ def test_hierarchical_features_are_unit_projections_of_the_stages(model):
 
 
 def test_maps_follow_the_steps_of_the_method(model, output):
-    logits, semantic, hierarchical, image, valid = inputs(model)
+    _logits, _semantic, hierarchical, image, valid = inputs(model)
     seeds = structure_seeds(hierarchical, output["cam"], valid)
     prototypes = class_prototypes(hierarchical, seeds)
     is_cam = image_specific_cam(hierarchical, prototypes) * valid
     ae_is_cam, ae_seeds = affinity_enhanced_cam(hierarchical, is_cam, image, valid, model.pamr)
-    expected = dict(seeds=seeds, prototypes=prototypes, is_cam=is_cam, ae_seeds=ae_seeds, ae_is_cam=ae_is_cam)
+    expected = {
+        "seeds": seeds,
+        "prototypes": prototypes,
+        "is_cam": is_cam,
+        "ae_seeds": ae_seeds,
+        "ae_is_cam": ae_is_cam,
+    }
     for name, value in expected.items():
         torch.testing.assert_close(output[name], value, msg=name)
     assert not torch.equal(output["ae_seeds"], output["seeds"])  # or the enhancement would be seen to do nothing
@@ -201,8 +207,9 @@ def test_parameter_groups_hold_every_trained_parameter_once(model):
     grouped = [*pretrained["params"], *new["params"]]
     assert len(grouped) == len({id(p) for p in grouped})
     assert {id(p) for p in grouped} == {id(p) for p in model.parameters() if p.requires_grad}
-    assert {id(p) for p in new["params"]} == {id(p) for name, p in model.named_parameters()
-                                              if name.startswith(("classifier.", "projections."))}
+    assert {id(p) for p in new["params"]} == {
+        id(p) for name, p in model.named_parameters() if name.startswith(("classifier.", "projections."))
+    }
 
 
 def test_output_is_float32_under_autocast(model, output):
@@ -229,8 +236,16 @@ def test_loss_equals_the_formulas_written_out(output):
 
 @pytest.mark.parametrize("ae, sequence", [(True, AE_SEQUENCE), (True, ["prototype", "is_cam"]), (False, AE_SEQUENCE)])
 def test_build_follows_its_settings(ae, sequence):
-    settings = TrainAesipe(backbone="resnet18", frozen_stages=3, batch_norm="train", ae=ae, sequence=tuple(sequence),
-                           structure_features="semantic", normalization="max", cam_background="present")
+    settings = TrainAesipe(
+        backbone="resnet18",
+        frozen_stages=3,
+        batch_norm="train",
+        ae=ae,
+        sequence=tuple(sequence),
+        structure_features="semantic",
+        normalization="max",
+        cam_background="present",
+    )
     model, criterion = build(settings, 4, "none")
     assert criterion is aesipe_loss and model.sequence == (tuple(sequence) if ae else ())
     assert (model.structure_features, model.normalization, model.cam_background) == ("semantic", "max", "present")

@@ -31,7 +31,7 @@ def network():
     """torchvision's resnet18 with running statistics unlike those of a new one."""
     torch.manual_seed(1)
     network = torchvision.models.resnet18()
-    for name, value in network.named_buffers():
+    for _name, value in network.named_buffers():
         if value.is_floating_point():
             value.uniform_(0.5, 1.5)
     return network.eval()
@@ -56,8 +56,10 @@ def test_strides_and_channels(encoder, size):
     name, encoder = encoder
     with torch.no_grad():
         maps = encoder(torch.rand(1, 3, *size))
-    expected = [(1, width, -(-size[0] // stride), -(-size[1] // stride))
-                for width, stride in zip(CHANNELS[name], (4, 4, 8, 16, 16))]
+    expected = [
+        (1, width, -(-size[0] // stride), -(-size[1] // stride))
+        for width, stride in zip(CHANNELS[name], (4, 4, 8, 16, 16))
+    ]
     assert [tuple(x.shape) for x in maps] == expected and encoder.channels == CHANNELS[name]
 
 
@@ -94,8 +96,10 @@ def test_dilated_resnet_is_that_of_torchvision():
 def test_stages_are_the_layers_of_torchvision_on_a_normalised_image(network, tmp_path):
     encoder = build_backbone("resnet18", saved(tmp_path / "w.pth", network.state_dict())).eval()
     image = torch.rand(2, 3, 64, 80)
-    x = torch.stack([(image[:, c] - mean) / std for c, (mean, std) in
-                     enumerate([(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)])], dim=1)
+    x = torch.stack(
+        [(image[:, c] - mean) / std for c, (mean, std) in enumerate([(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)])],
+        dim=1,
+    )
     network.layer4[0].conv1.stride = network.layer4[0].downsample[0].stride = (1, 1)
     try:
         expected = [network.maxpool(network.relu(network.bn1(network.conv1(x))))]
@@ -121,8 +125,10 @@ def test_frozen_stages_get_no_gradient_and_the_others_do(frozen):
             assert (parameter.grad is not None) == trains
 
 
-@pytest.mark.parametrize("batch_norm, frozen, changed", [
-    ("frozen", 2, []), ("frozen", 0, []), ("train", 2, [3, 4]), ("train", 0, [0, 1, 2, 3, 4])])
+@pytest.mark.parametrize(
+    "batch_norm, frozen, changed",
+    [("frozen", 2, []), ("frozen", 0, []), ("train", 2, [3, 4]), ("train", 0, [0, 1, 2, 3, 4])],
+)
 def test_batch_norm_statistics_change_only_where_they_train(batch_norm, frozen, changed):
     encoder = build_backbone("resnet18", "none", frozen, batch_norm).train()
     before = {name: value.clone() for name, value in encoder.named_buffers()}
@@ -224,9 +230,17 @@ def test_file_that_is_no_state_is_refused(tmp_path):
     refusal("resnet18", tmp_path / "text.pth")
 
 
-@pytest.mark.parametrize("content", [
-    [torch.zeros(1)], torch.zeros(2), {"conv1.weight": 1.0}, {"model": {"conv1.weight": [1.0]}}, {},
-    {0: torch.zeros(1)}])
+@pytest.mark.parametrize(
+    "content",
+    [
+        [torch.zeros(1)],
+        torch.zeros(2),
+        {"conv1.weight": 1.0},
+        {"model": {"conv1.weight": [1.0]}},
+        {},
+        {0: torch.zeros(1)},
+    ],
+)
 def test_content_that_is_no_state_dict_is_refused(tmp_path, content):
     refusal("resnet18", saved(tmp_path / "w.pth", content))
 
@@ -234,6 +248,7 @@ def test_content_that_is_no_state_dict_is_refused(tmp_path, content):
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """torchvision's cache of downloads, empty, with no network behind it."""
+
     def no_network(request):
         raise URLError("Name or service not known")
 
@@ -285,7 +300,10 @@ def test_a_cached_file_whose_hash_fits_is_read_without_a_network(cache, network,
     cache.mkdir(parents=True)
     (cache / name).write_bytes(content.getvalue())
     member = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
-    monkeypatch.setattr(member, "_value_", member.value.__class__(
-        url=f"https://host/{name}", transforms=member.value.transforms, meta=member.value.meta))
+    monkeypatch.setattr(
+        member,
+        "_value_",
+        member.value.__class__(url=f"https://host/{name}", transforms=member.value.transforms, meta=member.value.meta),
+    )
     encoder = build_backbone("resnet18", "imagenet")
     assert torch.equal(encoder.stages[4][1].bn2.running_var, network.layer4[1].bn2.running_var)

@@ -9,14 +9,23 @@ from paper.cost import count_images, sample_image, seconds_an_image
 from paper.plan import STAGES, make_jobs
 from paper.tables import TABLES
 
-SMALL = ("train_aesipe.crop_size=64", "train_irn.crop_size=96", "train_irn.radius=5", "deeplab_train.crop_size=64",
-         "make_cam.scales=[0.5]", "deeplab_test.scales=[0.5]", "make_seg_labels.steps=8", "common.num_workers=2")
+SMALL = (
+    "train_aesipe.crop_size=64",
+    "train_irn.crop_size=96",
+    "train_irn.radius=5",
+    "deeplab_train.crop_size=64",
+    "make_cam.scales=[0.5]",
+    "deeplab_test.scales=[0.5]",
+    "make_seg_labels.steps=8",
+    "common.num_workers=2",
+)
 
 
 @pytest.fixture
 def job(tmp_path):
-    jobs, _ = make_jobs([TABLES[1]], "configs/demo.yaml",
-                        [*SMALL, f"common.dataset_root={tmp_path}", f"common.run_root={tmp_path}"], 1)
+    jobs, _ = make_jobs(
+        [TABLES[1]], "configs/demo.yaml", [*SMALL, f"common.dataset_root={tmp_path}", f"common.run_root={tmp_path}"], 1
+    )
     return jobs[1]
 
 

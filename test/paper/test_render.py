@@ -8,8 +8,10 @@ import pytest
 from paper.render import Cell, csv_text, latex, markdown, miou
 
 COLUMNS = {"plain": "mIoU", "crf": "mIoU + CRF"}
-ROWS = [("Other_1", True, {"plain": Cell(50.0), "crf": Cell(None)}),
-        ("+ bg (50 %)", False, {"plain": Cell(58.6, (60.0, 62.0, 64.0)), "crf": Cell(64.7, (63.0,))})]
+ROWS = [
+    ("Other_1", True, {"plain": Cell(50.0), "crf": Cell(None)}),
+    ("+ bg (50 %)", False, {"plain": Cell(58.6, (60.0, 62.0, 64.0)), "crf": Cell(64.7, (63.0,))}),
+]
 
 
 def test_cell():

@@ -1,6 +1,6 @@
 """What holds of the method for every image: over shapes down to 1 x 1, labels, paddings and odd contents."""
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
@@ -79,8 +79,17 @@ def scenes(draw, sides=SIDES, contents=CONTENTS, dtypes=DTYPES, strides=st.sampl
     if foreground == 254:
         grid = tuple(min(side, 4) for side in grid)
     kinds = draw(contents), draw(contents), draw(MAPS)
-    return Scene(draw(SEEDS), draw(dtypes), draw(st.integers(1, 2)), grid, draw(st.integers(1, 8)), foreground, kinds,
-                 draw(strides), draw(st.booleans()))
+    return Scene(
+        draw(SEEDS),
+        draw(dtypes),
+        draw(st.integers(1, 2)),
+        grid,
+        draw(st.integers(1, 8)),
+        foreground,
+        kinds,
+        draw(strides),
+        draw(st.booleans()),
+    )
 
 
 def assert_one_hot(seeds, valid):
@@ -177,14 +186,16 @@ def test_pamr_averages(seed, dtype, image_kind, mask_kind, h, w, scale, iteratio
     low, high = mask.amin(dim=(2, 3), keepdim=True), mask.amax(dim=(2, 3), keepdim=True)
     assert (refined >= low - slack).all() and (refined <= high + slack).all()
     constant = mask[:, :, :1, :1].expand_as(mask)
-    torch.testing.assert_close(pamr(image, constant), constant[:, :, :1, :1].expand_as(refined), rtol=0,
-                               atol=float(slack))
+    torch.testing.assert_close(
+        pamr(image, constant), constant[:, :, :1, :1].expand_as(refined), rtol=0, atol=float(slack)
+    )
 
 
 # Resizing with aligned corners takes the first column of a map for the only column of the result, so that a grid or a
 # guide that is one pixel wide, of images up to 16 pixels, has no mirror image.
-WIDE = scenes(sides=st.integers(2, 6), contents=st.just("noise"), dtypes=st.just(torch.float64),
-              strides=st.sampled_from([8, 11]))
+WIDE = scenes(
+    sides=st.integers(2, 6), contents=st.just("noise"), dtypes=st.just(torch.float64), strides=st.sampled_from([8, 11])
+)
 
 
 @given(WIDE)
@@ -211,7 +222,7 @@ def test_every_step_commutes_with_the_mirror(scene):
         same(their, our.flip(3))
 
 
-@lru_cache(maxsize=None)
+@cache
 def network(symmetric):
     """A random AESIPE; with symmetric kernels no place of a kernel prefers left or right."""
     torch.manual_seed(0)
@@ -263,19 +274,24 @@ def dense_affinity(boundary, radius):
         for j, (y1, x1) in enumerate(pixels[:i]):
             length = np.hypot(y1 - y0, x1 - x0)
             if length < radius:
-                path = [boundary[y, x] for y in range(min(y0, y1), max(y0, y1) + 1)
-                        for x in range(min(x0, x1), max(x0, x1) + 1)
-                        if abs((y1 - y0) * (x - x0) - (x1 - x0) * (y - y0)) < length]
+                path = [
+                    boundary[y, x]
+                    for y in range(min(y0, y1), max(y0, y1) + 1)
+                    for x in range(min(x0, x1), max(x0, x1) + 1)
+                    if abs((y1 - y0) * (x - x0) - (x1 - x0) * (y - y0)) < length
+                ]
                 affinity[i, j] = affinity[j, i] = 1 - max(path)
     return affinity
 
 
 @pytest.mark.parametrize("beta", [0, 0.5, 1, 10, 1e4])
-@given(SEEDS, DTYPES, MAPS, MAPS, st.integers(1, 6), st.integers(1, 7), st.integers(2, 5),
-       st.sampled_from([256, 7, 1, 0]))
+@given(
+    SEEDS, DTYPES, MAPS, MAPS, st.integers(1, 6), st.integers(1, 7), st.integers(2, 5), st.sampled_from([256, 7, 1, 0])
+)
 @settings(max_examples=20)
-def test_the_random_walk_keeps_bounds_and_weighted_mass(beta, seed, dtype, score_kind, boundary_kind, h, w, radius,
-                                                        steps):
+def test_the_random_walk_keeps_bounds_and_weighted_mass(
+    beta, seed, dtype, score_kind, boundary_kind, h, w, radius, steps
+):
     """T = A D^-1 of a symmetric A = a^beta and its column sums d, D = diag(d): the columns of T sum to 1, so x T
     averages (bounds, sign and constants stay), and x T d = x A 1 = x d: the mass that is kept is that weighted by d,
     not the plain one."""
@@ -295,8 +311,9 @@ def test_the_random_walk_keeps_bounds_and_weighted_mass(beta, seed, dtype, score
     np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-7 * degree.sum())
 
     constant = torch.full_like(start_scores, 0.7)
-    torch.testing.assert_close(propagate(constant, torch.zeros_like(boundary), radius, beta, steps), constant, rtol=0,
-                               atol=1e-6)
+    torch.testing.assert_close(
+        propagate(constant, torch.zeros_like(boundary), radius, beta, steps), constant, rtol=0, atol=1e-6
+    )
 
 
 @given(SEEDS, st.integers(1, 8), st.integers(1, 9), st.integers(1, 255), st.floats(0, 0.5), st.integers(0, 8))
@@ -364,8 +381,17 @@ def test_the_crf_stays_within_its_labels(seed, kind, h, w, n_labels, iterations,
     np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-5)
 
 
-@given(SEEDS, DTYPES, MAPS, CONTENTS, st.integers(1, 5), st.integers(1, 6), st.integers(1, 7),
-       st.sampled_from([0, 1, 254]), st.floats(0, 1))
+@given(
+    SEEDS,
+    DTYPES,
+    MAPS,
+    CONTENTS,
+    st.integers(1, 5),
+    st.integers(1, 6),
+    st.integers(1, 7),
+    st.sampled_from([0, 1, 254]),
+    st.floats(0, 1),
+)
 @settings(max_examples=60)
 def test_irn_losses_are_finite_and_never_negative(seed, dtype, boundary_kind, kind, radius, h, w, top, unsure):
     generator = torch.Generator().manual_seed(seed)

@@ -49,6 +49,7 @@ def packed_zeros(size):
 
 # Images
 
+
 def png_chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -56,8 +57,13 @@ def png_chunk(kind, data):
 def png(width, height, *chunks, mode=0, rows=None):
     header = struct.pack(">IIBBBBB", width, height, 8, mode, 0, 0, 0)
     pixels = packed_zeros((width + 1) * height) if rows is None else rows
-    return (b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + b"".join(chunks) + png_chunk(b"IDAT", pixels)
-            + png_chunk(b"IEND", b""))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", header)
+        + b"".join(chunks)
+        + png_chunk(b"IDAT", pixels)
+        + png_chunk(b"IEND", b"")
+    )
 
 
 def encoded(kind, size=(6, 4)):
@@ -83,9 +89,16 @@ def claimed(kind, width, height):
             start = data.index(struct.pack("<H", tag), struct.unpack_from("<I", data, 4)[0])
             data[start : start + 12] = struct.pack("<HHII", tag, 4, 1, value)
     elif kind == "webp":
-        return (b"RIFF" + struct.pack("<I", 22) + b"WEBPVP8X" + struct.pack("<I", 10) + b"\2\0\0\0"
-                + struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
-                + b"ANIM\6\0\0\0\0\0\0\0\0\0")
+        return (
+            b"RIFF"
+            + struct.pack("<I", 22)
+            + b"WEBPVP8X"
+            + struct.pack("<I", 10)
+            + b"\2\0\0\0"
+            + struct.pack("<I", width - 1)[:3]
+            + struct.pack("<I", height - 1)[:3]
+            + b"ANIM\6\0\0\0\0\0\0\0\0\0"
+        )
     elif kind == "ppm":
         return b"P6 %d %d 255\n" % (width, height)
     return bytes(data)
@@ -97,12 +110,23 @@ def test_a_png_of_30000_by_30000_zeros_is_refused_everywhere(tmp_path):
     assert path.stat().st_size < 1 << 20
     for read in (image_size, read_image, read_label_png, read_mask, lambda path: read_image(path, at_least=(10, 10))):
         line = refusal(read, path)
-        assert line.startswith(f"{path}: ") and line.endswith(f"it is 30000 x 30000, 900000000 pixels, and at most "
-                                                              f"{MAX_PIXELS} are taken: shrink it")
+        assert line.startswith(f"{path}: ") and line.endswith(
+            f"it is 30000 x 30000, 900000000 pixels, and at most {MAX_PIXELS} are taken: shrink it"
+        )
 
 
-@pytest.mark.parametrize("kind, size", [("png", 65_000), ("jpg", 65_000), ("gif", 65_000), ("bmp", 65_000),
-                                        ("tif", 65_000), ("webp", 16_383), ("ppm", 65_000)])
+@pytest.mark.parametrize(
+    "kind, size",
+    [
+        ("png", 65_000),
+        ("jpg", 65_000),
+        ("gif", 65_000),
+        ("bmp", 65_000),
+        ("tif", 65_000),
+        ("webp", 16_383),
+        ("ppm", 65_000),
+    ],
+)
 def test_headers_that_claim_what_the_file_cannot_hold(tmp_path, kind, size):
     path = tmp_path / f"a.{kind}"
     path.write_bytes(claimed(kind, size, size))
@@ -110,7 +134,7 @@ def test_headers_that_claim_what_the_file_cannot_hold(tmp_path, kind, size):
     for read in (image_size, read_image):
         line = refusal(read, path)
         assert line.startswith(f"{path}: cannot be decoded as an image: ")
-        assert f"{size} x {size}" in line and "shrink it" in line or kind == "webp"
+        assert (f"{size} x {size}" in line and "shrink it" in line) or kind == "webp"
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg", "gif", "bmp", "tif", "ppm"])
@@ -118,7 +142,7 @@ def test_the_bound_is_the_bound(tmp_path, kind):
     """So that the test above refuses for the size, and 50 megapixels pass."""
     path = tmp_path / f"a.{kind}"
     path.write_bytes(claimed(kind, 10_000, 5_000))
-    assert image_size(path) == (5_000, 10_000) and 10_000 * 5_000 == MAX_PIXELS
+    assert image_size(path) == (5_000, 10_000) and MAX_PIXELS == 10_000 * 5_000
     path.write_bytes(claimed(kind, 10_000, 5_001))
     assert "at most 50000000 are taken" in refusal(image_size, path)
 
@@ -135,9 +159,11 @@ def test_pil_never_warns_of_its_own_bound(tmp_path, width):
 
 def text_chunks():
     huge = packed_zeros(200 << 20)
-    return {"zTXt": png_chunk(b"zTXt", b"Comment\0\0" + huge),
-            "iTXt": png_chunk(b"iTXt", b"Comment\0\1\0\0\0" + huge),
-            "iCCP": png_chunk(b"iCCP", b"profile\0\0" + huge)}
+    return {
+        "zTXt": png_chunk(b"zTXt", b"Comment\0\0" + huge),
+        "iTXt": png_chunk(b"iTXt", b"Comment\0\1\0\0\0" + huge),
+        "iCCP": png_chunk(b"iCCP", b"profile\0\0" + huge),
+    }
 
 
 @pytest.mark.parametrize("kind", ["zTXt", "iTXt", "iCCP"])
@@ -184,11 +210,11 @@ def test_files_that_pil_would_hand_to_another_program_are_no_images(tmp_path):
 LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
 BOMBS = {
     "billion laughs": f'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY l0 "ha">{LAUGHS}]>'
-                      "<annotation><object><name>&l9;</name></object></annotation>",
+    "<annotation><object><name>&l9;</name></object></annotation>",
     "quadratic": f'<!DOCTYPE a [<!ENTITY x "{"x" * 50_000}">]><annotation><object><name>{"&x;" * 50_000}</name>'
-                 "</object></annotation>",
+    "</object></annotation>",
     "a file": '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation><object><name>&x;</name></object>'
-              "</annotation>",
+    "</annotation>",
     "an address": '<!DOCTYPE a SYSTEM "http://127.0.0.1:9/x.dtd"><annotation/>',
     "a parameter": '<!DOCTYPE a [<!ENTITY % x SYSTEM "file:///etc/passwd"> %x;]><annotation/>',
     "depth": "<annotation>" + "<part>" * 200_000,
@@ -214,8 +240,10 @@ def test_xml_that_grows_or_reads_other_files(tmp_path, kind):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1", "cp1252"])
 def test_annotations_in_usual_encodings_are_read(tmp_path, encoding):
-    text = (f'<?xml version="1.0" encoding="{encoding}"?>\n'
-            "<a><!-- c --><object><name> Vögel &amp; &#233;</name></object></a>")
+    text = (
+        f'<?xml version="1.0" encoding="{encoding}"?>\n'
+        "<a><!-- c --><object><name> Vögel &amp; &#233;</name></object></a>"
+    )
     (tmp_path / "a.xml").write_bytes(text.encode(encoding))
     assert parse_xml(tmp_path / "a.xml").findtext("object/name") == " Vögel & é"
 
@@ -230,8 +258,13 @@ def element(kind, data):
 
 
 def matrix(kind, shape, body=b"", name=b"", flags=0):
-    return element(14, element(6, struct.pack("<II", kind | flags, 0))
-                   + element(5, struct.pack(f"<{len(shape)}i", *shape)) + element(1, name) + body)
+    return element(
+        14,
+        element(6, struct.pack("<II", kind | flags, 0))
+        + element(5, struct.pack(f"<{len(shape)}i", *shape))
+        + element(1, name)
+        + body,
+    )
 
 
 def gtcls(*fields, names=(b"Segmentation",), shape=(1, 1)):
@@ -285,20 +318,40 @@ def test_matlab_files_that_claim_what_they_lack(tmp_path, kind):
     assert line.endswith("extract benchmark.tgz again")
 
 
-@pytest.mark.parametrize("value", [
-    np.array([[{"a": 1}]], object), {"Segmentation": np.array([[np.ones(3), "x"]], object)},
-    {"Segmentation": {"Segmentation": 1}}, {"Segmentation": "text"}, {"Segmentation": np.ones((3, 3))}])
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.array([[{"a": 1}]], object),
+        {"Segmentation": np.array([[np.ones(3), "x"]], object)},
+        {"Segmentation": {"Segmentation": 1}},
+        {"Segmentation": "text"},
+        {"Segmentation": np.ones((3, 3))},
+    ],
+)
 @pytest.mark.parametrize("packed", [True, False])
 def test_matlab_files_of_objects_are_no_masks(tmp_path, value, packed):
     savemat(tmp_path / "a.mat", {"GTcls": value}, do_compression=packed)
     assert re.search(r"a\.mat: (has no struct GTcls|GTcls\.Segmentation is no)", refusal(read_mask, tmp_path / "a.mat"))
 
 
-@pytest.mark.parametrize("content", [
-    gtcls(matrix(9, (2, 4), element(2, bytes(range(8))))),
-    compressed(gtcls(matrix(9, (2, 4), element(2, bytes(range(8)))), matrix(1, (1, 2), element(14, b"") + matrix(
-        5, (3, 3), element(5, bytes(4)) + element(5, bytes(16)) + element(9, bytes(8)))),
-        names=(b"Segmentation", b"Boundaries"))[128:])])
+@pytest.mark.parametrize(
+    "content",
+    [
+        gtcls(matrix(9, (2, 4), element(2, bytes(range(8))))),
+        compressed(
+            gtcls(
+                matrix(9, (2, 4), element(2, bytes(range(8)))),
+                matrix(
+                    1,
+                    (1, 2),
+                    element(14, b"")
+                    + matrix(5, (3, 3), element(5, bytes(4)) + element(5, bytes(16)) + element(9, bytes(8))),
+                ),
+                names=(b"Segmentation", b"Boundaries"),
+            )[128:]
+        ),
+    ],
+)
 def test_masks_made_the_same_way_are_read(tmp_path, content):
     """So that the files above are refused for what is wrong with them."""
     (tmp_path / "a.mat").write_bytes(content)
@@ -322,20 +375,24 @@ def write_zeros(path, head, size):
     path.write_bytes(b"\x1f\x8b\x08" + bytes(7) + stream.compress(head) + stream.flush(zlib.Z_FULL_FLUSH) + zeros(size))
 
 
-@pytest.mark.parametrize("head, message", [
-    (header("set/a.jpg", 300 << 20), "set/a.jpg is 314572800 bytes"),
-    (header("other/a.jpg", 17 << 30), "it unpacks to more than 17179869184 bytes"),
-    (header("x", 300 << 20, tarfile.GNUTYPE_LONGNAME), "a header claims 314572800 bytes"),
-    (header("x", 300 << 20, tarfile.XHDTYPE), "a header claims 314572800 bytes"),
-    (header("x", 300 << 20, tarfile.XGLTYPE), "a header claims 314572800 bytes"),
-])
+@pytest.mark.parametrize(
+    "head, message",
+    [
+        (header("set/a.jpg", 300 << 20), "set/a.jpg is 314572800 bytes"),
+        (header("other/a.jpg", 17 << 30), "it unpacks to more than 17179869184 bytes"),
+        (header("x", 300 << 20, tarfile.GNUTYPE_LONGNAME), "a header claims 314572800 bytes"),
+        (header("x", 300 << 20, tarfile.XHDTYPE), "a header claims 314572800 bytes"),
+        (header("x", 300 << 20, tarfile.XGLTYPE), "a header claims 314572800 bytes"),
+    ],
+)
 def test_a_small_archive_of_zeros_is_refused_at_once(tmp_path, head, message):
     path = tmp_path / "a.tgz"
     write_zeros(path, head, 300 << 20)
     assert path.stat().st_size < 1 << 20
     line = refusal(extract, path, tmp_path / "out", WANTED)
     assert line == f"{path}: is unsafe, not the official archive, and was not unpacked further: {message}" + (
-        " or 200000 files" if "unpacks" in message else "")
+        " or 200000 files" if "unpacks" in message else ""
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -357,14 +414,20 @@ def test_the_bound_is_on_all_members_together_also_those_that_nobody_wants(tmp_p
     assert not (tmp_path / "part/set/c.jpg").exists()
 
 
-@pytest.mark.parametrize("content", [
-    header("x", 10, tarfile.XHDTYPE) * 9 + bytes(512),
-    b"".join(header("x", 16, tarfile.GNUTYPE_LONGNAME) + bytes(512) for _ in range(5000)),
-    header("x", 8192, tarfile.XHDTYPE) + b"1" * 8192,
-    header("x", 20, tarfile.XHDTYPE) + b"20 size=99999999999\n".ljust(512, b"\0") + header("set/a.jpg", 5) + bytes(512),
-    header("x", 16, tarfile.XHDTYPE) + b"16 size=-999999\n".ljust(512, b"\0") + header("set/a.jpg", 5) + bytes(512),
-    header("set/a.jpg", 5)[:124] + b"\x80" + b"\xff" * 11 + header("set/a.jpg", 5)[136:],
-])
+@pytest.mark.parametrize(
+    "content",
+    [
+        header("x", 10, tarfile.XHDTYPE) * 9 + bytes(512),
+        b"".join(header("x", 16, tarfile.GNUTYPE_LONGNAME) + bytes(512) for _ in range(5000)),
+        header("x", 8192, tarfile.XHDTYPE) + b"1" * 8192,
+        header("x", 20, tarfile.XHDTYPE)
+        + b"20 size=99999999999\n".ljust(512, b"\0")
+        + header("set/a.jpg", 5)
+        + bytes(512),
+        header("x", 16, tarfile.XHDTYPE) + b"16 size=-999999\n".ljust(512, b"\0") + header("set/a.jpg", 5) + bytes(512),
+        header("set/a.jpg", 5)[:124] + b"\x80" + b"\xff" * 11 + header("set/a.jpg", 5)[136:],
+    ],
+)
 def test_headers_of_headers_and_sizes_that_are_none(tmp_path, content):
     path = tmp_path / "a.tgz"
     path.write_bytes(gzip.compress(content))

@@ -2,7 +2,7 @@
 
 import pytest
 from PIL import Image
-from test_pipeline import error_lines, script  # noqa: F401: a fixture
+from scripts import error_lines
 
 from data.collect import collect
 from data.layout import Layout
@@ -10,8 +10,20 @@ from errors import UserError
 from voc12.annotations import read_list
 from voc12.prepare import prepare_voc12
 
-HOSTILE = ["../x", "..", ".", "/etc/passwd", "a/b", "a/", "a\0b", "a\x1b[2Jb", "a\x7fb", "a\x9bb", "n" * 300,
-           "二" * 100]
+HOSTILE = [
+    "../x",
+    "..",
+    ".",
+    "/etc/passwd",
+    "a/b",
+    "a/",
+    "a\0b",
+    "a\x1b[2Jb",
+    "a\x7fb",
+    "a\x9bb",
+    "n" * 300,
+    "二" * 100,
+]
 
 
 def short(name):
@@ -58,7 +70,7 @@ def test_voc_lists(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["../../x", "../lists/train", "/etc/passwd", "a\0b", "..", ""])
-def test_names_of_lists(root, name, script):  # noqa: F811
+def test_names_of_lists(root, name, script):
     """Flags, but a config that someone else wrote sets them too, and outputs are named by them."""
     (root / "lists/train.txt").write_text("a\n")
     assert "is no name of a list" in refusal(Layout(root).ids, name)

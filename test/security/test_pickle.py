@@ -8,8 +8,8 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from scripts import error_lines, run
 from test_export import CLASSES, METHOD, NETWORK
-from test_pipeline import error_lines, run, script  # noqa: F401: a fixture
 
 from data.toy import make_toy
 from errors import UserError
@@ -86,8 +86,27 @@ def toy(tmp_path):
 
 
 def training(toy, *more):
-    return ("--dataset_root", toy, "--run_root", toy.parent, "--session_name", "run", "--backbone", "mobilenet_v2",
-            "--batch_size", 2, "--crop_size", 32, "--max_epochs", 1, "--num_workers", 0, "--val_every", 0, *more)
+    return (
+        "--dataset_root",
+        toy,
+        "--run_root",
+        toy.parent,
+        "--session_name",
+        "run",
+        "--backbone",
+        "mobilenet_v2",
+        "--batch_size",
+        2,
+        "--crop_size",
+        32,
+        "--max_epochs",
+        1,
+        "--num_workers",
+        0,
+        "--val_every",
+        0,
+        *more,
+    )
 
 
 def test_the_payloads_would_run(tmp_path):
@@ -107,20 +126,20 @@ def test_the_payloads_would_run(tmp_path):
 
 @pytest.mark.parametrize("write", WRITERS)
 @pytest.mark.parametrize("name", ["aesipe", "deeplab"])
-def test_checkpoints_with_code(made, marker, image, script, name, write):  # noqa: F811
+def test_checkpoints_with_code(made, marker, image, script, name, write):
     write({"model": {"encoder.x": Payload(marker)}}, made / f"ckpt/{name}.pt")
     done = script("predict.py", "--run", made, "--image", image, "--network", name)
     refused(done, made / f"ckpt/{name}.pt")
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_weights_with_code(marker, toy, script, write):  # noqa: F811
+def test_weights_with_code(marker, toy, script, write):
     write({"features.0.0.weight": Payload(marker)}, toy.parent / "w.pth")
     refused(script("train_aesipe.py", *training(toy, "--weights", toy.parent / "w.pth")), toy.parent / "w.pth")
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_training_states_with_code(made, marker, toy, script, write):  # noqa: F811
+def test_training_states_with_code(made, marker, toy, script, write):
     for name in ("aesipe.pt", "aesipe.yaml", "deeplab.yaml"):
         (made / "ckpt" / name).unlink(missing_ok=True)
     states = [made / "ckpt/aesipe_state.pt", made / "ckpt/aesipe_state/00000001.pt"]  # one file, or a folder of them
@@ -142,7 +161,7 @@ def test_maps_with_code(marker, tmp_path):
         assert "\n" not in str(caught.value)
 
 
-def test_a_run_with_code_in_its_config(made, marker, image, script):  # noqa: F811
+def test_a_run_with_code_in_its_config(made, marker, image, script):
     (made / "config.yaml").write_text(f"make_cam:\n  {yaml_payload(marker)}")
     for read in (load_run_config, lambda path: read_runs([path])):
         with pytest.raises(UserError, match=r"config\.yaml: "):
@@ -150,7 +169,7 @@ def test_a_run_with_code_in_its_config(made, marker, image, script):  # noqa: F8
     refused(script("predict.py", "--run", made, "--image", image), made / "config.yaml")
 
 
-def test_a_config_with_code(marker, tmp_path, script):  # noqa: F811
+def test_a_config_with_code(marker, tmp_path, script):
     path = tmp_path / "c.yaml"
     path.write_text(f"common:\n  {yaml_payload(marker)}")
     with pytest.raises(UserError, match=r"c\.yaml: is not valid YAML"):
@@ -163,21 +182,30 @@ def test_a_config_with_code(marker, tmp_path, script):  # noqa: F811
 
 
 @pytest.mark.parametrize("name", ["aesipe", "deeplab"])
-def test_settings_beside_a_checkpoint_with_code(made, marker, image, script, name):  # noqa: F811
+def test_settings_beside_a_checkpoint_with_code(made, marker, image, script, name):
     torch.save({"model": {}}, made / f"ckpt/{name}.pt")
     (made / f"ckpt/{name}.yaml").write_text(yaml_payload(marker))
     refused(script("predict.py", "--run", made, "--image", image, "--network", name), made / f"ckpt/{name}.yaml")
 
 
-def test_settings_of_a_folder_with_code(made, marker, toy, script):  # noqa: F811
+def test_settings_of_a_folder_with_code(made, marker, toy, script):
     (made / "cam").mkdir()
     (made / "cam/settings.yaml").write_text(yaml_payload(marker))
-    done = script("make_ir_labels.py", "--dataset_root", toy, "--run_root", toy.parent, "--session_name", "run",
-                  "--num_workers", 0)
+    done = script(
+        "make_ir_labels.py",
+        "--dataset_root",
+        toy,
+        "--run_root",
+        toy.parent,
+        "--session_name",
+        "run",
+        "--num_workers",
+        0,
+    )
     refused(done, made / "cam/settings.yaml")
 
 
-def test_text_and_json_with_code(made, marker, image, script, toy):  # noqa: F811
+def test_text_and_json_with_code(made, marker, image, script, toy):
     for content in (pickle.dumps(Payload(marker), 0), pickle.dumps(Payload(marker), 4)):
         (made / "scores.json").write_bytes(content)
         with pytest.raises(UserError, match=r"scores\.json: is not valid JSON"):
@@ -195,9 +223,20 @@ def test_names_are_never_run(tmp_path):
     name = "a $(touch marker) `touch marker`; touch marker; \" b' c & ${HOME} {0.__class__} %(x)s"
     config = tmp_path / f"c {name}.yaml"
     config.write_text(yaml.safe_dump({"common": {"dataset_root": str(tmp_path / f"set {name}")}}))
-    done = run("bash", "run_pipeline.sh", config, "--to", "dataset", "dataset.kind=toy", "dataset.train=2",
-               "dataset.train_aug=4", "dataset.val=2", "dataset.size=64", f"common.run_root={tmp_path / 'runs'}",
-               f"common.session_name='{name.replace(chr(39), 2 * chr(39))}'")
+    done = run(
+        "bash",
+        "run_pipeline.sh",
+        config,
+        "--to",
+        "dataset",
+        "dataset.kind=toy",
+        "dataset.train=2",
+        "dataset.train_aug=4",
+        "dataset.val=2",
+        "dataset.size=64",
+        f"common.run_root={tmp_path / 'runs'}",
+        f"common.session_name='{name.replace(chr(39), 2 * chr(39))}'",
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / f"set {name}/toy.json").exists()
     assert not list(tmp_path.rglob("marker")) and not os.path.exists("marker")

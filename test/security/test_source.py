@@ -8,21 +8,47 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-RUNS_STRINGS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "subprocess.getoutput",
-                "subprocess.getstatusoutput", "runpy.run_path", "runpy.run_module", "code.interact", "pty.spawn"}
+RUNS_STRINGS = {
+    "eval",
+    "exec",
+    "compile",
+    "__import__",
+    "os.system",
+    "os.popen",
+    "subprocess.getoutput",
+    "subprocess.getstatusoutput",
+    "runpy.run_path",
+    "runpy.run_module",
+    "code.interact",
+    "pty.spawn",
+}
 PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "jsonpickle"}
 LOADS_YAML = {"load", "load_all", "full_load", "full_load_all", "unsafe_load", "unsafe_load_all"}
-NEEDS = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False),
-         "numpy.load": ("allow_pickle", False)}
-SHELL = re.compile(r"(^|[;&|(]\s*|\bthen\s+|\bdo\s+)\s*eval\b|\b(ba)?sh\s+-\w*c\b"
-                   r"|\bsource\s+[\"$]*\$\{?(config|to|from|\d)", re.MULTILINE)
+NEEDS = {
+    "torch.load": ("weights_only", True),
+    "np.load": ("allow_pickle", False),
+    "numpy.load": ("allow_pickle", False),
+}
+SHELL = re.compile(
+    r"(^|[;&|(]\s*|\bthen\s+|\bdo\s+)\s*eval\b|\b(ba)?sh\s+-\w*c\b"
+    r"|\bsource\s+[\"$]*\$\{?(config|to|from|\d)",
+    re.MULTILINE,
+)
 
 
 def product_files(*suffixes):
-    listed = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=REPOSITORY,
-                            capture_output=True, text=True, check=True).stdout.splitlines()
-    return [REPOSITORY / name for name in listed
-            if name.endswith(suffixes) and not name.startswith("test/") and (REPOSITORY / name).exists()]
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    return [
+        REPOSITORY / name
+        for name in listed
+        if name.endswith(suffixes) and not name.startswith("test/") and (REPOSITORY / name).exists()
+    ]
 
 
 def full_name(node, aliases):
@@ -48,8 +74,9 @@ def imported(tree):
 
 def keyword(call, name):
     """The constant that a keyword has in a call, None if it is none."""
-    return next((each.value.value for each in call.keywords
-                 if each.arg == name and isinstance(each.value, ast.Constant)), None)
+    return next(
+        (each.value.value for each in call.keywords if each.arg == name and isinstance(each.value, ast.Constant)), None
+    )
 
 
 def faults(text):
@@ -64,12 +91,14 @@ def faults(text):
             name = full_name(node.func, aliases)
             if name in RUNS_STRINGS or name.removeprefix("builtins.") in RUNS_STRINGS:
                 found.append((node.lineno, name))
-            if name.startswith("os.spawn") or name.startswith("yaml.") and name.split(".")[1] in LOADS_YAML:
+            if name.startswith("os.spawn") or (name.startswith("yaml.") and name.split(".")[1] in LOADS_YAML):
                 found.append((node.lineno, name))
             if name in NEEDS and keyword(node, NEEDS[name][0]) is not NEEDS[name][1]:
                 found.append((node.lineno, name))
-            if any(each.arg == "shell" and not (isinstance(each.value, ast.Constant) and each.value.value is False)
-                   for each in node.keywords):
+            if any(
+                each.arg == "shell" and not (isinstance(each.value, ast.Constant) and each.value.value is False)
+                for each in node.keywords
+            ):
                 found.append((node.lineno, "shell"))
             if keyword(node, "allow_pickle") is True or keyword(node, "weights_only") is False:
                 found.append((node.lineno, "pickle"))
@@ -85,27 +114,53 @@ def test_no_product_file_runs_strings_or_reads_pickles():
     assert {str(path): faults(path.read_text(encoding="utf-8")) for path in paths} == {str(path): [] for path in paths}
 
 
-@pytest.mark.parametrize("text", [
-    "import pickle", "from pickle import loads", "import cloudpickle as c", "eval(x)", "exec(x)", "__import__(x)",
-    "import os\nos.system(x)", "from os import system\nsystem(x)", "import os as o\no.popen(x)",
-    "import subprocess\nsubprocess.run(x, shell=True)", "from subprocess import run\nrun(x, shell=flag)",
-    "import subprocess\nsubprocess.run(f'ls {x}')", "import subprocess\nsubprocess.getoutput(x)",
-    "import torch\ntorch.load(x)", "import torch\ntorch.load(x, weights_only=False)",
-    "import torch\ntorch.load(x, weights_only=flag)", "from torch import load\nload(x)",
-    "import numpy as np\nnp.load(x)", "import numpy\nnumpy.load(x, allow_pickle=True)",
-    "import yaml\nyaml.load(x, yaml.Loader)", "import yaml\nyaml.full_load(x)",
-    "from yaml import unsafe_load as f\nf(x)",
-    "import builtins\nbuiltins.eval(x)", "import runpy\nrunpy.run_path(x)"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "import cloudpickle as c",
+        "eval(x)",
+        "exec(x)",
+        "__import__(x)",
+        "import os\nos.system(x)",
+        "from os import system\nsystem(x)",
+        "import os as o\no.popen(x)",
+        "import subprocess\nsubprocess.run(x, shell=True)",
+        "from subprocess import run\nrun(x, shell=flag)",
+        "import subprocess\nsubprocess.run(f'ls {x}')",
+        "import subprocess\nsubprocess.getoutput(x)",
+        "import torch\ntorch.load(x)",
+        "import torch\ntorch.load(x, weights_only=False)",
+        "import torch\ntorch.load(x, weights_only=flag)",
+        "from torch import load\nload(x)",
+        "import numpy as np\nnp.load(x)",
+        "import numpy\nnumpy.load(x, allow_pickle=True)",
+        "import yaml\nyaml.load(x, yaml.Loader)",
+        "import yaml\nyaml.full_load(x)",
+        "from yaml import unsafe_load as f\nf(x)",
+        "import builtins\nbuiltins.eval(x)",
+        "import runpy\nrunpy.run_path(x)",
+    ],
+)
 def test_what_the_walk_finds(text):
     assert faults(text)
 
 
-@pytest.mark.parametrize("text", [
-    "model.eval()", "import torch\ntorch.load(x, map_location='cpu', weights_only=True)",
-    "import torch\ntorch.compile(x)",
-    "import numpy as np\nnp.load(x, allow_pickle=False)", "import yaml\nyaml.safe_load(x)", "import re\nre.compile(x)",
-    "import subprocess\nsubprocess.run(['ls', x])", "import subprocess\nsubprocess.run([a] + b)",
-    "import json\njson.load(x)"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model.eval()",
+        "import torch\ntorch.load(x, map_location='cpu', weights_only=True)",
+        "import torch\ntorch.compile(x)",
+        "import numpy as np\nnp.load(x, allow_pickle=False)",
+        "import yaml\nyaml.safe_load(x)",
+        "import re\nre.compile(x)",
+        "import subprocess\nsubprocess.run(['ls', x])",
+        "import subprocess\nsubprocess.run([a] + b)",
+        "import json\njson.load(x)",
+    ],
+)
 def test_what_the_walk_passes(text):
     assert faults(text) == []
 
@@ -115,6 +170,5 @@ def test_no_shell_script_runs_strings():
     assert {"run_pipeline.sh", "run_tests.sh", "setup.sh"} <= {path.name for path in paths}
     for path in paths:
         assert not SHELL.search(path.read_text()), path
-    for text in ("eval $1", "x; eval \"$a\"", "bash -c \"$x\"", "sh -c $x", "if a; then eval b; fi",
-                 "source \"$config\""):
+    for text in ("eval $1", 'x; eval "$a"', 'bash -c "$x"', "sh -c $x", "if a; then eval b; fi", 'source "$config"'):
         assert SHELL.search(text), text

@@ -12,9 +12,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import test_engine
 import torch
 
-import test_engine
 from errors import UserError
 from tool.config import run_main
 from tool.dist import close_dist, init_dist
@@ -36,8 +36,17 @@ def main():
         return terms
 
     model = test_engine.tiny_network(dropout=0)
-    fit(model, losses, [{"params": model.parameters(), "lr": 0.05}], partial(own_share, dist), test_engine.STEPS,
-        test_engine.settings_of(run, save_every=2), dist, run / "ckpt/tiny.pt", test_engine.record_of())
+    fit(
+        model,
+        losses,
+        [{"params": model.parameters(), "lr": 0.05}],
+        partial(own_share, dist),
+        test_engine.STEPS,
+        test_engine.settings_of(run, save_every=2),
+        dist,
+        run / "ckpt/tiny.pt",
+        test_engine.record_of(),
+    )
     close_dist()
 
 

@@ -17,9 +17,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import torch._dynamo  # which torch's optimisers import when they are first used: not in every child anew
-
 import test_engine
+import torch._dynamo  # noqa: F401  imported by the first optimiser: not in every child anew
+
 from tool.checkpoint import StateFolder, revision
 
 TRAININGS = 100  # at most, until so many kills fell behind the first saved state

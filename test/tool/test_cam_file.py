@@ -97,13 +97,20 @@ def test_eight_bits_keep_a_cam_to_half_a_step_in_less_space(tmp_path):
     assert (tmp_path / "8.npz").stat().st_size < 0.7 * (tmp_path / "16.npz").stat().st_size
 
 
-@pytest.mark.parametrize("keys, cam, message", [
-    ([0, 21], np.zeros((2, 4, 5)), "no class numbers from 0 to 20 in order: 0 21"),
-    ([0, 200], np.zeros((2, 4, 5)), "no class numbers from 0 to 20"), ([1, 2], np.zeros((2, 4, 5)), "no class numbers"),
-    ([0, 3, 3], np.zeros((3, 4, 5)), "no class numbers"), ([0, 3, 2], np.zeros((3, 4, 5)), "no class numbers"),
-    ([0, 1], np.zeros((2, 5, 4)), r"its maps are \[5, 4\], its image \[4, 5\]"),
-    ([0, 1], np.full((2, 4, 5), 7.0), r"values that do not lie in \[0, 1\]"),
-    ([0, 1], np.full((2, 4, 5), -0.1), "values that do not lie"), ([0, 1], np.full((2, 4, 5), np.nan), "values that")])
+@pytest.mark.parametrize(
+    "keys, cam, message",
+    [
+        ([0, 21], np.zeros((2, 4, 5)), "no class numbers from 0 to 20 in order: 0 21"),
+        ([0, 200], np.zeros((2, 4, 5)), "no class numbers from 0 to 20"),
+        ([1, 2], np.zeros((2, 4, 5)), "no class numbers"),
+        ([0, 3, 3], np.zeros((3, 4, 5)), "no class numbers"),
+        ([0, 3, 2], np.zeros((3, 4, 5)), "no class numbers"),
+        ([0, 1], np.zeros((2, 5, 4)), r"its maps are \[5, 4\], its image \[4, 5\]"),
+        ([0, 1], np.full((2, 4, 5), 7.0), r"values that do not lie in \[0, 1\]"),
+        ([0, 1], np.full((2, 4, 5), -0.1), "values that do not lie"),
+        ([0, 1], np.full((2, 4, 5), np.nan), "values that"),
+    ],
+)
 def test_maps_that_do_not_fit_the_image_or_the_classes_are_refused(tmp_path, keys, cam, message):
     save_cam(tmp_path / "a.npz", keys, cam)
     with pytest.raises(UserError, match=f"a.npz: .*{message}"):

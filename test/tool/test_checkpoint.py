@@ -13,8 +13,12 @@ def trained_like(model):
     generator = torch.Generator().manual_seed(0)
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm2d):
-            for tensor, low, high in ((layer.running_mean, -0.2, 0.2), (layer.running_var, 0.5, 2),
-                                      (layer.weight.data, 0.5, 1.5), (layer.bias.data, -0.2, 0.2)):
+            for tensor, low, high in (
+                (layer.running_mean, -0.2, 0.2),
+                (layer.running_var, 0.5, 2),
+                (layer.weight.data, 0.5, 1.5),
+                (layer.bias.data, -0.2, 0.2),
+            ):
                 tensor.copy_(low + (high - low) * torch.rand(tensor.shape, generator=generator))
     return model.eval()
 

@@ -54,8 +54,10 @@ def run_script(*arguments):
 
 
 def test_flags_over_section_over_common_over_defaults(write):
-    config = {"common": {"backbone": "resnet18", "weights": "a", "session_name": "one"},
-              "report": {"weights": "b", "session_name": "two", "lr": 0.5}}
+    config = {
+        "common": {"backbone": "resnet18", "weights": "a", "session_name": "one"},
+        "report": {"weights": "b", "session_name": "two", "lr": 0.5},
+    }
     args = parsed([*write(config), "--session_name", "three"])
     assert (args.epochs, args.backbone, args.weights, args.session_name, args.lr) == (5, "resnet18", "b", "three", 0.5)
     assert args.run == Path("runs/three")
@@ -71,28 +73,43 @@ def test_common_keys_that_a_script_lacks_are_passed_over(write):
     assert args.weights == "none" and not hasattr(args, "batch_norm")
 
 
-@pytest.mark.parametrize("config, message", [
-    ({"report": {"learning_rate": 1}}, r"config\.yaml: report\.learning_rate is unknown: .*\blr\b"),
-    ({"report": {"config": "x"}}, r"report\.config is unknown"),
-    ({"reports": {"lr": 1}}, r"section 'reports' is unknown: .*\breport\b"),
-    ({"common": {"lr": 1}}, r"common\.lr is unknown"),
-    ({"report": [1]}, r"section report must hold keys and values"),
-    ({"report": {"ae": "false"}}, r"report\.ae must be true or false, not 'false'"),
-    ({"report": {"ae": 0}}, r"report\.ae must be true or false"),
-    ({"report": {"lr": [1, 2]}}, r"report\.lr takes one value, not a list"),
-    ({"report": {"lr": {"a": 1}}}, r"report\.lr takes a value, not a section"),
-    ("report: [", "is not valid YAML"),
-    ("- report", "must hold sections"),
-])
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        ({"report": {"learning_rate": 1}}, r"config\.yaml: report\.learning_rate is unknown: .*\blr\b"),
+        ({"report": {"config": "x"}}, r"report\.config is unknown"),
+        ({"reports": {"lr": 1}}, r"section 'reports' is unknown: .*\breport\b"),
+        ({"common": {"lr": 1}}, r"common\.lr is unknown"),
+        ({"report": [1]}, r"section report must hold keys and values"),
+        ({"report": {"ae": "false"}}, r"report\.ae must be true or false, not 'false'"),
+        ({"report": {"ae": 0}}, r"report\.ae must be true or false"),
+        ({"report": {"lr": [1, 2]}}, r"report\.lr takes one value, not a list"),
+        ({"report": {"lr": {"a": 1}}}, r"report\.lr takes a value, not a section"),
+        ("report: [", "is not valid YAML"),
+        ("- report", "must hold sections"),
+    ],
+)
 def test_what_is_wrong_in_the_file_is_named(write, config, message):
     with pytest.raises(UserError, match=message) as error:
         parsed(write(config))
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("key, value", [("lr", "fast"), ("lr", -1), ("lr", float("inf")), ("epochs", 0),
-                                        ("epochs", 2.5), ("epochs", True), ("scales", [1, "x"]), ("scales", []),
-                                        ("backbone", "vgg"), ("num_workers", -1)])
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("lr", "fast"),
+        ("lr", -1),
+        ("lr", float("inf")),
+        ("epochs", 0),
+        ("epochs", 2.5),
+        ("epochs", True),
+        ("scales", [1, "x"]),
+        ("scales", []),
+        ("backbone", "vgg"),
+        ("num_workers", -1),
+    ],
+)
 def test_values_of_another_type_are_refused(write, key, value):
     with pytest.raises(UserError, match=f"section report: argument --{key}: "):
         parsed(write({"report": {key: value}}))
@@ -138,9 +155,15 @@ def test_plain_settings_give_the_call_again(write):
     assert parsed(write({"report": used})) == settings
 
 
-@pytest.mark.parametrize("kind, good, bad", [
-    (natural, ["0", "7"], ["-1", "1.5", "x", str(2**32)]), (positive, ["1"], ["0", "-2"]),
-    (rate, ["0", "1e-3"], ["-0.1", "nan", "inf", "x"]), (number(above=0, high=8), ["8", "1e-9"], ["0", "8.1", "nan"])])
+@pytest.mark.parametrize(
+    "kind, good, bad",
+    [
+        (natural, ["0", "7"], ["-1", "1.5", "x", str(2**32)]),
+        (positive, ["1"], ["0", "-2"]),
+        (rate, ["0", "1e-3"], ["-0.1", "nan", "inf", "x"]),
+        (number(above=0, high=8), ["8", "1e-9"], ["0", "8.1", "nan"]),
+    ],
+)
 def test_kinds_of_numbers(kind, good, bad):
     assert [kind(text) for text in good] == [float(text) for text in good]
     for text in bad:
@@ -161,9 +184,11 @@ def test_common_keys_are_settings_of_some_stage():
     assert set(COMMON) <= {item.name for stage in (*stages.STAGES, *stages.TOOLS) for item in fields(stage.settings)}
 
 
-UNKNOWN = [({"dataset": {"sizes": 1}}, "dataset.sizes is unknown"),
-           ({"datasets": {}}, "section 'datasets' is unknown"),
-           ({"common": {"size": 1}}, "common.size is unknown")]
+UNKNOWN = [
+    ({"dataset": {"sizes": 1}}, "dataset.sizes is unknown"),
+    ({"datasets": {}}, "section 'datasets' is unknown"),
+    ({"common": {"size": 1}}, "common.size is unknown"),
+]
 
 
 @pytest.mark.parametrize("config, message", UNKNOWN)

@@ -15,9 +15,16 @@ def numerics():
     torch.backends.cudnn.allow_tf32 = before[1]
 
 
-@pytest.mark.parametrize("precision, device, dtype, tf32", [
-    ("float32", CUDA, None, False), ("tf32", CUDA, None, True), ("bfloat16", CUDA, torch.bfloat16, False),
-    ("float16", CPU, torch.float16, False), ("auto", CPU, None, False)])
+@pytest.mark.parametrize(
+    "precision, device, dtype, tf32",
+    [
+        ("float32", CUDA, None, False),
+        ("tf32", CUDA, None, True),
+        ("bfloat16", CUDA, torch.bfloat16, False),
+        ("float16", CPU, torch.float16, False),
+        ("auto", CPU, None, False),
+    ],
+)
 def test_precision_sets_autocast_and_tf32_together(precision, device, dtype, tf32):
     torch.backends.cudnn.allow_tf32 = not tf32
     assert set_precision(precision, device) is dtype

@@ -47,18 +47,57 @@ def record_of(images="13 images, 0123", **settings):
 
 
 def settings_of(run, **changes):
-    return Namespace(**{**dict(run=run, resume="auto", momentum=0.9, weight_decay=1e-4, precision="float32",
-                               save_every=4, seed=3, batch_size=2, compile=False), **changes})
+    return Namespace(
+        **{
+            **{
+                "run": run,
+                "resume": "auto",
+                "momentum": 0.9,
+                "weight_decay": 1e-4,
+                "precision": "float32",
+                "save_every": 4,
+                "seed": 3,
+                "batch_size": 2,
+                "compile": False,
+            },
+            **changes,
+        }
+    )
 
 
-def train(run, losses=squares, record=None, steps=STEPS, after=None, loader=batches, clip=math.inf, dropout=0.5,
-          watch=None, watch_every=1, **changes):
+def train(
+    run,
+    losses=squares,
+    record=None,
+    steps=STEPS,
+    after=None,
+    loader=batches,
+    clip=math.inf,
+    dropout=0.5,
+    watch=None,
+    watch_every=1,
+    **changes,
+):
     model = tiny_network(dropout)
-    groups = [{"params": model[0].parameters(), "lr": 0.05},
-              {"params": [*model[1].parameters(), *model[4].parameters()], "lr": 0.2}]
-    model.steps_done = fit(model, losses, groups, loader, steps, settings_of(run, **changes), ALONE,
-                           run / "ckpt" / "tiny.pt", record or record_of(), clip=clip, after=after, watch=watch,
-                           watch_every=watch_every)
+    groups = [
+        {"params": model[0].parameters(), "lr": 0.05},
+        {"params": [*model[1].parameters(), *model[4].parameters()], "lr": 0.2},
+    ]
+    model.steps_done = fit(
+        model,
+        losses,
+        groups,
+        loader,
+        steps,
+        settings_of(run, **changes),
+        ALONE,
+        run / "ckpt" / "tiny.pt",
+        record or record_of(),
+        clip=clip,
+        after=after,
+        watch=watch,
+        watch_every=watch_every,
+    )
     return model
 
 
@@ -73,11 +112,13 @@ def assert_equal(one, other):
 
 def counted(seen, at=None, do=None):
     """Losses that note their batch's image IDs and at one batch do something first."""
+
     def losses(network, batch):
         seen.append(batch["id"][0])
         if batch["id"][0] == at:
             do()
         return squares(network, batch)
+
     return losses
 
 
@@ -136,8 +177,17 @@ def test_the_last_two_states_and_the_best_are_kept(tmp_path):
 
     with pytest.raises(Stopped):
         train(tmp_path, counted([], at="a9", do=stop), save_every=1, watch=watch)
-    assert kept == {1: [], 2: [1], 3: [1, 2], 4: [2, 3], 5: [3, 4], 6: [3, 4, 5], 7: [3, 5, 6], 8: [3, 6, 7],
-                    9: [3, 7, 8]}
+    assert kept == {
+        1: [],
+        2: [1],
+        3: [1, 2],
+        4: [2, 3],
+        5: [3, 4],
+        6: [3, 4, 5],
+        7: [3, 5, 6],
+        8: [3, 6, 7],
+        9: [3, 7, 8],
+    }
     train(tmp_path, save_every=1, watch=watch)
     assert kept[12] == [3, 10, 11]
     assert sorted(path.name for path in (tmp_path / "ckpt").iterdir()) == ["tiny.pt", "tiny_best.pt"]
@@ -153,8 +203,11 @@ def test_without_a_watch_the_state_of_the_lowest_loss_is_the_best(tmp_path):
         return {"loss": squares(network, batch)["loss"] * 0 + abs(int(batch["id"][0][1:]) - 4)}  # 0 in the fifth step
 
     with pytest.raises(Stopped):
-        train(tmp_path, lambda network, batch: stop() if batch["id"] == ["a9", "b9"] else losses(network, batch),
-              save_every=1)
+        train(
+            tmp_path,
+            lambda network, batch: stop() if batch["id"] == ["a9", "b9"] else losses(network, batch),
+            save_every=1,
+        )
     assert state_steps(tmp_path) == [5, 8, 9]
 
 
@@ -182,7 +235,9 @@ def test_states_of_which_none_is_whole_are_not_passed_over_in_silence(tmp_path):
 def test_going_on_with_another_list_of_images_is_refused(tmp_path):
     with pytest.raises(Stopped):
         train(tmp_path, counted([], at="a6", do=stop))
-    with pytest.raises(UserError, match="tiny_state was made from other data .the images: 13 images, 0123 there, 12 ima"):
+    with pytest.raises(
+        UserError, match="tiny_state was made from other data .the images: 13 images, 0123 there, 12 ima"
+    ):
         train(tmp_path, record=record_of(images="12 images, 4567"))
 
 
@@ -286,6 +341,7 @@ def test_a_loss_that_is_no_number_ends_training_with_the_step(tmp_path, value):
 
 def test_a_gradient_that_is_no_number_is_found_in_its_own_step(tmp_path):
     """The loss is finite in that step; only the next one's would tell, of other images."""
+
     def losses(network, batch):
         terms = squares(network, batch)
         root = (0 * terms["loss"]).sqrt() if batch["id"][0] == "a3" else 0  # its derivative is infinite: 0 * inf
@@ -303,11 +359,15 @@ class TwoProcesses(Dist):
         return values + torch.tensor(self.other)
 
 
-@pytest.mark.parametrize("loss, norm, other, message", [
-    (1.0, float("nan"), [1, 1], "stopped, because the loss of another process is not finite"),
-    (float("nan"), float("nan"), [1, 0], "step 5: the loss is nan .* images a, b: "),
-    (1.0, float("inf"), [1, 0], "step 5: the gradient's norm is inf"),
-    (1.0, 1.0, [1, 1], "stopped, because the loss of another process")])
+@pytest.mark.parametrize(
+    "loss, norm, other, message",
+    [
+        (1.0, float("nan"), [1, 1], "stopped, because the loss of another process is not finite"),
+        (float("nan"), float("nan"), [1, 0], "step 5: the loss is nan .* images a, b: "),
+        (1.0, float("inf"), [1, 0], "step 5: the gradient's norm is inf"),
+        (1.0, 1.0, [1, 1], "stopped, because the loss of another process"),
+    ],
+)
 def test_the_process_whose_loss_is_no_number_names_its_images(loss, norm, other, message):
     dist = TwoProcesses(0, 2, torch.device("cpu"))
     object.__setattr__(dist, "other", other)
@@ -364,6 +424,7 @@ def test_after_sees_the_trained_network_in_eval_mode_and_its_changes_are_saved(t
 
 def disturbing(seen):
     """A watch that draws random numbers and runs the network, which in training mode would move batch norm."""
+
     def watch(step, network, log):
         seen.append(step)
         assert not any(part.training for part in network.modules())
@@ -371,6 +432,7 @@ def disturbing(seen):
         with torch.inference_mode():
             network(torch.rand(3, 3, 11, 7) * 9)
         log.validation(step, {"cam": step / 100})
+
     return watch
 
 
@@ -388,7 +450,8 @@ def test_training_that_is_watched_ends_as_if_it_were_not(tmp_path, last):
     assert seen == {None: [5, 10, 12], 5: [5, 5, 10, 12], 8: [5, 10, 12]}[last]
     lines = [json.loads(line) for line in (tmp_path / "watched/log.jsonl").read_text().splitlines()]
     assert [(line["step"], line["val"]) for line in lines if "val" in line] == [
-        (step, {"cam": step / 100}) for step in seen]
+        (step, {"cam": step / 100}) for step in seen
+    ]
 
 
 def test_fit_tells_how_many_steps_it_did(tmp_path):
@@ -410,8 +473,14 @@ def test_a_date_can_be_the_seed(tmp_path, seed):
 
 
 def test_images_become_floats_in_0_to_1():
-    moved = to_device({"image": torch.tensor([[[[0, 51, 255]]]], dtype=torch.uint8), "id": ["a"],
-                       "target": torch.tensor([255], dtype=torch.uint8)}, torch.device("cpu"))
+    moved = to_device(
+        {
+            "image": torch.tensor([[[[0, 51, 255]]]], dtype=torch.uint8),
+            "id": ["a"],
+            "target": torch.tensor([255], dtype=torch.uint8),
+        },
+        torch.device("cpu"),
+    )
     torch.testing.assert_close(moved["image"], torch.tensor([[[[0, 0.2, 1]]]]))
     assert moved["target"].dtype == torch.uint8 and moved["id"] == ["a"]
 

@@ -10,8 +10,14 @@ DRIVER = 'exec 9<>"$1"; "$0" -m tool.lock 9 "$1" || exit; echo held; sleep 60 & 
 
 
 def driver(path):
-    return subprocess.Popen(["bash", "-c", DRIVER, sys.executable, path], cwd=REPOSITORY, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    return subprocess.Popen(
+        ["bash", "-c", DRIVER, sys.executable, path],
+        cwd=REPOSITORY,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
 
 
 def test_the_second_driver_is_told_who_holds_the_run_until_the_last_of_its_processes_ends(tmp_path):

@@ -89,7 +89,7 @@ def test_other_processes_write_and_show_nothing(tmp_path, capsys):
 
 def test_the_bar_shows_loss_speed_and_remaining_time(tmp_path, capsys):
     log = start(tmp_path, start=10)
-    for step in range(11, 21):
+    for _step in range(11, 21):
         time.sleep(0.02)
         log.add({"loss": torch.tensor(0.25)})
     log.report(20, lr=0.1)
@@ -141,8 +141,15 @@ def test_usage_of_a_stage(tmp_path):
     (line,) = lines(tmp_path)
     assert 0.1 <= line.pop("seconds") < 5 and abs(line.pop("time") - time.time()) < 5
     assert line.pop("peak_memory_mb") == pytest.approx(peak_memory(), abs=50)
-    assert line == {"stage": "make_cam", "finished": True, "did": 3, "of": 5, "peak_gpu_memory_mb": None,
-                    "device": "cpu", "processes": 1}
+    assert line == {
+        "stage": "make_cam",
+        "finished": True,
+        "did": 3,
+        "of": 5,
+        "peak_gpu_memory_mb": None,
+        "device": "cpu",
+        "processes": 1,
+    }
 
 
 def test_peak_memory_rises_by_what_is_held():

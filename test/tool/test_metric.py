@@ -50,8 +50,12 @@ def test_truth_255_is_not_counted():
 def test_unsure_labels_count_as_missed():
     truth, labels = np.array([[1, 1, 1, 1]]), np.array([[1, 255, 255, 1]])
     result = scores(label_confusion_matrix(truth, labels, 2), ["background", "cat"])
-    assert result == {"miou": 0.5, "accuracy": 0.5, "iou": {"background": None, "cat": 0.5},
-                      "confusion": [[0, 0, 0], [0, 2, 2]]}
+    assert result == {
+        "miou": 0.5,
+        "accuracy": 0.5,
+        "iou": {"background": None, "cat": 0.5},
+        "confusion": [[0, 0, 0], [0, 2, 2]],
+    }
 
 
 def test_scores_worked_by_hand():
@@ -71,8 +75,12 @@ def test_a_class_only_in_the_labels_lowers_others_but_is_not_averaged():
 def test_perfect_and_empty():
     truth = np.array([[0, 1, 2, 2]])
     assert scores(label_confusion_matrix(truth, truth, 3), "abc")["miou"] == 1
-    assert scores(np.zeros((3, 4)), "abc") == {"miou": 0, "accuracy": 0, "iou": {"a": None, "b": None, "c": None},
-                                               "confusion": [[0] * 4] * 3}
+    assert scores(np.zeros((3, 4)), "abc") == {
+        "miou": 0,
+        "accuracy": 0,
+        "iou": {"a": None, "b": None, "c": None},
+        "confusion": [[0] * 4] * 3,
+    }
 
 
 def test_255_classes_are_kept_apart_from_255():
@@ -81,15 +89,18 @@ def test_255_classes_are_kept_apart_from_255():
     assert matrix[254, 254] == 1 and matrix[254, 255] == 1 and matrix.sum() == 2
 
 
-@pytest.mark.parametrize("truth, labels, message", [
-    ([[0, 3]], [[0, 0]], "img: mask holds 3, but there are 3 classes"),
-    ([[0, 1]], [[0, 4]], "img: labels holds 4"),
-    ([[0, 1]], [[0, 3]], "img: labels holds 3"),
-    ([[0, -1]], [[0, 0]], "img: mask holds -1"),
-    ([[0, 1]], [[0, -1]], "img: labels holds -1"),
-    ([[0, 1]], [[0], [1]], r"img: labels are \[2, 1\], the mask is \[1, 2\]"),
-    ([[0, 1]], [[0, 1, 1]], r"img: labels are \[1, 3\]"),
-])
+@pytest.mark.parametrize(
+    "truth, labels, message",
+    [
+        ([[0, 3]], [[0, 0]], "img: mask holds 3, but there are 3 classes"),
+        ([[0, 1]], [[0, 4]], "img: labels holds 4"),
+        ([[0, 1]], [[0, 3]], "img: labels holds 3"),
+        ([[0, -1]], [[0, 0]], "img: mask holds -1"),
+        ([[0, 1]], [[0, -1]], "img: labels holds -1"),
+        ([[0, 1]], [[0], [1]], r"img: labels are \[2, 1\], the mask is \[1, 2\]"),
+        ([[0, 1]], [[0, 1, 1]], r"img: labels are \[1, 3\]"),
+    ],
+)
 def test_values_out_of_range_and_other_sizes_are_refused(truth, labels, message):
     with pytest.raises(UserError, match=message):
         label_confusion_matrix(np.array(truth), np.array(labels), 3, "img")

@@ -125,10 +125,13 @@ def test_background_finishes_what_was_given_and_then_raises_what_failed():
 
 def test_the_workers_of_a_killed_process_end_too():
     """Else they wait for ever, and hold the run's lock and the driver's output."""
-    code = ("import time\nfrom tool.parallel import process_pool\n"
-            "with process_pool(2, print):\n    print('ready', flush=True)\n    time.sleep(60)\n")
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[2], text=True,
-                               stdout=subprocess.PIPE)
+    code = (
+        "import time\nfrom tool.parallel import process_pool\n"
+        "with process_pool(2, print):\n    print('ready', flush=True)\n    time.sleep(60)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[2], text=True, stdout=subprocess.PIPE
+    )
     assert process.stdout.readline() == "ready\n"
     process.kill()
     began = time.monotonic()

@@ -9,9 +9,20 @@ from torch import nn
 
 from errors import UserError
 from tool.checkpoint import load_state, save_result, save_state, tensors_digest
-from tool.record import (checkpoint_record, claim_folder, difference, evaluated, finished, is_made, keep_record,
-                         make_record, source, trained_settings, weights_input)
 from tool.io import save_json
+from tool.record import (
+    checkpoint_record,
+    claim_folder,
+    difference,
+    evaluated,
+    finished,
+    is_made,
+    keep_record,
+    make_record,
+    source,
+    trained_settings,
+    weights_input,
+)
 from tool.settings import MakeCam, TrainAesipe, TrainIrn
 
 DATA = {"classes": "c1", "list": "17 images, l1", "labels": "b1", "images": "i1", "weights": "none"}
@@ -28,24 +39,47 @@ def names(folder):
 
 
 def test_where_and_how_a_stage_runs_is_no_part_of_its_record():
-    elsewhere = replace(TrainAesipe(), dataset_root="/x", run_root="/y", session_name="z", num_workers=0, save_every=3,
-                        resume="never", compile=True, weights="/w/a.pth", train_list="other", val_every=0, skip_bad=True)
+    elsewhere = replace(
+        TrainAesipe(),
+        dataset_root="/x",
+        run_root="/y",
+        session_name="z",
+        num_workers=0,
+        save_every=3,
+        resume="never",
+        compile=True,
+        weights="/w/a.pth",
+        train_list="other",
+        val_every=0,
+        skip_bad=True,
+    )
     assert difference(TRAINED, make_record("train_aesipe", elsewhere, DATA)) is None
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"lr": 0.5}, r"with other settings \(lr: 0.01 there, 0.5 now\)"),
-    ({"sequence": ("prototype", "is_cam"), "ae": False}, "with other settings .ae: True there, False now, sequence: ")])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"lr": 0.5}, r"with other settings \(lr: 0.01 there, 0.5 now\)"),
+        (
+            {"sequence": ("prototype", "is_cam"), "ae": False},
+            "with other settings .ae: True there, False now, sequence: ",
+        ),
+    ],
+)
 def test_settings_that_decide_are_named(change, message):
     assert re.match(message, difference(TRAINED, make_record("train_aesipe", replace(TrainAesipe(), **change), DATA)))
 
 
-@pytest.mark.parametrize("key, value, message", [
-    ("classes", "c2", "from other data (the class names: c1 there, c2 now)"),
-    ("list", "9 images, l2", "from other data (the list of images: 17 images, l1 there, 9 images, l2 now)"),
-    ("labels", "b2", "from other data (the image labels: b1 there, b2 now)"),
-    ("images", "i2", "from other data (the images: i1 there, i2 now)"),
-    ("weights", "w2", "from other data (the initial weights: none there, w2 now)")])
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("classes", "c2", "from other data (the class names: c1 there, c2 now)"),
+        ("list", "9 images, l2", "from other data (the list of images: 17 images, l1 there, 9 images, l2 now)"),
+        ("labels", "b2", "from other data (the image labels: b1 there, b2 now)"),
+        ("images", "i2", "from other data (the images: i1 there, i2 now)"),
+        ("weights", "w2", "from other data (the initial weights: none there, w2 now)"),
+    ],
+)
 def test_other_content_is_named(key, value, message):
     assert difference(TRAINED, make_record("train_aesipe", TrainAesipe(), {**DATA, key: value})) == message
 
@@ -65,6 +99,7 @@ def test_a_setting_that_is_unknown_here_is_another_setting():
 
 def test_what_was_made_from_it_belongs_to_a_record(tmp_path):
     """A network that is trained anew or otherwise two stages above is noticed."""
+
     def labels(result, **settings):
         trained = {**make_record("train_aesipe", replace(TrainAesipe(), **settings), DATA), "result": result}
         cams = make_record("make_cam", MakeCam(), {"classes": "c1"}, {"ckpt/aesipe.pt": trained})
@@ -72,10 +107,12 @@ def test_what_was_made_from_it_belongs_to_a_record(tmp_path):
 
     assert difference(labels("r1"), labels("r1")) is None
     assert difference(labels("r1"), labels("r2")) == (
-        "from another cam, which was made from another ckpt/aesipe.pt, which has been trained anew since")
+        "from another cam, which was made from another ckpt/aesipe.pt, which has been trained anew since"
+    )
     assert difference(labels("r1"), labels("r1", lr=2.0)) == (
-        "from another cam, which was made from another ckpt/aesipe.pt, which was made with other settings (lr: 0.01 there,"
-        " 2.0 now)")
+        "from another cam, which was made from another ckpt/aesipe.pt, which was made with other settings (lr: 0.01 "
+        "there, 2.0 now)"
+    )
     assert difference(labels("r1"), make_record("tiny", TrainIrn(), {})) == "from cam, not from nothing"
 
 
@@ -83,7 +120,9 @@ def test_a_folder_can_be_claimed_again_for_the_same(tmp_path):
     claim_folder(tmp_path / "cam", TRAINED)
     before = (tmp_path / "cam/settings.yaml").stat().st_mtime_ns
     claim_folder(tmp_path / "cam", json.loads(json.dumps(TRAINED)))
-    assert (tmp_path / "cam/settings.yaml").stat().st_mtime_ns == before and names(tmp_path / "cam") == ["settings.yaml"]
+    assert (tmp_path / "cam/settings.yaml").stat().st_mtime_ns == before and names(tmp_path / "cam") == [
+        "settings.yaml"
+    ]
     with pytest.raises(UserError, match="cam was made from other data .the images.* choose another session_name"):
         claim_folder(tmp_path / "cam", make_record("train_aesipe", TrainAesipe(), {**DATA, "images": "i2"}))
     claim_folder(tmp_path / "cam", TRAINED)  # the refusal changed nothing
@@ -127,11 +166,18 @@ def test_a_checkpoint_of_an_earlier_version_keeps_its_settings(tmp_path):
     path = tmp_path / "aesipe.pt"
     torch.save({"model": weights(), "step": 3}, path)
     assert checkpoint_record(path) is None
-    settings = {"backbone": "resnet18", "sequence": ["pamr", "prototype", "is_cam"], "long_side": [56, 80], "ae": True,
-                "lr": 0.5, "weights": "/w/a.pth"}
+    settings = {
+        "backbone": "resnet18",
+        "sequence": ["pamr", "prototype", "is_cam"],
+        "long_side": [56, 80],
+        "ae": True,
+        "lr": 0.5,
+        "weights": "/w/a.pth",
+    }
     path.with_suffix(".yaml").write_text(yaml.safe_dump(settings))
     assert trained_settings(path, "train_aesipe") == replace(
-        TrainAesipe(), backbone="resnet18", long_side=(56, 80), lr=0.5, weights="/w/a.pth")
+        TrainAesipe(), backbone="resnet18", long_side=(56, 80), lr=0.5, weights="/w/a.pth"
+    )
     with pytest.raises(UserError, match="aesipe.pt was made by an earlier version"):
         finished(path, TRAINED, "auto")
     path.with_suffix(".yaml").write_text(yaml.safe_dump({**settings, "backbone": "vgg"}))

@@ -25,13 +25,45 @@ def refused(text):
     return str(error.value)
 
 
-@pytest.mark.parametrize("text, value", [
-    ("12", 12), ("+1", 1), ("-3", -3), ("0", 0), ("0.5", 0.5), (".5", 0.5), ("5.", 5.0), ("1e-4", 1e-4), ("1e5", 1e5),
-    ("-1.5E+3", -1500.0), (".inf", math.inf), ("-.INF", -math.inf), ("true", True), ("False", False), ("", None),
-    ("~", None), ("null", None), ("yes", "yes"), ("No", "No"), ("on", "on"), ("off", "off"), ("y", "y"),
-    ("2007_000032", "2007_000032"), ("1_000", "1_000"), ("2024-01-01", "2024-01-01"), ("'010'", "010"),
-    ('"0x10"', "0x10"), ("inf", "inf"), ("1e", "1e"), ("1.2.3", "1.2.3"), ("!!str 010", "010"), ("=", "="),
-    ("node:29500", "node:29500"), ("12-24", "12-24")])
+@pytest.mark.parametrize(
+    "text, value",
+    [
+        ("12", 12),
+        ("+1", 1),
+        ("-3", -3),
+        ("0", 0),
+        ("0.5", 0.5),
+        (".5", 0.5),
+        ("5.", 5.0),
+        ("1e-4", 1e-4),
+        ("1e5", 1e5),
+        ("-1.5E+3", -1500.0),
+        (".inf", math.inf),
+        ("-.INF", -math.inf),
+        ("true", True),
+        ("False", False),
+        ("", None),
+        ("~", None),
+        ("null", None),
+        ("yes", "yes"),
+        ("No", "No"),
+        ("on", "on"),
+        ("off", "off"),
+        ("y", "y"),
+        ("2007_000032", "2007_000032"),
+        ("1_000", "1_000"),
+        ("2024-01-01", "2024-01-01"),
+        ("'010'", "010"),
+        ('"0x10"', "0x10"),
+        ("inf", "inf"),
+        ("1e", "1e"),
+        ("1.2.3", "1.2.3"),
+        ("!!str 010", "010"),
+        ("=", "="),
+        ("node:29500", "node:29500"),
+        ("12-24", "12-24"),
+    ],
+)
 def test_plain_words_are_read_as_a_person_means_them(text, value):
     (read,) = parse_yaml(f"[{text}]") or (None,)
     assert (type(read), read) == (type(value), value)
@@ -41,48 +73,87 @@ def test_nan_is_a_float():
     assert math.isnan(parse_yaml(".nan"))
 
 
-@pytest.mark.parametrize("word, number", [
-    ("010", "10"), ("-007", "-7"), ("08", "8"), ("00.5", "0.5"), ("01e3", "1e3"), ("0x1F", "31"), ("0o17", "15"),
-    ("0b11", "3"), ("1:30", "a decimal number"), ("12:30:45", "a decimal number"), ("1:30.5", "a decimal number")])
+@pytest.mark.parametrize(
+    "word, number",
+    [
+        ("010", "10"),
+        ("-007", "-7"),
+        ("08", "8"),
+        ("00.5", "0.5"),
+        ("01e3", "1e3"),
+        ("0x1F", "31"),
+        ("0o17", "15"),
+        ("0b11", "3"),
+        ("1:30", "a decimal number"),
+        ("12:30:45", "a decimal number"),
+        ("1:30.5", "a decimal number"),
+    ],
+)
 def test_numbers_that_readers_disagree_about_are_refused_with_what_to_write(word, number):
     said = refused(f"common:\n  seed: {word}\n")
-    assert said.startswith(f"line 2: common.seed: {word} is one number to some") and f"write {number} or '{word}'" in said
+    assert (
+        said.startswith(f"line 2: common.seed: {word} is one number to some") and f"write {number} or '{word}'" in said
+    )
     assert refused(f"a:\n- 1\n- [{word}]").startswith(f"line 3: a: {word} is")
     assert refused(f"{word}: 1").startswith(f"line 1: {word}: {word} is")
 
 
-@pytest.mark.parametrize("text, message", [
-    ("a: 1\nb: 2\na: 3", "line 3: a is given twice, first in line 1: leave one out"),
-    ("x:\n  lr: 1\n  'lr': 1", "line 3: x.lr is given twice, first in line 2"),
-    ("{x: {a: 1, a: 1}}", "line 1: x.a is given twice"),
-    ("- {a: 1, a: 2}", "line 1: a is given twice"),
-    ("b: &b {c: 1}\nx:\n  <<: *b\n  <<: *b", "line 4: x.<< is given twice"),
-    ("1: a\n1.0: b", "line 2: 1.0 is given twice"),
-    ("? [a]\n: 1", "line 1: a key must be a word"),
-    ("a: 1\n\tb: 2", "indent with spaces"),
-    ("a: 1\nb: 2: 3", "line 2, column 5: mapping values are not allowed here"),
-    ("a: !!set {b}", "line 1: a: the tag !!set is not read here"),
-    ("a: !!timestamp 1", "the tag !!timestamp"), ("a: !!binary x", "the tag !!binary"),
-    ("a: !!int 010", "line 1: a: 010 is no int"), ("a: !!int x", "x is no int"), ("a: !!float [1]", "is no float"),
-    ("a: !!bool yes", "yes is no bool"), ("a: !!merge x", "x is no merge"), ("a: !!python/none", "python/none"),
-    ("a: " + "9" * 5000, "line 1: a: a number of 5000 digits is too long"),
-    ("a: 1\n\nb: \0", "line 3: holds the character U+0000"), ("a: *b", "undefined alias 'b'"),
-    ("a: 1\n---\nb: 1", "line 2, column 1: expected a single document"), ("[" * 5000, "nested too deeply"),
-    ("a: <<", "merge"), ('a: "\\UFFFFFFFF"', "too large"), ('"\\e[2J": 1\n"\\e[2J": 1', r"\x1b[2J is given twice")])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("a: 1\nb: 2\na: 3", "line 3: a is given twice, first in line 1: leave one out"),
+        ("x:\n  lr: 1\n  'lr': 1", "line 3: x.lr is given twice, first in line 2"),
+        ("{x: {a: 1, a: 1}}", "line 1: x.a is given twice"),
+        ("- {a: 1, a: 2}", "line 1: a is given twice"),
+        ("b: &b {c: 1}\nx:\n  <<: *b\n  <<: *b", "line 4: x.<< is given twice"),
+        ("1: a\n1.0: b", "line 2: 1.0 is given twice"),
+        ("? [a]\n: 1", "line 1: a key must be a word"),
+        ("a: 1\n\tb: 2", "indent with spaces"),
+        ("a: 1\nb: 2: 3", "line 2, column 5: mapping values are not allowed here"),
+        ("a: !!set {b}", "line 1: a: the tag !!set is not read here"),
+        ("a: !!timestamp 1", "the tag !!timestamp"),
+        ("a: !!binary x", "the tag !!binary"),
+        ("a: !!int 010", "line 1: a: 010 is no int"),
+        ("a: !!int x", "x is no int"),
+        ("a: !!float [1]", "is no float"),
+        ("a: !!bool yes", "yes is no bool"),
+        ("a: !!merge x", "x is no merge"),
+        ("a: !!python/none", "python/none"),
+        ("a: " + "9" * 5000, "line 1: a: a number of 5000 digits is too long"),
+        ("a: 1\n\nb: \0", "line 3: holds the character U+0000"),
+        ("a: *b", "undefined alias 'b'"),
+        ("a: 1\n---\nb: 1", "line 2, column 1: expected a single document"),
+        ("[" * 5000, "nested too deeply"),
+        ("a: <<", "merge"),
+        ('a: "\\UFFFFFFFF"', "too large"),
+        ('"\\e[2J": 1\n"\\e[2J": 1', r"\x1b[2J is given twice"),
+    ],
+)
 def test_what_is_wrong_is_said_with_its_line_and_key(text, message):
     assert message in refused(text)
 
 
 def test_aliases_and_merges_are_read_and_a_key_beside_a_merge_counts():
     text = "a: &a {x: 1, y: &l [1, 2]}\nb: &b {<<: *a, x: 2}\nc: {<<: [*b, *a], z: *l}\nd: {<<: *b, x: 3}"
-    assert parse_yaml(text) == {"a": {"x": 1, "y": [1, 2]}, "b": {"x": 2, "y": [1, 2]},
-                                "c": {"x": 2, "y": [1, 2], "z": [1, 2]}, "d": {"x": 3, "y": [1, 2]}}
+    assert parse_yaml(text) == {
+        "a": {"x": 1, "y": [1, 2]},
+        "b": {"x": 2, "y": [1, 2]},
+        "c": {"x": 2, "y": [1, 2], "z": [1, 2]},
+        "d": {"x": 3, "y": [1, 2]},
+    }
 
 
-@pytest.mark.parametrize("data, message", [
-    ("a: é".encode("latin-1"), "line 1: is no text in UTF-8"), ("a: 1\n".encode("utf-16"), "line 1: is no text in UTF-8"),
-    ("a: 1\n".encode("utf-16-le"), "line 1: holds the character U+0000"), (bytes(range(256)), "line 2: is no text"),
-    (b"\x1f\x8b\x08\x00", "is not valid YAML: line 1"), (b"a: 1 #" + b"x" * MAX_BYTES, "is longer than 256 KiB")])
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        ("a: é".encode("latin-1"), "line 1: is no text in UTF-8"),
+        ("a: 1\n".encode("utf-16"), "line 1: is no text in UTF-8"),
+        ("a: 1\n".encode("utf-16-le"), "line 1: holds the character U+0000"),
+        (bytes(range(256)), "line 2: is no text"),
+        (b"\x1f\x8b\x08\x00", "is not valid YAML: line 1"),
+        (b"a: 1 #" + b"x" * MAX_BYTES, "is longer than 256 KiB"),
+    ],
+)
 def test_files_that_are_no_text_are_refused_with_their_name(tmp_path, data, message):
     path = tmp_path / "a.yaml"
     path.write_bytes(data)
@@ -108,8 +179,12 @@ def test_what_is_no_file_or_has_no_end_is_refused_at_once(tmp_path):
         assert time.monotonic() - began < 1
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    )
+)
 @example(["1e-4", "010", "0o17", "1:30", "yes", "2007_000032", "<<", "=", "2024-01-01", "", "null", ".inf", "-.nan"])
 @example({"1e5": 1e-5, "on": 1e300, "0x1": ["\ufeff", "\x85", "\x1b"]})
 def test_what_is_written_is_read_again(value):
@@ -126,9 +201,13 @@ def test_reading_yaml_needs_neither_torch_nor_numpy():
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
 
 
-@pytest.mark.parametrize("text, message", [
-    ("a: {<<: 1}", "line 1, column 9: only mappings can be merged"),
-    ("a: {<<: [1]}", "line 1, column 10: only mappings can be merged"),
-    ("b: &b [1]\na: {<<: *b}", "line 1, column 8: only mappings can be merged")])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("a: {<<: 1}", "line 1, column 9: only mappings can be merged"),
+        ("a: {<<: [1]}", "line 1, column 10: only mappings can be merged"),
+        ("b: &b [1]\na: {<<: *b}", "line 1, column 8: only mappings can be merged"),
+    ],
+)
 def test_only_mappings_can_be_merged(text, message):
     assert refused(text) == message

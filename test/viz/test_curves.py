@@ -12,8 +12,10 @@ def make_run(name, log=(), scores=()):
 
 
 def test_svg_is_whole_refers_to_nothing_and_takes_the_pages_colour():
-    log = [{"stage": "aesipe", "step": step, "loss": 1 / step, "cls": float("nan"), "lr": 0.1, "images_per_second": 3}
-           for step in (10, 20)]
+    log = [
+        {"stage": "aesipe", "step": step, "loss": 1 / step, "cls": float("nan"), "lr": 0.1, "images_per_second": 3}
+        for step in (10, 20)
+    ]
     chart, rate = training_charts([make_run("<b>$x$", log)])
     root = ElementTree.fromstring(chart.svg)
     assert root.tag == "svg" and "viewBox" in root.attrib and "width" not in root.attrib
@@ -23,9 +25,11 @@ def test_svg_is_whole_refers_to_nothing_and_takes_the_pages_colour():
 
 
 def test_logs_that_lack_stages_and_validation():
-    log = [{"stage": "aesipe", "step": 10, "loss": 1.0, "lr": 0.1},
-           {"stage": "aesipe", "step": 10, "val": {"cam": 0.4}},
-           {"stage": "aesipe", "step": 20, "val": {"cam": 0.5, "is_cam": 0.6}}]
+    log = [
+        {"stage": "aesipe", "step": 10, "loss": 1.0, "lr": 0.1},
+        {"stage": "aesipe", "step": 10, "val": {"cam": 0.4}},
+        {"stage": "aesipe", "step": 20, "val": {"cam": 0.5, "is_cam": 0.6}},
+    ]
     charts = training_charts([make_run("one", log), make_run("two")])
     assert [chart.title for chart in charts] == ["AE-SIPE: losses", "AE-SIPE: learning rate", "AE-SIPE: validation"]
     cam, is_cam = charts[2].legend
@@ -36,8 +40,9 @@ def test_logs_that_lack_stages_and_validation():
 def test_sweeps_hold_a_line_a_map_and_a_run_and_the_measured_dots():
     result = MapScores({"a": 0.5}, np.linspace(0, 0.3, len(WEIGHTS)), np.linspace(0, 0.4, len(THRESHOLDS)))
     measured = ("CAM", "train", 0.8, False, {"miou": 0.25}), ("CAM", "train", 0.8, True, {"miou": 0.3})
-    weights, thresholds = sweep_charts([make_run("one", scores=measured), make_run("two")],
-                                       {(0, "cam"): result, (1, "cam"): result})
+    weights, thresholds = sweep_charts(
+        [make_run("one", scores=measured), make_run("two")], {(0, "cam"): result, (1, "cam"): result}
+    )
     assert [line.name for line in weights.legend] == ["CAM, one", "CAM, two"]
     assert weights.legend[0].dots == ((0.8, 25.0),) and weights.legend[1].dots == ()
     assert weights.legend[0].dash != weights.legend[1].dash and max(thresholds.legend[0].y) == 40

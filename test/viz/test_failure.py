@@ -3,15 +3,9 @@ import pytest
 
 from viz.failure import SeedChange, failure_summary, seed_changes, truth_on_grid
 
-TRUTH = np.array([[1, 1, 0, 0],
-                  [1, 1, 0, 255],
-                  [0, 0, 2, 2]])
-BEFORE = np.array([[1, 1, 1, 0],
-                   [1, 0, 0, 1],
-                   [0, 0, 2, 255]])
-AFTER = np.array([[1, 1, 1, 1],
-                  [1, 1, 1, 1],
-                  [1, 0, 2, 2]])
+TRUTH = np.array([[1, 1, 0, 0], [1, 1, 0, 255], [0, 0, 2, 2]])
+BEFORE = np.array([[1, 1, 1, 0], [1, 0, 0, 1], [0, 0, 2, 255]])
+AFTER = np.array([[1, 1, 1, 1], [1, 1, 1, 1], [1, 0, 2, 2]])
 
 
 def test_counts_of_a_case_made_by_hand():
@@ -22,16 +16,19 @@ def test_counts_of_a_case_made_by_hand():
     assert two == SeedChange("img", 2, 1, 0, 2, 0, 12) and two.verdict == "kept"
 
 
-@pytest.mark.parametrize("counts, verdict", [
-    ((3, 1, 4, 4), "expanded"),
-    ((4, 4, 3, 1), "repaired"),
-    ((4, 0, 4, 4), "kept"),      # no wrong seed that could be expanded
-    ((10, 10, 14, 14), "kept"),  # grows, but no worse
-    ((90, 10, 180, 26), "kept"),  # the precision falls by less than the margin
-    ((10, 4, 2, 3), "kept"),     # worse, but there are fewer wrong seeds
-    ((3, 1, 0, 0), "lost"),
-    ((0, 4, 0, 6), "kept"),      # wrong before and after: nothing falls
-])
+@pytest.mark.parametrize(
+    "counts, verdict",
+    [
+        ((3, 1, 4, 4), "expanded"),
+        ((4, 4, 3, 1), "repaired"),
+        ((4, 0, 4, 4), "kept"),  # no wrong seed that could be expanded
+        ((10, 10, 14, 14), "kept"),  # grows, but no worse
+        ((90, 10, 180, 26), "kept"),  # the precision falls by less than the margin
+        ((10, 4, 2, 3), "kept"),  # worse, but there are fewer wrong seeds
+        ((3, 1, 0, 0), "lost"),
+        ((0, 4, 0, 6), "kept"),  # wrong before and after: nothing falls
+    ],
+)
 def test_verdicts(counts, verdict):
     assert SeedChange("img", 1, *counts, 300).verdict == verdict
 
@@ -47,8 +44,12 @@ def test_truth_is_resized_by_nearest():
 
 
 def test_summary():
-    changes = [SeedChange("a", 1, 3, 1, 4, 4, 10), SeedChange("b", 1, 3, 1, 4, 6, 10),
-               SeedChange("b", 2, 4, 4, 3, 1, 10), SeedChange("c", 2, 3, 1, 0, 0, 10)]
+    changes = [
+        SeedChange("a", 1, 3, 1, 4, 4, 10),
+        SeedChange("b", 1, 3, 1, 4, 6, 10),
+        SeedChange("b", 2, 4, 4, 3, 1, 10),
+        SeedChange("c", 2, 3, 1, 0, 0, 10),
+    ]
     result = failure_summary(changes, ["background", "cat", "dog"])
     assert result["counts"] == {"expanded": 2, "repaired": 1, "lost": 1, "kept": 0}
     assert (result["judged"], result["images"], result["precision"]) == (4, 3, (13 / 20, 11 / 22))

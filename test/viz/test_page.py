@@ -62,8 +62,9 @@ def write_run(folder, seed, maps=("cam",)):
 
 def render(layout, folders, tmp_path):
     runs = read_runs(folders)
-    args = SimpleNamespace(list="train", images=2, background_weight=1.0, scales=(1.0,), per_class=True,
-                           dataset_root=str(layout.root))
+    args = SimpleNamespace(
+        list="train", images=2, background_weight=1.0, scales=(1.0,), per_class=True, dataset_root=str(layout.root)
+    )
     swept = score_maps(layout, map_folders(runs), IDS, 1.0, 1)
     artist = Artist(layout, runs[0], runs[1:], None, None, voc_palette(), 1.0)
     write_page(tmp_path / "index.html", runs, swept, artist, list(IDS), [], [], args)
@@ -98,7 +99,7 @@ def test_links_of_the_contents_lead_somewhere(layout, tmp_path):
 
 def test_an_empty_run_has_a_page(layout, tmp_path):
     (tmp_path / "run").mkdir()
-    text, page = render(layout, [tmp_path / "run"], tmp_path)
+    _text, page = render(layout, [tmp_path / "run"], tmp_path)
     assert "Nothing was evaluated" in page.text and "no lines of finished stages" in page.text
     titles = [attributes.get("alt", "").split(" of ")[0] for tag, attributes in page.tags if tag == "img"]
     assert set(titles) == {"image", "truth"}  # columns that the run lacks are left out
@@ -120,5 +121,10 @@ def test_formats():
     assert [percent(0.1234), percent(None), percent(1, 2)] == ["12.3", "–", "100.00"]
     assert [signed(0.05), signed(-0.05), signed(None)] == ["+5.0", "−5.0", ""]
     assert [duration(s) for s in (1.25, 59.9, 61, 3600, 7325)] == [
-        "1.2 s", "59.9 s", "1 min 1 s", "1 h 0 min", "2 h 2 min"]
+        "1.2 s",
+        "59.9 s",
+        "1 min 1 s",
+        "1 h 0 min",
+        "2 h 2 min",
+    ]
     assert [plain(v) for v in (None, True, [1.0, 2], "x")] == ["–", "true", "1.0, 2", "x"]

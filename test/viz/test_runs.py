@@ -14,8 +14,9 @@ def test_lines_that_are_no_records_are_passed_over(tmp_path):
 
 
 def test_steps_done_again_replace_the_earlier_ones():
-    log = [{"stage": "aesipe", "step": step, "loss": loss}
-           for step, loss in ((10, 5), (20, 4), (30, 3), (20, 2), (30, 1))]
+    log = [
+        {"stage": "aesipe", "step": step, "loss": loss} for step, loss in ((10, 5), (20, 4), (30, 3), (20, 2), (30, 1))
+    ]
     log.insert(2, {"stage": "irn", "step": 1, "loss": 9})
     log.insert(3, {"stage": "aesipe", "step": 25, "val": {"cam": 0.5}})
     assert [(line["step"], line["loss"]) for line in steps_of(log, "aesipe", "loss")] == [(10, 5), (20, 2), (30, 1)]
@@ -24,10 +25,24 @@ def test_steps_done_again_replace_the_earlier_ones():
 
 def test_usage_adds_the_calls_of_a_stage():
     line = {"stage": "make_cam", "finished": True, "device": "cpu", "processes": 1, "peak_gpu_memory_mb": None}
-    rows = usage([{**line, "did": 3, "seconds": 2.0, "peak_memory_mb": 50}, {"stage": "aesipe", "step": 10, "loss": 1},
-                  {**line, "did": 5, "seconds": 4.0, "peak_memory_mb": 40}])
-    assert rows == [{"stage": "make_cam", "did": 8, "seconds": 6.0, "memory": 50, "gpu_memory": None, "device": "cpu",
-                     "processes": 1}]
+    rows = usage(
+        [
+            {**line, "did": 3, "seconds": 2.0, "peak_memory_mb": 50},
+            {"stage": "aesipe", "step": 10, "loss": 1},
+            {**line, "did": 5, "seconds": 4.0, "peak_memory_mb": 40},
+        ]
+    )
+    assert rows == [
+        {
+            "stage": "make_cam",
+            "did": 8,
+            "seconds": 6.0,
+            "memory": 50,
+            "gpu_memory": None,
+            "device": "cpu",
+            "processes": 1,
+        }
+    ]
     assert usage([]) == []
 
 
@@ -40,7 +55,8 @@ def test_settings_that_differ_are_marked():
     two = {"train_aesipe": {"ae": False, "lr": 0.1, "run_root": "b"}}
     assert setting_rows([make_run(one), make_run(two)]) == {
         "train_aesipe": [("ae", [True, False], True), ("lr", [0.1, 0.1], False)],
-        "make_cam": [("scales", [[1.0], None], False)]}
+        "make_cam": [("scales", [[1.0], None], False)],
+    }
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path):

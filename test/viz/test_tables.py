@@ -16,15 +16,19 @@ def row(stage, weight, matrix, names=("background", "cat", "dog"), crf=False):
 def test_confusion_is_normalised_by_row():
     titles, rows = confusion_table(MATRIX, ["background", "cat", "dog"])
     assert titles == ["background", "cat", "unsure"]  # no pixel is a dog or labelled one
-    assert rows == [("background", 8, [(75, True), (25, False), (0, False)]),
-                    ("cat", 5, [(20, False), (60, True), (20, False)])]
+    assert rows == [
+        ("background", 8, [(75, True), (25, False), (0, False)]),
+        ("cat", 5, [(20, False), (60, True), (20, False)]),
+    ]
 
 
 def test_scores_without_a_matrix_have_no_confusion():
     older = ("CAM", "train", 1.0, False, {"miou": 0.5, "accuracy": 1, "iou": {"background": 0.5}})
     assert confusions([older]) == []
     assert [title for title, *_ in confusions([row("CAM", 0.5, MATRIX), row("CAM", 0.5, MATRIX, crf=True)])] == [
-        "CAM, background x 0.5", "CAM, background x 0.5, + CRF"]
+        "CAM, background x 0.5",
+        "CAM, background x 0.5, + CRF",
+    ]
 
 
 def test_stages_stand_in_the_order_of_the_pipeline():
@@ -32,8 +36,12 @@ def test_stages_stand_in_the_order_of_the_pipeline():
     one = make_run("one", row("AE-IS-CAM", 0.8, MATRIX), row("pseudo label", None, perfect))
     two = make_run("two", row("CAM", 1.0, perfect), row("CAM", 0.5, perfect, crf=True), row("AE-IS-CAM", 0.8, perfect))
     lines = compared_scores([one, two])
-    assert [line[:3] for line in lines] == [("CAM", "train", 0.5), ("CAM", "train", 1.0), ("AE-IS-CAM", "train", 0.8),
-                                           ("pseudo label", "train", None)]
+    assert [line[:3] for line in lines] == [
+        ("CAM", "train", 0.5),
+        ("CAM", "train", 1.0),
+        ("AE-IS-CAM", "train", 0.8),
+        ("pseudo label", "train", None),
+    ]
     assert lines[0][3] == [(None, None), (None, 1.0)] and lines[2][3][1] == (1.0, None)
 
 

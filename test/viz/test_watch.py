@@ -25,9 +25,31 @@ from viz.watch import MAPS, MapWatch, panel, spread, watch_maps
 from voc12.palette import save_label_png, voc_palette
 
 CPU = torch.device("cpu")
-FLAGS = ("--backbone", "resnet18", "--weights", "none", "--frozen_stages", "0", "--batch_norm", "train", "--crop_size",
-         "64", "--long_side", "56", "80", "--batch_size", "4", "--max_epochs", "2", "--num_workers", "0",
-         "--save_every", "2", "--val_list", "train")
+FLAGS = (
+    "--backbone",
+    "resnet18",
+    "--weights",
+    "none",
+    "--frozen_stages",
+    "0",
+    "--batch_norm",
+    "train",
+    "--crop_size",
+    "64",
+    "--long_side",
+    "56",
+    "80",
+    "--batch_size",
+    "4",
+    "--max_epochs",
+    "2",
+    "--num_workers",
+    "0",
+    "--save_every",
+    "2",
+    "--val_list",
+    "train",
+)
 
 
 class Stopped(Exception):
@@ -55,8 +77,21 @@ def train(root, run, *flags, stop_at=None):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: False)
         patch.setattr(net.aesipe, "step_losses", losses)
-        patch.setattr(sys, "argv", ["train_aesipe.py", "--dataset_root", str(root), "--run_root", str(run.parent),
-                                    "--session_name", run.name, *FLAGS, *map(str, flags)])
+        patch.setattr(
+            sys,
+            "argv",
+            [
+                "train_aesipe.py",
+                "--dataset_root",
+                str(root),
+                "--run_root",
+                str(run.parent),
+                "--session_name",
+                run.name,
+                *FLAGS,
+                *map(str, flags),
+            ],
+        )
         train_aesipe.main()
     return run
 
@@ -96,7 +131,10 @@ def test_validation_leaves_training_as_it_is_stopped_or_not(layout, unwatched, w
         assert_equal(weights(run), weights(unwatched))
         assert checkpoint_record(run / "ckpt/aesipe.pt") == checkpoint_record(unwatched / "ckpt/aesipe.pt")
     assert [[step for step, _ in logged(run, "val")] for run in (unwatched, watched, parts)] == [
-        [], [4, 6], [1, 2, 3, 3, 6]]
+        [],
+        [4, 6],
+        [1, 2, 3, 3, 6],
+    ]
     assert logged(parts, "did") == [(None, 4)] and logged(watched, "did") == [(None, 6)]
 
 
@@ -127,8 +165,9 @@ def test_the_mious_counted_anew(layout, watched):
     assert board.Tags()["images"] == [f"panels/{ids[index]}" for index in (0, 1, 2, 3)]
 
 
-@pytest.mark.parametrize("lost, message", [("lists/train.txt", "has no list train"),
-                                           ("SegmentationClassAug", "has no masks of train")])
+@pytest.mark.parametrize(
+    "lost, message", [("lists/train.txt", "has no list train"), ("SegmentationClassAug", "has no masks of train")]
+)
 def test_without_list_or_masks_a_line_says_so(layout, unwatched, tmp_path, capsys, lost, message):
     root = tmp_path / "data"
     shutil.copytree(layout.root, root)
@@ -136,14 +175,19 @@ def test_without_list_or_masks_a_line_says_so(layout, unwatched, tmp_path, capsy
     capsys.readouterr()
     run = train(root, tmp_path / "run")
     assert [line for line in capsys.readouterr().out.splitlines() if message in line] == [
-        f"train_aesipe: {root} {message}, trained without validation"]
+        f"train_aesipe: {root} {message}, trained without validation"
+    ]
     assert logged(run, "val") == []
     assert_equal(weights(run), weights(unwatched))
 
 
 def settings_of(**changes):
-    return Namespace(**{**dict(val_list="train", val_every=1, val_images=100, long_side=(56, 80), skip_bad=False),
-                        **changes})
+    return Namespace(
+        **{
+            **{"val_list": "train", "val_every": 1, "val_images": 100, "long_side": (56, 80), "skip_bad": False},
+            **changes,
+        }
+    )
 
 
 def test_a_wrong_mask_is_named_before_training(layout, tmp_path):
@@ -174,7 +218,7 @@ class Network(torch.nn.Module):
         self.seen = image
         cam = torch.zeros(1, labels.shape[1] + 1, 5, 8)
         cam[:, 0, :, :4], cam[:, 1 + labels[0].argmax(), :, 4:] = 1, 0.6
-        return {name: cam for name in (*MAPS, "seeds", "ae_seeds")}
+        return dict.fromkeys((*MAPS, "seeds", "ae_seeds"), cam)
 
 
 def test_large_images_are_shrunk_and_the_sums_are_of_all_processes(layout):
@@ -185,8 +229,10 @@ def test_large_images_are_shrunk_and_the_sums_are_of_all_processes(layout):
 
     totals, said = [], []
     network, ids = Network(), layout.ids("train")[:1]
-    log = SimpleNamespace(validation=lambda step, scores: said.append((step, scores)),
-                          picture=lambda name, image, step: said.append((name, image.shape, step)))
+    log = SimpleNamespace(
+        validation=lambda step, scores: said.append((step, scores)),
+        picture=lambda name, image, step: said.append((name, image.shape, step)),
+    )
     MapWatch(layout, ids, 36, None, Two(0, 2, CPU))(7, network, log)
     height, width = layout.size(ids[0])
     small = [round(side * 36 / max(height, width)) for side in (height, width)]

@@ -19,8 +19,13 @@ from voc12.sources import SOURCES
 def official(tmp_path, monkeypatch):
     """Extracted trees: base (a folder to be given as a source), voc, sbd, test; root: where the set is to be."""
     trees = tmp_path / "trees"
-    paths = SimpleNamespace(base=trees, voc=trees / "VOCdevkit/VOC2012", sbd=trees / "benchmark_RELEASE/dataset",
-                            test=tmp_path / "testtree/VOCdevkit/VOC2012", root=tmp_path / "set")
+    paths = SimpleNamespace(
+        base=trees,
+        voc=trees / "VOCdevkit/VOC2012",
+        sbd=trees / "benchmark_RELEASE/dataset",
+        test=tmp_path / "testtree/VOCdevkit/VOC2012",
+        root=tmp_path / "set",
+    )
     make_voc(paths.voc)
     make_sbd(paths.sbd)
     make_test(paths.test)
@@ -35,8 +40,10 @@ def archives(official, tmp_path, monkeypatch):
     folder = official.archives = tmp_path / "downloads"
     folder.mkdir()
     write_lines(official.base / "benchmark_RELEASE/BENCHMARK/readme.txt", ["code"])
-    packed = {"voc": pack(official.base, folder / SOURCES["voc"].name, "VOCdevkit"),
-              "sbd": pack(official.base, folder / SOURCES["sbd"].name, "benchmark_RELEASE")}
+    packed = {
+        "voc": pack(official.base, folder / SOURCES["voc"].name, "VOCdevkit"),
+        "sbd": pack(official.base, folder / SOURCES["sbd"].name, "benchmark_RELEASE"),
+    }
     pack(official.test.parents[1], folder / SOURCES["test"].name, "VOCdevkit")
     for kind, path in packed.items():
         md5 = hashlib.md5(path.read_bytes()).hexdigest()
@@ -69,8 +76,9 @@ def prepare(monkeypatch, capsys):
     """prepare(ROOT, arguments): status, out and err of voc12/prepare.py."""
 
     def call(root, *arguments, workers=1):
-        monkeypatch.setattr(sys, "argv", ["prepare.py", "--root", str(root), "--num_workers", str(workers),
-                                          *map(str, arguments)])
+        monkeypatch.setattr(
+            sys, "argv", ["prepare.py", "--root", str(root), "--num_workers", str(workers), *map(str, arguments)]
+        )
         status = 0
         try:
             runpy.run_path(str(REPOSITORY / "voc12/prepare.py"), run_name="__main__")

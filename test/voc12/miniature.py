@@ -19,11 +19,23 @@ SBD_VAL = ["2010_000001", "2009_000001", "2008_000008"]
 TEST = ["2008_000001", "2008_000004"]
 SMALL = {"train": 3, "val": 2, "train_aug": 7, "test": 2}
 # Image -> objects in the order of the annotation; "?" marks a difficult one. The first is in the mask as well.
-OBJECTS = {"2007_000032": ["person", "aeroplane", "person"], "2007_000039": ["tvmonitor"], "2009_000001": ["dog"],
-           "2007_000033": ["cat"], "2009_000002": ["bus", "car?"], "2008_000007": ["bird"], "2008_000002": ["boat"],
-           "2010_000001": ["sofa", "cat?"], "2008_000008": ["horse"], "2011_000999": ["cow"]}
-LINES = {image_id: sorted({name.rstrip("?") for name in names}) for image_id, names in OBJECTS.items()
-         if image_id != "2011_000999"}  # which is in no list
+OBJECTS = {
+    "2007_000032": ["person", "aeroplane", "person"],
+    "2007_000039": ["tvmonitor"],
+    "2009_000001": ["dog"],
+    "2007_000033": ["cat"],
+    "2009_000002": ["bus", "car?"],
+    "2008_000007": ["bird"],
+    "2008_000002": ["boat"],
+    "2010_000001": ["sofa", "cat?"],
+    "2008_000008": ["horse"],
+    "2011_000999": ["cow"],
+}
+LINES = {
+    image_id: sorted({name.rstrip("?") for name in names})
+    for image_id, names in OBJECTS.items()
+    if image_id != "2011_000999"
+}  # which is in no list
 LISTED = sorted({*TRAIN, *VAL, *SBD_TRAIN, *SBD_VAL})
 
 
@@ -50,15 +62,18 @@ def sbd_mask(image_id):
 
 
 def write_annotation(path, objects, size):
-    boxes = "".join(f"""
+    boxes = "".join(
+        f"""
 	<object>
-		<name>{name.rstrip('?')}</name>
+		<name>{name.rstrip("?")}</name>
 		<pose>Frontal</pose>
 		<truncated>0</truncated>
-		<difficult>{int(name.endswith('?'))}</difficult>
+		<difficult>{int(name.endswith("?"))}</difficult>
 		<bndbox><xmin>3</xmin><ymin>3</ymin><xmax>8</xmax><ymax>8</ymax></bndbox>
 		<part><name>head</name><bndbox><xmin>4</xmin><ymin>4</ymin><xmax>5</xmax><ymax>5</ymax></bndbox></part>
-	</object>""" for name in objects)
+	</object>"""
+        for name in objects
+    )
     path.write_text(f"""<annotation>
 	<folder>VOC2012</folder>
 	<filename>{path.stem}.jpg</filename>
@@ -75,8 +90,11 @@ def write_mat(path, labels):
     for number in range(20):
         boundaries[number, 0] = csc_matrix(labels == number + 1, dtype=np.float64)
     present = np.unique(labels[labels > 0])[:, None]
-    savemat(path, {"GTcls": {"Boundaries": boundaries, "Segmentation": labels, "CategoriesPresent": present}},
-            do_compression=True)
+    savemat(
+        path,
+        {"GTcls": {"Boundaries": boundaries, "Segmentation": labels, "CategoriesPresent": present}},
+        do_compression=True,
+    )
 
 
 def write_lines(path, lines):

@@ -22,8 +22,16 @@ from voc12.sources import SOURCES
 def refused(done, root, *parts):
     """The one line on stderr, apart from progress bars; it holds all the parts."""
     assert done.status == 2, done.out + done.err
-    lines = [line for line in re.split(r"[\r\n]+", done.err) if line.strip() and "it/s]" not in line
-             and "?it/s" not in line and "B/s]" not in line and "?B/s" not in line and "s/it]" not in line]
+    lines = [
+        line
+        for line in re.split(r"[\r\n]+", done.err)
+        if line.strip()
+        and "it/s]" not in line
+        and "?it/s" not in line
+        and "B/s]" not in line
+        and "?B/s" not in line
+        and "s/it]" not in line
+    ]
     assert len(lines) == 1 and lines[0].startswith("error: "), done.err
     for part in parts:
         assert str(part) in lines[0]
@@ -44,63 +52,106 @@ def resave(path, array):
 
 # What is done to the trees, and what the line must hold; {voc} and {sbd} are the trees.
 DAMAGE = {
-    "image missing": (lambda o: (o.voc / "JPEGImages/2008_000002.jpg").unlink(),
-                      "{voc}/JPEGImages/2008_000002.jpg: no such image, but a list names it"),
-    "image damaged": (lambda o: (o.voc / "JPEGImages/2008_000002.jpg").write_bytes(b"\xff\xd8 no more"),
-                      "{voc}/JPEGImages/2008_000002.jpg: cannot be decoded as an image"),
-    "annotation missing": (lambda o: (o.voc / "Annotations/2008_000002.xml").unlink(),
-                           "{voc}/Annotations/2008_000002.xml: missing"),
-    "annotation cut short": (lambda o: cut(o.voc / "Annotations/2008_000002.xml"),
-                             "{voc}/Annotations/2008_000002.xml: cannot be read as an annotation"),
+    "image missing": (
+        lambda o: (o.voc / "JPEGImages/2008_000002.jpg").unlink(),
+        "{voc}/JPEGImages/2008_000002.jpg: no such image, but a list names it",
+    ),
+    "image damaged": (
+        lambda o: (o.voc / "JPEGImages/2008_000002.jpg").write_bytes(b"\xff\xd8 no more"),
+        "{voc}/JPEGImages/2008_000002.jpg: cannot be decoded as an image",
+    ),
+    "annotation missing": (
+        lambda o: (o.voc / "Annotations/2008_000002.xml").unlink(),
+        "{voc}/Annotations/2008_000002.xml: missing",
+    ),
+    "annotation cut short": (
+        lambda o: cut(o.voc / "Annotations/2008_000002.xml"),
+        "{voc}/Annotations/2008_000002.xml: cannot be read as an annotation",
+    ),
     "annotation with a size that is none": (
         lambda o: write_annotation(o.voc / "Annotations/2008_000002.xml", ["boat"], ("high", "wide")),
-        "{voc}/Annotations/2008_000002.xml: cannot be read as an annotation: could not convert"),
-    "unknown class": (lambda o: write_annotation(o.voc / "Annotations/2009_000001.xml", ["dog", "unicorn"], (20, 20)),
-                      "{voc}/Annotations/2009_000001.xml: class 'unicorn' is none of VOC's 20"),
-    "VOC mask missing": (lambda o: (o.voc / "SegmentationClass/2007_000033.png").unlink(),
-                         "{voc}/SegmentationClass/2007_000033.png: missing, but an official list names it"),
-    "VOC mask cut short": (lambda o: cut(o.voc / "SegmentationClass/2007_000033.png", 0.9),
-                           "{voc}/SegmentationClass/2007_000033.png: cannot be decoded as a PNG"),
+        "{voc}/Annotations/2008_000002.xml: cannot be read as an annotation: could not convert",
+    ),
+    "unknown class": (
+        lambda o: write_annotation(o.voc / "Annotations/2009_000001.xml", ["dog", "unicorn"], (20, 20)),
+        "{voc}/Annotations/2009_000001.xml: class 'unicorn' is none of VOC's 20",
+    ),
+    "VOC mask missing": (
+        lambda o: (o.voc / "SegmentationClass/2007_000033.png").unlink(),
+        "{voc}/SegmentationClass/2007_000033.png: missing, but an official list names it",
+    ),
+    "VOC mask cut short": (
+        lambda o: cut(o.voc / "SegmentationClass/2007_000033.png", 0.9),
+        "{voc}/SegmentationClass/2007_000033.png: cannot be decoded as a PNG",
+    ),
     "VOC mask in colours": (
         lambda o: resave(o.voc / "SegmentationClass/2007_000033.png", np.zeros((9, 9, 3), np.uint8)),
-        "{voc}/SegmentationClass/2007_000033.png: is a RGB image: labels must be an index PNG"),
+        "{voc}/SegmentationClass/2007_000033.png: is a RGB image: labels must be an index PNG",
+    ),
     "VOC mask of another size": (
         lambda o: save_label_png(o.voc / "SegmentationClass/2007_000033.png", np.ones((5, 6), np.uint8)),
-        "{voc}/SegmentationClass/2007_000033.png: is 6 x 5, but its image {voc}/JPEGImages/2007_000033.jpg is 28 x 23"),
+        "{voc}/SegmentationClass/2007_000033.png: is 6 x 5, but its image {voc}/JPEGImages/2007_000033.jpg is 28 x 23",
+    ),
     "mask with a label of no class": (
         lambda o: save_label_png(o.voc / "SegmentationClass/2007_000033.png", np.full((23, 28), 21)),
-        "{voc}/SegmentationClass/2007_000033.png: holds label 21"),
+        "{voc}/SegmentationClass/2007_000033.png: holds label 21",
+    ),
     "mat missing": (lambda o: (o.sbd / "cls/2008_000007.mat").unlink(), "{sbd}/cls/2008_000007.mat: cannot be read as"),
-    "mat that is none": (lambda o: (o.sbd / "cls/2008_000007.mat").write_text("no\nmat\n" * 99),
-                         "{sbd}/cls/2008_000007.mat: cannot be read as a MATLAB file"),
+    "mat that is none": (
+        lambda o: (o.sbd / "cls/2008_000007.mat").write_text("no\nmat\n" * 99),
+        "{sbd}/cls/2008_000007.mat: cannot be read as a MATLAB file",
+    ),
     "mat cut short": (lambda o: cut(o.sbd / "cls/2008_000007.mat"), "{sbd}/cls/2008_000007.mat: cannot be read as"),
-    "mat of something else": (lambda o: savemat(o.sbd / "cls/2008_000007.mat", {"x": 1}),
-                              "{sbd}/cls/2008_000007.mat: has no struct GTcls with a field Segmentation"),
-    "mat of instances": (lambda o: savemat(o.sbd / "cls/2008_000007.mat", {"GTcls": {"Categories": [1]}}),
-                         "{sbd}/cls/2008_000007.mat: has no struct GTcls with a field Segmentation"),
+    "mat of something else": (
+        lambda o: savemat(o.sbd / "cls/2008_000007.mat", {"x": 1}),
+        "{sbd}/cls/2008_000007.mat: has no struct GTcls with a field Segmentation",
+    ),
+    "mat of instances": (
+        lambda o: savemat(o.sbd / "cls/2008_000007.mat", {"GTcls": {"Categories": [1]}}),
+        "{sbd}/cls/2008_000007.mat: has no struct GTcls with a field Segmentation",
+    ),
     "mat with a wrong array": (
         lambda o: savemat(o.sbd / "cls/2008_000007.mat", {"GTcls": {"Segmentation": np.ones((2, 3, 4))}}),
-        "{sbd}/cls/2008_000007.mat: GTcls.Segmentation is no uint8 array [H,W]"),
-    "mat of another size": (lambda o: write_mat(o.sbd / "cls/2008_000007.mat", np.ones((5, 6), np.uint8)),
-                            "{sbd}/cls/2008_000007.mat: is 6 x 5, but its image"),
+        "{sbd}/cls/2008_000007.mat: GTcls.Segmentation is no uint8 array [H,W]",
+    ),
+    "mat of another size": (
+        lambda o: write_mat(o.sbd / "cls/2008_000007.mat", np.ones((5, 6), np.uint8)),
+        "{sbd}/cls/2008_000007.mat: is 6 x 5, but its image",
+    ),
     "SBD's list missing": (lambda o: (o.sbd / "val.txt").unlink(), "{sbd}/val.txt: missing"),
-    "SBD's list too short": (lambda o: write_lines(o.sbd / "val.txt", ["2010_000001"]),
-                             "train_aug has 6 images, not 7: these are not complete, or not the official ones: {voc}"),
-    "train too short": (lambda o: write_lines(o.voc / "ImageSets/Segmentation/train.txt", ["2009_000001"]),
-                        "train has 1 images, not 3"),
-    "val missing": (lambda o: (o.voc / "ImageSets/Segmentation/val.txt").unlink(),
-                    "{voc}/ImageSets/Segmentation/val.txt: missing"),
-    "list with an image twice": (lambda o: write_lines(o.voc / "ImageSets/Segmentation/val.txt", ["a", "b", "a"]),
-                                 "{voc}/ImageSets/Segmentation/val.txt: names a twice"),
-    "list that leads elsewhere": (lambda o: write_lines(o.voc / "ImageSets/Segmentation/val.txt", ["../../x"]),
-                                  "{voc}/ImageSets/Segmentation/val.txt: '../../x' is no image ID"),
-    "list that is no text": (lambda o: (o.voc / "ImageSets/Segmentation/val.txt").write_bytes(b"\xff\xfe\x00"),
-                             "{voc}/ImageSets/Segmentation/val.txt: cannot be read as a list"),
+    "SBD's list too short": (
+        lambda o: write_lines(o.sbd / "val.txt", ["2010_000001"]),
+        "train_aug has 6 images, not 7: these are not complete, or not the official ones: {voc}",
+    ),
+    "train too short": (
+        lambda o: write_lines(o.voc / "ImageSets/Segmentation/train.txt", ["2009_000001"]),
+        "train has 1 images, not 3",
+    ),
+    "val missing": (
+        lambda o: (o.voc / "ImageSets/Segmentation/val.txt").unlink(),
+        "{voc}/ImageSets/Segmentation/val.txt: missing",
+    ),
+    "list with an image twice": (
+        lambda o: write_lines(o.voc / "ImageSets/Segmentation/val.txt", ["a", "b", "a"]),
+        "{voc}/ImageSets/Segmentation/val.txt: names a twice",
+    ),
+    "list that leads elsewhere": (
+        lambda o: write_lines(o.voc / "ImageSets/Segmentation/val.txt", ["../../x"]),
+        "{voc}/ImageSets/Segmentation/val.txt: '../../x' is no image ID",
+    ),
+    "list that is no text": (
+        lambda o: (o.voc / "ImageSets/Segmentation/val.txt").write_bytes(b"\xff\xfe\x00"),
+        "{voc}/ImageSets/Segmentation/val.txt: cannot be read as a list",
+    ),
     "no images": (lambda o: (o.voc / "JPEGImages").rename(o.voc / "Pictures"), "{voc}/JPEGImages: missing"),
-    "no SBD": (lambda o: (o.sbd / "cls").rename(o.sbd / "class"),
-               "SBD is missing (looked in {root}, {base}): fetch " + SOURCES["sbd"].url),
-    "no VOC": (lambda o: o.voc.rename(o.voc.with_name("VOC")),
-               "VOC 2012 trainval is missing (looked in {root}, {base}): fetch " + SOURCES["voc"].url),
+    "no SBD": (
+        lambda o: (o.sbd / "cls").rename(o.sbd / "class"),
+        "SBD is missing (looked in {root}, {base}): fetch " + SOURCES["sbd"].url,
+    ),
+    "no VOC": (
+        lambda o: o.voc.rename(o.voc.with_name("VOC")),
+        "VOC 2012 trainval is missing (looked in {root}, {base}): fetch " + SOURCES["voc"].url,
+    ),
 }
 
 
@@ -111,16 +162,22 @@ def test_damaged_trees(official, prepare, kind):
     refused(prepare(official.root, "--sources", official.base), official.root, message.format(**vars(official)))
 
 
-@pytest.mark.parametrize("flag, message", [("--sources", "no such folder or archive"), ("--aug_dir", "missing"),
-                                           ("--voc_root", "JPEGImages: missing")])
+@pytest.mark.parametrize(
+    "flag, message",
+    [("--sources", "no such folder or archive"), ("--aug_dir", "missing"), ("--voc_root", "JPEGImages: missing")],
+)
 def test_folders_that_are_not_there(official, prepare, tmp_path, flag, message):
     done = prepare(official.root, "--sources", official.base, flag, tmp_path / "nowhere")
     refused(done, official.root, tmp_path / "nowhere", message)
 
 
-@pytest.mark.parametrize("damage, message", [
-    (lambda o: (o.test / f"JPEGImages/{TEST[1]}.jpg").unlink(), f"JPEGImages/{TEST[1]}.jpg: no such image"),
-    (lambda o: write_lines(o.test / "ImageSets/Segmentation/test.txt", TEST[:1]), "test has 1 images, not 2")])
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda o: (o.test / f"JPEGImages/{TEST[1]}.jpg").unlink(), f"JPEGImages/{TEST[1]}.jpg: no such image"),
+        (lambda o: write_lines(o.test / "ImageSets/Segmentation/test.txt", TEST[:1]), "test has 1 images, not 2"),
+    ],
+)
 def test_damaged_test_tree(official, prepare, damage, message):
     """The rest is whole and stays; the next call makes the test list alone."""
     damage(official)
@@ -163,8 +220,10 @@ HOSTILE = {
     "climbs out": [member(f"{IMAGES}/../../../../escaped.jpg")],
     "climbs out at once": [member("../escaped.jpg")],
     "absolute": [member("/tmp/escaped.jpg")],
-    "link out, then a file through it": [member(IMAGES, b"", type=tarfile.SYMTYPE, linkname="../../../.."),
-                                         member(f"{IMAGES}/2008_000001.jpg")],
+    "link out, then a file through it": [
+        member(IMAGES, b"", type=tarfile.SYMTYPE, linkname="../../../.."),
+        member(f"{IMAGES}/2008_000001.jpg"),
+    ],
     "absolute link": [member(f"{IMAGES}/2008_000001.jpg", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd")],
     "link within": [member(f"{IMAGES}/2008_000001.jpg", b"", type=tarfile.SYMTYPE, linkname="2008_000004.jpg")],
     "hard link": [member(f"{IMAGES}/2008_000001.jpg", b"", type=tarfile.LNKTYPE, linkname="../../etc/passwd")],
@@ -210,8 +269,12 @@ def test_a_tree_on_another_disk_is_followed_but_no_file_is_written_through_a_lin
 def test_a_host_that_is_down(official, prepare, url):
     done = prepare(official.root, "--download", "--mirror", url)
     name = SOURCES["voc"].name
-    refused(done, official.root, f"{url.rstrip('/')}/{name}: cannot be fetched (",
-            f"fetch it on another machine and put it into {official.root} as {name}")
+    refused(
+        done,
+        official.root,
+        f"{url.rstrip('/')}/{name}: cannot be fetched (",
+        f"fetch it on another machine and put it into {official.root} as {name}",
+    )
 
 
 def test_a_download_of_something_else(archives, prepare, mirror):

@@ -8,8 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from miniature import (LINES, LISTED, REPOSITORY, SBD_TRAIN, SBD_VAL, SMALL, TEST, TRAIN, VAL, sbd_mask, size_of,
-                       voc_mask)
+from miniature import (
+    LINES,
+    LISTED,
+    REPOSITORY,
+    SBD_TRAIN,
+    SBD_VAL,
+    SMALL,
+    TEST,
+    TRAIN,
+    VAL,
+    sbd_mask,
+    size_of,
+    voc_mask,
+)
 from PIL import Image
 from torchvision.datasets import SBDataset
 from torchvision.datasets.voc import DATASET_YEAR_DICT
@@ -24,8 +36,10 @@ from voc12.palette import save_label_png, voc_palette
 from voc12.prepare import prepare_voc12
 from voc12.sources import SOURCES
 
-REPORT = ["2008_000008: annotation says {0} x {1}, image and mask are {1} x {0}".format(*size_of("2008_000008")),
-          "2010_000001: labels without pixels: cat"]
+REPORT = [
+    "2008_000008: annotation says {0} x {1}, image and mask are {1} x {0}".format(*size_of("2008_000008")),
+    "2010_000001: labels without pixels: cat",
+]
 
 
 def stamps(root):
@@ -63,9 +77,13 @@ def test_official_numbers():
 
 def test_trees_become_lists_labels_and_masks(official, prepare):
     done = prepare(official.root, "--sources", official.base, official.test.parents[1])
-    assert (done.status, done.out.splitlines()) == (0, [
-        f"2 of 9 images have labels and masks that disagree: {official.root / 'label_report.txt'}",
-        f"{official.root}: all is in place"])
+    assert (done.status, done.out.splitlines()) == (
+        0,
+        [
+            f"2 of 9 images have labels and masks that disagree: {official.root / 'label_report.txt'}",
+            f"{official.root}: all is in place",
+        ],
+    )
     check(official.root)
 
 
@@ -215,8 +233,12 @@ voc12.prepare.prepare_voc12(root, [source], workers=1)
 @pytest.mark.parametrize("stage", ["archive", "masks", "lists"])
 def test_a_call_that_was_killed_is_finished_by_the_next(archives, prepare, stage):
     sums = [SOURCES[kind].md5 for kind in ("voc", "sbd")]
-    done = subprocess.run([sys.executable, "-c", KILLED.replace("{counts}", repr(SMALL)), stage, archives.root,
-                           archives.archives, *sums], cwd=REPOSITORY, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED.replace("{counts}", repr(SMALL)), stage, archives.root, archives.archives, *sums],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == -9, done.stderr
     assert not (archives.root / "image_labels.txt").exists()
     before = stamps(archives.root)
@@ -257,7 +279,8 @@ def test_disagreements_name_both_sides():
     annotations = {"a": Annotation(("cat", "dog"), (3, 4)), "b": Annotation(("cow",), None)}
     masks = [MadeMask("b", frozenset({10}), (3, 4)), MadeMask("a", frozenset({8, 15}), (4, 3))]
     assert disagreements(annotations, masks) == [
-        "a: labels without pixels: dog; pixels without label: person; annotation says 4 x 3, image and mask are 3 x 4"]
+        "a: labels without pixels: dog; pixels without label: person; annotation says 4 x 3, image and mask are 3 x 4"
+    ]
 
 
 LAB = os.environ.get("AESIPE_LAB")
@@ -284,8 +307,13 @@ def test_real_photographs_and_masks(tmp_path):
         (voc / f"Annotations/{image_id}.xml").write_text(f"<annotation>{objects}</annotation>")
         (tmp_path / "aug").mkdir(exist_ok=True)
         save_label_png(tmp_path / f"aug/{image_id}.png", mask)
-    prepare_voc12(tmp_path / "set", voc_root=voc, aug_dir=tmp_path / "aug", workers=2,
-                  counts={"train": 20, "val": 20, "train_aug": 40})
+    prepare_voc12(
+        tmp_path / "set",
+        voc_root=voc,
+        aug_dir=tmp_path / "aug",
+        workers=2,
+        counts={"train": 20, "val": 20, "train_aug": 40},
+    )
     report = (tmp_path / "set/label_report.txt").read_text().splitlines()
     assert len(report) == 1 and report[0].startswith(f"{extra[0]}: labels without pixels: boat; pixels without label: ")
     made = Layout(tmp_path / "set")
