@@ -17,7 +17,8 @@ from data.layout import Layout
 from errors import UserError
 from files import atomic, check_file
 from tool.config import override, parse, read_config, run_main
-from tool.stages import CAM_FOLDERS, STAGES
+from tool.settings import MAPS
+from tool.stages import STAGES
 from tool.yaml_file import dump_yaml
 
 LISTS = ("train", "train_aug", "val")  # of every dataset that its stage makes
@@ -30,21 +31,8 @@ def check_pipeline(chosen):
     for stage in STAGES:
         if stage.name in chosen:
             check_reads(stage, chosen, made)
-            made.update(_written(stage, chosen[stage.name]))
+            made.update(stage.written(chosen[stage.name]))
     check_lists(chosen)
-
-
-def _written(stage, settings):
-    return [CAM_FOLDERS[name] for name in settings.maps] if stage.name == "make_cam" else stage.writes
-
-
-def _read(stage, settings):
-    """{what a stage reads in the run's folder: whether of every image}."""
-    if stage.name == "eval_cam":
-        return {CAM_FOLDERS[name]: True for name in settings.maps}
-    values = {name: getattr(settings, name, "") for name in ("folder", "labels")}
-    reads = {name.format(**values): every for name, every in stage.reads.items()}
-    return {name: every for name, every in reads.items() if name != "truth"}
 
 
 def check_maps(evaluated):
@@ -55,11 +43,11 @@ def check_maps(evaluated):
 
 def check_reads(stage, chosen, made):
     """made: what the stages before this one will have left in the run's folder."""
-    settings, maps = chosen[stage.name], {folder: kind for kind, folder in CAM_FOLDERS.items()}
-    for name in _read(stage, settings):
+    settings = chosen[stage.name]
+    for name in stage.read(settings):
         if name not in made and not (settings.run / name).exists():
-            to_export = name in maps and "make_cam" in chosen
-            remedy = f"add {maps[name]} to make_cam.maps" if to_export else "run the stage that makes it first"
+            to_export = name in MAPS and "make_cam" in chosen
+            remedy = f"add {name} to make_cam.maps" if to_export else "run the stage that makes it first"
             raise UserError(
                 f"{stage.name} reads {settings.run / name}, which is not there, and no stage from --from on "
                 f"makes it: {remedy}"
@@ -82,7 +70,7 @@ def check_lists(chosen):
         ids = _ids(stage.name, name, settings, chosen.get("dataset"))
         if ids is None:
             continue
-        for folder in (folder for folder, every in _read(stage, settings).items() if every and folder in made):
+        for folder in (folder for folder, every in stage.read(settings).items() if every and folder in made):
             maker, there = made[folder]
             lacking = [
                 image_id
@@ -94,7 +82,7 @@ def check_lists(chosen):
                     f"{stage.name}.list is {name}, but {len(lacking)} of its {len(ids)} images, such as "
                     f"{lacking[0]}, are not in {maker}.list: {folder} would not hold them"
                 )
-        made |= {folder: (stage.name, set(ids)) for folder in _written(stage, settings)}
+        made |= {folder: (stage.name, set(ids)) for folder in stage.written(settings)}
         if stage.name == "train_aesipe" and settings.val_every and settings.val_list not in LISTS:
             _ids(stage.name, settings.val_list, settings, chosen.get("dataset"))
 

@@ -3,53 +3,37 @@
 from data.content import inputs, stamps
 from data.layout import Layout
 from data.usable import check_image, check_labels, check_mask, usable_ids
-from tool.config import parse, run_main
-from tool.io import require_outputs, save_json, save_settings
-from tool.record import evaluated, make_record, source
-from tool.settings import plain
-from tool.stages import CAM_FOLDERS
-from tool.usage import StageUsage
+from tool.config import run_main
+from tool.frame import Stage
 
 
-def evaluate(layout, ids, path, settings):
-    """The result of the record: made now, or the one of an earlier call on just the same files.
-
-    Returns it and how many images were looked at.
-    """
-    sources = {}
-    for name in settings.maps:
-        sources |= source(settings.run, CAM_FOLDERS[name])
-    record = make_record("eval_cam", settings, inputs(layout, ids, "labels", "images", "masks"), sources)
-    if result := evaluated(path, record):
-        return result, 0
-    for name in settings.maps:
-        require_outputs(stamps(layout, ids), settings.run / CAM_FOLDERS[name], ".npz", "make_cam.py")
+def score(stage, layout, ids):
+    """Scores of every map: {list, maps: {name: rows}}."""
+    for name in stage.settings.maps:
+        stage.require(stamps(layout, ids), name, ".npz")
     from infer.evaluate import evaluate_map
 
-    save_settings(settings.run, "eval_cam", plain(settings))
-    maps = {name: evaluate_map(layout, name, ids, settings) for name in settings.maps}
-    result = {"list": settings.list, "maps": maps, "record": record}
-    save_json(path, result)
-    return result, len(ids)
+    maps = {name: evaluate_map(layout, stage.run, name, ids, stage.settings) for name in stage.settings.maps}
+    return {"list": stage.settings.list, "maps": maps}
 
 
 def main():
-    settings = parse("eval_cam", __doc__)
-    usage = StageUsage(settings.run, "eval_cam")
-    layout = Layout(settings.dataset_root, settings.run)
+    stage = Stage("eval_cam", __doc__)
+    settings = stage.settings
+    layout = Layout(settings.dataset_root, stage.run)
     ids = layout.ids(settings.list)
     if not any(map(layout.has_mask, ids)):
         print(f"eval_cam: {layout.root} has no masks of {settings.list}, nothing to evaluate")
         return
     ids = usable_ids(layout, settings.list, (check_image, check_mask, check_labels), settings.skip_bad)
-    result, did = evaluate(layout, ids, settings.run / "eval" / "cam.json", settings)
+    record = stage.record(inputs(layout, ids, "labels", "images", "masks"), *settings.maps)
+    result = stage.evaluate("cam.json", record, lambda: score(stage, layout, ids), len(ids))
     for name, rows in result["maps"].items():
         for row in rows:
             print(
                 f"{name:10s} background x{row['background_weight']:<5g} {'+CRF' if row['crf'] else '    '} "
                 f"mIoU {100 * row['miou']:.2f}"
             )
-    usage.finish(did, len(ids))
 
 
 if __name__ == "__main__":

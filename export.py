@@ -12,14 +12,13 @@ from pathlib import Path
 from data.layout import Layout
 from errors import UserError
 from tool.config import parse, run_main
-from tool.io import load_run_config
 
 
 def export_masks(settings):
     """The run's pseudo labels -> OUT/VOCdevkit/VOC2012"""
     from data.devkit import VOC, write_devkit
 
-    root = settings.dataset_root or load_run_config(settings.run).get("make_seg_labels", {}).get("dataset_root")
+    root = settings.dataset_root or settings.run.config().get("make_seg_labels", {}).get("dataset_root")
     if root is None:
         raise UserError(
             f"{settings.run / 'config.yaml'}: does not say of which dataset the run's pseudo labels are: run "

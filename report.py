@@ -9,9 +9,9 @@ from data.usable import check_image, check_mask_if_any, usable_ids
 from errors import UserError
 from files import atomic
 from tool.config import parse, run_main
-from tool.io import save_settings
-from tool.record import is_made, keep_record, make_record
-from tool.settings import MakeCam, from_plain, plain
+from tool.record import make_record
+from tool.run import Run, is_made, keep_record
+from tool.settings import MakeCam, from_plain
 from tool.usage import StageUsage
 from viz.runs import content, read_runs
 
@@ -19,7 +19,7 @@ from viz.runs import content, read_runs
 def resolve(settings):
     """Returns (the runs that are named, the settings with the dataset that the first of them names)."""
     runs = read_runs(settings.runs or [settings.run])
-    settings = replace(settings, run_root=str(settings.run.parent), session_name=settings.run.name)
+    settings = replace(settings, run_root=str(settings.run.path.parent), session_name=settings.run.path.name)
     if settings.dataset_root is not None:
         return runs, settings
     known = [values["dataset_root"] for values in runs[0].config.values() if values.get("dataset_root")]
@@ -38,7 +38,7 @@ def load_localizer(run, n_classes, device):
         exported = from_plain(MakeCam, run.config.get("make_cam", {}))
     except ValueError as error:
         raise UserError(f"{run.path / 'config.yaml'}: section make_cam: {error}") from error
-    return load_aesipe(run.path, n_classes, device, exported)
+    return load_aesipe(Run(run.path), n_classes, device, exported)
 
 
 def load_predictor(run, n_classes, scales, device):
@@ -47,7 +47,7 @@ def load_predictor(run, n_classes, scales, device):
 
     if not (run.path / "ckpt" / "deeplab.pt").exists():
         return None
-    model = load_deeplab(run.path, n_classes, device)
+    model = load_deeplab(Run(run.path), n_classes, device)
 
     def predict(pixels):
         return multi_scale_probabilities(model, pixels.to(device), scales, flip=True).argmax(dim=0).cpu().numpy()
@@ -121,7 +121,7 @@ def main():
     if settings.out:
         write_report(runs, layout, ids, settings, folder)
     elif not is_made(folder, record):
-        save_settings(settings.run, "report", plain(settings))
+        settings.run.keep_settings("report", settings)
         n_shown = write_report(runs, layout, ids, settings, folder)
         keep_record(folder, record)  # last: a page that was cut short has none
         usage.finish(n_shown, n_shown)

@@ -13,12 +13,26 @@
 # run folder on a disk that all of them see. PYTHON names the interpreter, TMPDIR the folder of temporary files. Ctrl-C
 # and SIGTERM let the stage that runs save what it has; the same line goes on from there.
 set -euo pipefail
-unset CDPATH RANK WORLD_SIZE LOCAL_RANK  # the last three would have a stage wait for processes that nobody starts
+unset CDPATH PYTHONSAFEPATH  # the scripts import from their own folder
+unset RANK WORLD_SIZE LOCAL_RANK  # they would have a stage wait for processes that nobody starts
 here=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-STAGES=(dataset train_aesipe make_cam eval_cam make_ir_labels train_irn make_seg_labels eval_seg deeplab_train
-        deeplab_test report)
+stand_or_repository() {  # a path as it is meant: from where the user stands, else from the repository
+    if [[ $1 != /* ]] && [ -e "$here/$1" ] && ! [ "$here" -ef . ]; then echo "$here/$1"; else echo "$1"; fi
+}
+
+[[ ${PYTHON:-} != */* ]] || PYTHON=$(stand_or_repository "$PYTHON")
+STAGES=() SCRIPTS=() PROCESSES=()  # of tool/stages.py
+table=$("${PYTHON:-python3}" -m tool.stages 2>/dev/null </dev/null) || true
+if [[ $table != "dataset "* ]]; then
+    [ -n "${PYTHON:-}" ] && echo "error: PYTHON=$PYTHON is no Python 3 that runs: name another or leave it out" >&2 ||
+        echo "error: Python 3.10 or newer is needed: put it first on PATH or name it by PYTHON=" >&2
+    exit 2
+fi
+while read -r name script processes; do
+    STAGES+=("$name") SCRIPTS+=("$script") PROCESSES+=("$processes")
+done <<<"$table"
 
 usage() {
     sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]##*/}"
@@ -43,18 +57,14 @@ config_argument() {
     config=$1
 }
 
-stand_or_repository() {  # a path as it is meant: from where the user stands, else from the repository
-    if [[ $1 != /* ]] && [ -e "$here/$1" ] && ! [ "$here" -ef . ]; then echo "$here/$1"; else echo "$1"; fi
-}
-
 whole_number() {  # NAME LOWEST HIGHEST: the variable holds one
     [[ ${!1} =~ ^(0|[1-9][0-9]{0,4})$ ]] && ((${!1} >= $2 && ${!1} <= $3)) ||
         fail "$1=${!1} must be a whole number from $2 to $3"
 }
 
 config=
-from=dataset
-to=report
+from=${STAGES[0]}
+to=${STAGES[${#STAGES[@]} - 1]}
 overrides=()
 while [ $# -gt 0 ]; do
     case $1 in
@@ -79,7 +89,6 @@ config=${config:-configs/voc12_resnet101.yaml}
 config_path=$(stand_or_repository "$config")
 [ -e "$config_path" ] ||
     fail "$config: cannot be read: there is no such file in $here$([ "$here" -ef . ] || echo " or $PWD")"
-[[ ${PYTHON:-} != */* ]] || PYTHON=$(stand_or_repository "$PYTHON")
 
 given=()  # what the next call needs as well
 for name in GPUS NNODES NODE_RANK MASTER_ADDR MASTER_PORT; do
@@ -137,12 +146,7 @@ pass_on() {  # a signal to the stage, which finishes its step and saves
 }
 
 run_stage() {  # in a process of its own, so that this one can pass signals on
-    case $1 in
-        dataset) single prepare_dataset.py ;;
-        train_aesipe | make_cam | make_ir_labels | train_irn | make_seg_labels) shared "$1.py" ;;
-        deeplab_train | deeplab_test) shared "deeplab/${1#deeplab_}.py" ;;
-        *) single "$1.py" ;;
-    esac
+    if [ "${PROCESSES[$1]}" = all ]; then shared "${SCRIPTS[$1]}"; else single "${SCRIPTS[$1]}"; fi
 }
 
 stopped=
@@ -153,7 +157,7 @@ began=$SECONDS
 for ((i = first; i <= last; i++)); do
     echo "== ${STAGES[i]} ($((i + 1)) of ${#STAGES[@]}, $(((SECONDS - began) / 60)) min so far)"
     set -m  # its own process group: Ctrl-C reaches it once, by pass_on
-    run_stage "${STAGES[i]}" &
+    run_stage "$i" &
     stage=$!
     set +m
     status=0
@@ -166,7 +170,7 @@ for ((i = first; i <= last; i++)); do
     if [ "$status" != 0 ] || [ -n "$stopped" ]; then
         [ -n "$stopped" ] && what="was stopped: go on" || what="failed: mend it and go on"
         again=(${given[@]+"${given[@]}"} bash "$0" "$config" --from "${STAGES[i]}")
-        [ "$to" = report ] || again+=(--to "$to")
+        ((last == ${#STAGES[@]} - 1)) || again+=(--to "$to")
         echo "stage ${STAGES[i]} $what with: $(printf '%q ' "${again[@]}" ${overrides[@]+"${overrides[@]}"})" >&2
         exit "$((status ? status : 130))"
     fi

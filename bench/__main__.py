@@ -21,7 +21,7 @@ from bench.stages import STAGES, time_stages
 from bench.start import time_start
 from errors import UserError
 from tool.config import Parser, run_main, word_reader
-from tool.io import save_json
+from tool.json_file import save_json
 from tool.settings import positive, rate
 
 

@@ -23,8 +23,8 @@ from net import aesipe, irn
 from tool.checkpoint import save_result
 from tool.config import parse
 from tool.dist import set_precision
-from tool.engine import to_device, train_step
 from tool.record import make_record
+from tool.trainer import to_device, train_step
 from tool.yaml_file import dump_yaml
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -8,7 +8,6 @@ from module.labels import weighted_argmax
 from tool.cam_file import load_cam
 from tool.metric import label_confusion_matrix, scores
 from tool.parallel import parallel_map
-from tool.stages import CAM_FOLDERS
 
 
 def evaluate_cam(layout, folder, weights, sweep, crf, image_id):
@@ -26,12 +25,12 @@ def evaluate_cam(layout, folder, weights, sweep, crf, image_id):
     return matrices
 
 
-def evaluate_map(layout, name, ids, settings):
+def evaluate_map(layout, run, name, ids, settings):
     """Scores of one kind of map of a run: a list of {background_weight, crf, miou, accuracy, iou}.
 
     settings: `tool.settings.EvalCam`.
     """
-    folder = settings.run / CAM_FOLDERS[name]
+    folder = run / name
     crf = settings.crf and name in (settings.crf_maps or settings.maps)
     evaluate = partial(evaluate_cam, layout, folder, settings.background_weight, settings.sweep, crf)
     totals = {}

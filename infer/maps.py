@@ -9,8 +9,8 @@ from data.transforms import scaled
 from module.cam import valid_mask
 from net.aesipe import build
 from tool.checkpoint import load_model
-from tool.record import trained_settings
 from tool.settings import METHOD
+from tool.stages import AESIPE
 
 
 @torch.inference_mode()
@@ -52,12 +52,12 @@ def class_probabilities(model, image, dtype):
 
 
 def load_aesipe(run, n_classes, device, switches=None):
-    """The run's AE-SIPE network in eval mode.
+    """The AE-SIPE network of a `tool.run.Run` in eval mode.
 
     switches: `tool.settings.MakeCam`, whose settings of the method replace those of the training where they are given.
     """
-    path, changed = run / "ckpt" / "aesipe.pt", {}
+    changed = {}
     if switches is not None:
         changed = {key: getattr(switches, key) for key in METHOD if getattr(switches, key) is not None}
-    settings = replace(trained_settings(path, "train_aesipe"), **changed)
-    return load_model(build(settings, n_classes, "none")[0], path, device)
+    settings = replace(run.trained_settings(AESIPE, "train_aesipe"), **changed)
+    return load_model(build(settings, n_classes, "none")[0], run / AESIPE, device)

@@ -11,10 +11,9 @@ from infer.maps import class_probabilities, load_aesipe, multi_scale_maps
 from infer.segmentation import load_deeplab, multi_scale_probabilities
 from module.crf import dense_crf_labels, dense_crf_probabilities
 from module.labels import labels_at_size, weighted_argmax
-from tool.io import load_run_config
-from tool.record import trained_settings
-from tool.settings import MAPS, scale
+from tool.settings import MAPS, Scales
 from tool.stages import BY_NAME
+from tool.values import read
 from viz.overlay import heat, in_grid, overlay, save_jpeg, with_legend
 from voc12.palette import save_label_png, voc_palette
 
@@ -143,7 +142,7 @@ def describe(found, class_names):
 
 def load_networks(settings, n_classes, device):
     """[(name, network, the function that uses it, scales)] of the chosen networks."""
-    config, loaded = load_run_config(settings.run), []
+    config, loaded = settings.run.config(), []
     for name in chosen_networks(settings.run, settings.network):
         if name == "deeplab":
             stage, use, model = "deeplab_test", segment, load_deeplab(settings.run, n_classes, device)
@@ -151,7 +150,7 @@ def load_networks(settings, n_classes, device):
             stage, use, model = "make_cam", localize, load_aesipe(settings.run, n_classes, device)
         scales = settings.scales or config.get(stage, {}).get("scales") or BY_NAME[stage].settings().scales
         try:
-            scales = tuple(scale(str(factor)) for factor in scales)
+            scales = read(Scales, scales)
         except (TypeError, ValueError) as error:  # in a file that anyone may have edited
             raise UserError(
                 f"{settings.run / 'config.yaml'}: {stage}.scales: {error}: mend it, or give --scales"
@@ -183,4 +182,4 @@ def trained_side(run):
     """The longest image, in pixels, that the run's AE-SIPE was trained on; the paper's if it has none."""
     if not (run / "ckpt" / "aesipe.pt").exists():
         return MAX_SIDE
-    return trained_settings(run / "ckpt" / "aesipe.pt", "train_aesipe").long_side[-1]
+    return run.trained_settings("ckpt/aesipe.pt", "train_aesipe").long_side[-1]

@@ -9,7 +9,7 @@ from module.labels import weighted_argmax
 from module.random_walk import propagate
 from net.irn import build
 from tool.checkpoint import load_model
-from tool.record import trained_settings
+from tool.stages import IRN
 
 
 @torch.inference_mode()
@@ -37,8 +37,7 @@ def pseudo_label(keys, cam, boundary, settings):
 
 def load_irn(run, device):
     """The run's trained IRN in eval mode."""
-    path = run / "ckpt" / "irn.pt"
-    return load_model(build(trained_settings(path, "train_irn"), "none"), path, device)
+    return load_model(build(run.trained_settings(IRN, "train_irn"), "none"), run / IRN, device)
 
 
 @torch.inference_mode()

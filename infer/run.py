@@ -5,7 +5,6 @@ from pathlib import Path
 from data.content import class_digest
 from data.layout import read_class_names
 from errors import UserError
-from tool.io import load_run_config
 from tool.record import recorded_input
 
 
@@ -29,7 +28,7 @@ def trained_class_names(run, dataset_root):
 def _class_names_path(run, dataset_root):
     if (run / "classes.txt").exists():
         return run / "classes.txt"
-    config = load_run_config(run)
+    config = run.config()
     trained = {**config.get("deeplab_train", {}), **config.get("train_aesipe", {})}
     root = dataset_root or trained.get("dataset_root")
     if root is None or not (Path(root) / "classes.txt").exists():

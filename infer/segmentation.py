@@ -7,7 +7,7 @@ from data.transforms import scaled
 from deeplab.model import build
 from module.crf import dense_crf_probabilities
 from tool.checkpoint import load_model
-from tool.record import trained_settings
+from tool.stages import DEEPLAB
 from voc12.palette import save_label_png
 
 
@@ -28,8 +28,8 @@ def multi_scale_probabilities(model, image, scales, flip, dtype=None):
 
 def load_deeplab(run, n_classes, device):
     """The run's trained DeepLabV3 in eval mode."""
-    path = run / "ckpt" / "deeplab.pt"
-    return load_model(build(trained_settings(path, "deeplab_train"), n_classes, "none")[0], path, device)
+    settings = run.trained_settings(DEEPLAB, "deeplab_train")
+    return load_model(build(settings, n_classes, "none")[0], run / DEEPLAB, device)
 
 
 def save_refined(path, image, classes, probabilities, stamp):

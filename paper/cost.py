@@ -19,7 +19,7 @@ from infer.segmentation import multi_scale_probabilities
 from module.crf import dense_crf_labels, dense_crf_probabilities
 from tool.checkpoint import for_inference
 from tool.dist import set_precision
-from tool.engine import to_device, train_step
+from tool.trainer import to_device, train_step
 from voc12.classes import CLASS_NAMES, COUNTS
 
 SIZE = (375, 500)  # of the made-up photo, pixels: VOC's usual size

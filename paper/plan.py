@@ -9,7 +9,7 @@ from data.layout import Layout
 from data.usable import check_image, check_labels, usable_ids
 from paper.tables import NETWORKS
 from tool.config import override, parse, read_config
-from tool.io import load_json
+from tool.json_file import load_json
 from tool.record import checkpoint_record, make_record, refuse_other, weights_input
 from tool.yaml_file import dump_yaml
 

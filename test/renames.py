@@ -28,7 +28,7 @@ import infer.evaluate
 import infer.maps
 import infer.pseudo
 import infer.segmentation
-import tool.engine
+import tool.trainer
 import viz.watch
 from tool.checkpoint import revision
 

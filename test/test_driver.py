@@ -14,6 +14,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 STUB = """#!/usr/bin/env bash
 case "$*" in
     *tool.requirements*) echo complete ;;
+    *tool.stages*) exec python3 -m tool.stages ;;
     *tool.lock*) ;;
     check_config.py*) echo "checks $2 for $RUN_STAGES" >&2; shift 3; echo "$FOLDER" ;;
     *) echo "runs $1 $2 ${RANK:-} ${WORLD_SIZE:-}"; exit "${STATUS:-0}" ;;

@@ -27,9 +27,9 @@ from net.aesipe import build as build_aesipe
 from net.backbone import build_backbone
 from net.export import CHECKED, Localizer, StridedMaxPool, differences, trace
 from tool.checkpoint import save_result
-from tool.io import save_class_names, save_settings
 from tool.record import make_record
-from tool.settings import from_plain
+from tool.run import Run
+from tool.settings import MakeSegLabels, from_plain
 from tool.stages import BY_NAME
 from voc12.palette import save_label_png, voc_palette
 
@@ -72,8 +72,8 @@ def make_run(run, dataset):
         settings = from_plain(BY_NAME[stage].settings, NETWORK | more)
         model, _ = build(settings, len(CLASSES), "none")
         save_result(run / "ckpt" / f"{name}.pt", model.state_dict(), make_record(stage, settings, {}))
-    save_class_names(run, CLASSES)
-    save_settings(run, "make_seg_labels", {"dataset_root": str(dataset)})
+    Run(run).keep_class_names(CLASSES)
+    Run(run).keep_settings("make_seg_labels", MakeSegLabels(dataset_root=str(dataset)))
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +231,7 @@ def test_a_folder_that_holds_something_stays(made, script, tmp_path):
 
 
 def test_a_run_without_the_network_is_named(made, script, tmp_path):
-    save_class_names(tmp_path, CLASSES)
+    Run(tmp_path).keep_class_names(CLASSES)
     done = script("export.py", "--run", tmp_path, "--what", "deeplab", "--out", tmp_path / "a.pt2")
     assert done.status == 2 and f"{tmp_path / 'ckpt/deeplab.pt'}: is missing" in done.err
     assert os.listdir(tmp_path) == ["classes.txt"]

@@ -76,7 +76,7 @@ def test_every_image_has_outputs_of_its_own_size(own):
     assert sorted(ids["train_aug"] + ids["val"]) == sorted(name.rpartition(".")[0] for name, *_ in IMAGES)
     sizes = {name.rpartition(".")[0]: size for name, _, size, _ in IMAGES}
     for image_id in ids["train_aug"]:
-        keys, cam = load_cam(own.run / f"cam/{image_id}.npz")
+        keys, cam = load_cam(own.run / f"ae_is_cam/{image_id}.npz")
         assert cam.shape == (len(keys), *sizes[image_id])
         for folder in ("ir_label", "seg_label"):
             assert read_png(own.run / folder / f"{image_id}.png").shape == sizes[image_id]
@@ -111,7 +111,7 @@ def test_test_images_need_no_labels(own, script, tmp_path):
     """The network predicts on its own; only a stage that makes pseudo labels asks what is in an image."""
     (own.layout.root / "lists/new.txt").write_text("turned\nlarger image\n")
     labels = own.layout.root / "image_labels.txt"
-    kept, before = labels.read_bytes(), stamps(own.run / "cam")
+    kept, before = labels.read_bytes(), stamps(own.run / "ae_is_cam")
     flags = (
         "--dataset_root",
         own.layout.root,
@@ -137,7 +137,7 @@ def test_test_images_need_no_labels(own, script, tmp_path):
         labels.write_text("turned\tcat\n")
         done = script("make_cam.py", *flags)
         assert done.status == 2 and "has no line for larger image" in done.err
-        assert stamps(own.run / "cam") == before
+        assert stamps(own.run / "ae_is_cam") == before
     finally:
         labels.write_bytes(kept)
         (own.layout.root / "lists/new.txt").unlink()

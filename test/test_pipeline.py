@@ -38,7 +38,7 @@ SCRIPTS = (
     "predict.py",
     "export.py",
 )
-MAPS = {"cam": "classifier_cam", "is_cam": "is_cam", "ae_is_cam": "cam"}
+MAPS = ("cam", "is_cam", "ae_is_cam")
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_the_driver_says_where_it_is(demo):
     assert "setup:" not in demo.output
 
 
-@pytest.mark.parametrize("folder", MAPS.values())
+@pytest.mark.parametrize("folder", MAPS)
 def test_cams_fit_their_images(demo, folder):
     ids = demo.layout.ids("train_aug")
     assert {path.name for path in (demo.run / folder).iterdir()} == {*(f"{i}.npz" for i in ids), "settings.yaml"}
@@ -202,7 +202,7 @@ def test_scores_of_the_cams_counted_anew(demo, name):
     for weight in weights:
         pairs = []
         for image_id in demo.layout.ids("train"):
-            with np.load(demo.run / MAPS[name] / f"{image_id}.npz") as data:
+            with np.load(demo.run / name / f"{image_id}.npz") as data:
                 keys, cam = data["keys"], data["cam"].astype(np.float32)
             cam[0] *= np.float32(weight)
             pairs.append((demo.layout.mask(image_id), keys[cam.argmax(axis=0)]))
@@ -210,7 +210,7 @@ def test_scores_of_the_cams_counted_anew(demo, name):
 
 
 def test_crf_of_some_maps_alone(demo, script, tmp_path):
-    shutil.copytree(demo.run / "cam", tmp_path / "one" / "cam")
+    shutil.copytree(demo.run / "ae_is_cam", tmp_path / "one" / "ae_is_cam")
     shutil.copytree(demo.run / "is_cam", tmp_path / "one" / "is_cam")
     done = script(
         "eval_cam.py",
@@ -297,7 +297,7 @@ def test_the_confusion_of_every_score_is_kept(demo):
 def test_report_compares_runs_and_draws_the_papers_figures(demo, tmp_path):
     """The second run has maps alone; both folders stay as they are."""
     other = tmp_path / "other"
-    shutil.copytree(demo.run / "is_cam", other / "cam")
+    shutil.copytree(demo.run / "is_cam", other / "ae_is_cam")
     before = sorted(demo.run.rglob("*")), (demo.run / "config.yaml").read_text()
     done = run(
         sys.executable,
@@ -328,7 +328,7 @@ def test_report_compares_runs_and_draws_the_papers_figures(demo, tmp_path):
     text = (tmp_path / "out/index.html").read_text(encoding="utf-8")
     assert "other: last map" in text and '<section id="figures">' in text and '<section id="failure">' not in text
     assert before == (sorted(demo.run.rglob("*")), (demo.run / "config.yaml").read_text())
-    assert sorted(path.name for path in other.iterdir()) == ["cam"]
+    assert sorted(path.name for path in other.iterdir()) == ["ae_is_cam"]
 
 
 @pytest.mark.parametrize(
@@ -376,7 +376,7 @@ def test_a_second_call_makes_only_what_is_missing(demo, script):
     done = run(*demo.command, "--from", "make_ir_labels", "--to", "make_seg_labels")
     assert done.returncode == 0 and "irn.pt: already trained with these settings" in done.stdout
     after = stamps(demo.run)
-    again = [demo.run / "cam/train_000003.npz", demo.run / "classifier_cam/train_000003.npz"]  # of the same pass
+    again = [demo.run / "ae_is_cam/train_000003.npz", demo.run / "cam/train_000003.npz"]  # of the same pass
     assert after.keys() == before.keys()
     assert {path for path in after if after[path] != before[path]} == {lost_map, lost_label, *again}
     assert np.abs(load_cam(lost_map)[1] - cam).max() < 0.01 and lost_label.read_bytes() == label
@@ -412,7 +412,7 @@ def test_every_stage_refuses_outputs_of_other_settings(demo, script, name, flags
     "name, missing",
     [
         ("make_cam.py", "ckpt/aesipe.pt"),
-        ("make_ir_labels.py", "cam"),
+        ("make_ir_labels.py", "ae_is_cam"),
         ("train_irn.py", "ir_label"),
         ("make_seg_labels.py", "ckpt/irn.pt"),
         ("deeplab/train.py", "seg_label"),
@@ -524,7 +524,7 @@ def test_data_without_masks_cannot_be_evaluated_but_is_no_error(demo, script, tm
 
 def test_a_crop_too_small_for_irns_radius_is_refused(demo, script):
     """At stride 4 a crop of 64 is 16 pixels wide, less than 2 * 10 - 1: there would be no pair."""
-    for part in ("ir_label", "cam"):
+    for part in ("ir_label", "ae_is_cam"):
         shutil.copytree(demo.run / part, demo.run.parent / "radius" / part)
     done = script(
         "train_irn.py",
@@ -595,8 +595,8 @@ def test_the_driver_refuses_bad_arguments_with_one_line(arguments, message):
 
 
 def test_a_stage_that_fails_ends_the_driver_and_says_how_to_go_on(demo):
-    shutil.copytree(demo.run / "cam", demo.run.parent / "nothing/cam")
-    (demo.run.parent / "nothing/cam/train_000001.npz").unlink()
+    shutil.copytree(demo.run / "ae_is_cam", demo.run.parent / "nothing/ae_is_cam")
+    (demo.run.parent / "nothing/ae_is_cam/train_000001.npz").unlink()
     done = run(
         *demo.command,
         "--from",
@@ -625,7 +625,7 @@ def test_two_processes_train_the_same_network_and_share_the_images(demo):
         torch.testing.assert_close(other[name], value, atol=1e-5, rtol=1e-4, msg=lambda text: f"{name}: {text}")
     records = [checkpoint_record(folder / "ckpt/aesipe.pt") for folder in (two, demo.run)]
     assert records[0].pop("result") != records[1].pop("result") and records[0] == records[1]
-    for folder in MAPS.values():
+    for folder in MAPS:
         assert {path.name for path in (two / folder).iterdir()} == {path.name for path in (demo.run / folder).iterdir()}
     logged, alone = (
         [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()][:4] for run in (two, demo.run)
@@ -683,7 +683,9 @@ def test_cams_of_8_bits_are_read_as_others_are(demo, script):
             0,
         )
         assert done.status == 0, done.err
-        cams[bits] = [load_cam(root / "demo" / "cam" / f"{image_id}.npz") for image_id in demo.layout.ids("train")]
+        cams[bits] = [
+            load_cam(root / "demo" / "ae_is_cam" / f"{image_id}.npz") for image_id in demo.layout.ids("train")
+        ]
     for (keys, cam), (expected_keys, expected) in zip(cams[8], cams[16]):
         assert keys.tolist() == expected_keys.tolist() and np.abs(cam - expected).max() <= 0.5 / 255 + 1e-3
 

@@ -28,7 +28,7 @@ TINY = (
 # What a stage makes, and so is taken from its run before it is tried.
 MADE = {
     "train_aesipe.py": ("ckpt",),
-    "make_cam.py": ("cam", "classifier_cam"),
+    "make_cam.py": ("ae_is_cam", "cam"),
     "eval_cam.py": ("eval",),
     "make_ir_labels.py": ("ir_label",),
     "train_irn.py": ("ckpt/irn.pt",),

@@ -160,7 +160,7 @@ def test_a_network_trained_on_other_data_is_refused_by_name(moved, name, change,
 @pytest.mark.parametrize(
     "name, folder",
     [
-        ("make_cam.py", "cam"),
+        ("make_cam.py", "ae_is_cam"),
         ("make_ir_labels.py", "ir_label"),
         ("make_seg_labels.py", "seg_label"),
         ("deeplab/test.py", "deeplab/val"),
@@ -182,9 +182,11 @@ def test_of_a_changed_image_alone_the_outputs_are_made_again(moved, name, folder
 
 def test_maps_of_other_labels_are_made_again(moved):
     relabel(moved, "train_000003")
-    before = outputs(moved.run / "cam")
+    before = outputs(moved.run / "ae_is_cam")
     assert moved.stage("make_cam.py").status == 0
-    assert {path.stem for path, at in outputs(moved.run / "cam").items() if at != before[path]} == {"train_000003"}
+    assert {path.stem for path, at in outputs(moved.run / "ae_is_cam").items() if at != before[path]} == {
+        "train_000003"
+    }
 
 
 def test_images_that_change_places_are_noticed(moved):
@@ -196,9 +198,9 @@ def test_images_that_change_places_are_noticed(moved):
     one.rename(moved.data / "held")
     other.rename(one)
     (moved.data / "held").rename(other)
-    before = outputs(moved.run / "cam")
+    before = outputs(moved.run / "ae_is_cam")
     assert moved.stage("make_cam.py").status == 0
-    changed = {path.stem for path, at in outputs(moved.run / "cam").items() if at != before[path]}
+    changed = {path.stem for path, at in outputs(moved.run / "ae_is_cam").items() if at != before[path]}
     assert changed == {"train_000003", "train_000004"}
 
 
@@ -283,7 +285,7 @@ def test_a_dataset_that_cannot_be_written_is_indexed_in_the_run(moved, monkeypat
 
 
 def test_every_output_of_an_image_carries_its_stamp(moved):
-    for folder, suffix in (("cam", ".npz"), ("ir_label", ".png"), ("seg_label", ".png")):
+    for folder, suffix in (("ae_is_cam", ".npz"), ("ir_label", ".png"), ("seg_label", ".png")):
         stamps = {
             image_id: read_stamp(moved.run / folder / f"{image_id}{suffix}")
             for image_id in moved.layout.ids("train_aug")

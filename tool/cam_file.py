@@ -6,7 +6,7 @@ import numpy as np
 
 from errors import UserError
 from files import atomic, check_file, stamp_zip
-from tool.settings import brief
+from tool.values import brief
 
 MAX_CAM_BYTES = 2 << 30  # unpacked
 

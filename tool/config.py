@@ -9,12 +9,13 @@ import os
 import sys
 import time
 from dataclasses import fields
-from datetime import date
+from typing import Literal, get_args, get_origin
 
 from errors import OtherProcessFailed, UserError
 from tool.failure import explain
-from tool.settings import brief
+from tool.settings import types
 from tool.stages import BY_NAME
+from tool.values import brief, read, words
 from tool.yaml_file import parse_yaml, read_yaml
 
 SECTIONS = ("common", *BY_NAME)
@@ -37,93 +38,108 @@ COMMON = (
 class Parser(argparse.ArgumentParser):
     """Wrong flags and values are bad input like any other: one line, not a page of usage."""
 
+    def __init__(self, **more):
+        super().__init__(formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False, **more)
+
+    def parse_args(self, args=None, namespace=None):
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            flags = [flag for action in self._actions for flag in action.option_strings]
+            first = unknown[0].partition("=")[0]
+            raise UserError(f"unrecognized arguments: {' '.join(unknown)}{nearest(first, flags)} (see --help)")
+        return found
+
     def error(self, message):
         raise UserError(f"{message} (see --help)")
 
 
-def make_parser(kind, description=None):
-    """A parser with the flags of a settings class, and --config."""
-    parser = Parser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False)
-    parser.add_argument("--config", help="YAML file; this script's section and `common` are read")
-    add_flags(parser, kind)
-    return parser
+def nearest(word, known):
+    """`: did you mean NAME?` of the known name that is most like a word, empty if none is."""
+    import difflib
+
+    found = difflib.get_close_matches(word, known, 1)
+    return f": did you mean {found[0]}?" if found else ""
 
 
 def add_flags(parser, kind, names=None):
-    """Add the flags of a settings class, or of those of its settings that are named, to a parser."""
+    """Add the flags of a settings class, or of those of its settings that are named, to a parser.
+
+    A flag that is not given leaves nothing in the result.
+    """
     for item in fields(kind):
         if names is None or item.name in names:
-            _add_flag(parser, item)
+            _add_flag(parser, item, types(kind)[item.name])
 
 
-def _add_flag(parser, item):
-    meta = item.metadata
-    names = (f"--{item.name}",) if meta["flags"] is None else meta["flags"]
-    more = {"default": item.default, "help": meta["help"], **({"dest": item.name} if names else {})}
-    if meta["kind"] is bool:
-        parser.add_argument(*names, action=argparse.BooleanOptionalAction, **more)
-        return
-    if meta["metavar"]:
-        more["metavar"] = meta["metavar"]
-    parser.add_argument(
-        *names or (item.name,), type=word_reader(meta["kind"]), choices=meta["choices"], nargs=meta["many"], **more
-    )
+def _add_flag(parser, item, kind):
+    meta, (number, inner) = item.metadata, words(kind)
+    flags = (f"--{item.name}",) if meta["flags"] is None else meta["flags"]
+    more = {"help": f"{meta['help']} (default: {_shown(item.default)})", "default": argparse.SUPPRESS}
+    more |= {"dest": item.name} if flags else {}
+    if inner is bool:
+        parser.add_argument(*flags, action=argparse.BooleanOptionalAction, **more)
+    else:
+        metavar = meta["metavar"] or (_choices(inner) if number is None else None)
+        parser.add_argument(*flags or (item.name,), type=word_reader(inner), nargs=number, metavar=metavar, **more)
 
 
 def word_reader(kind):
-    """A kind of `tool.settings` as argparse takes it, which shows the text of no other error than its own."""
+    """A type of `tool.values` as argparse takes it, which shows the text of no other error than its own."""
 
-    def read(word):
+    def convert(word):
         try:
-            return kind(word)
+            return read(kind, word)
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from error
 
-    return read
+    return convert
 
 
 def parse(section, description=None, argv=None):
     """The settings of a stage, of the class that `tool.stages` names: argv over the YAML section over `common` over
     the defaults.
 
-    description: for --help. Values of the file pass through the same types and choices. Raises UserError for an
-    unknown key and for a value out of its range.
+    description: for --help. Raises UserError for an unknown key and for a value out of its range.
     """
-    argv = sys.argv[1:] if argv is None else argv
     kind = BY_NAME[section].settings
-    parser = make_parser(kind, description)
-    finder = Parser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--config")
-    path = finder.parse_known_args(argv)[0].config
-    words = _file_words(path, section, parser) if path else []
-    try:
-        args = parser.parse_args(words)  # alone first, so that a bad value is laid to where it stands
-    except UserError as error:
-        raise UserError(f"{path}: section {section}: {error}") from error
-    args = vars(parser.parse_args(argv, args))  # not as one line: a list of the file would take argv's first words
-    del args["config"]
-    settings = kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in args.items()})
+    parser = Parser(description=description)
+    parser.add_argument("--config", help="YAML file; this script's section and `common` are read")
+    add_flags(parser, kind)
+    given = vars(parser.parse_args(sys.argv[1:] if argv is None else argv))
+    path = given.pop("config")
+    settings = kind(**{**(_file_values(path, section, kind) if path else {}), **_in_tuples(given)})
     if problem := settings.problem():
         raise UserError(f"{path}: section {section}: {problem}" if path else problem)
     return settings
 
 
-def _file_words(path, section, parser):
-    """What the config file says of a stage, as words of a command line."""
+def _in_tuples(values):
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+
+
+def _file_values(path, section, kind):
+    """{name: value} of what the config file says of a stage; null stands for the default."""
     # By the first of their names: a flag may be called otherwise than its setting. Those without a name are not here.
-    flags = {
-        action.option_strings[0].removeprefix("--"): action
-        for action in parser._actions
-        if action.option_strings and action.dest not in ("help", "config")
+    names = {
+        (item.metadata["flags"] or (item.name,))[0].lstrip("-"): item.name
+        for item in fields(kind)
+        if item.metadata["flags"] != ()
     }
     config = read_config(path)
-    shared = {key: value for key, value in (config.get("common") or {}).items() if key in flags}
-    words = []
+    shared = {key: value for key, value in (config.get("common") or {}).items() if key in names}
+    values = {}
     for key, value in {**shared, **(config.get(section) or {})}.items():
-        if key not in flags:
-            raise UserError(f"{path}: {section}.{brief(key)} is unknown: keys are {', '.join(sorted(flags))}")
-        words += _as_flags(path, section, flags[key], value)
-    return words
+        if key not in names:
+            raise UserError(
+                f"{path}: {section}.{brief(key)} is unknown{nearest(str(key), names)}: keys are "
+                f"{', '.join(sorted(names))}"
+            )
+        if value is not None:
+            try:
+                values[names[key]] = read(types(kind)[names[key]], value)
+            except ValueError as error:
+                raise UserError(f"{path}: {section}.{key} {error}") from error
+    return values
 
 
 def read_config(path):
@@ -134,14 +150,42 @@ def read_config(path):
     if not isinstance(config, dict):
         raise UserError(f"{path}: must hold sections of keys and values, one section a stage")
     for section, values in config.items():
-        if section not in SECTIONS:
-            raise UserError(f"{path}: section {brief(repr(section))} is unknown: sections are {', '.join(SECTIONS)}")
+        _check_section(f"{path}: ", section)
         if not isinstance(values, (dict, type(None))):
             raise UserError(f"{path}: section {section} must hold keys and values")
-        if section == "common":
-            unknown = next((key for key in values or {} if key not in COMMON), None)
-            if unknown is not None:
-                raise UserError(f"{path}: common.{brief(unknown)} is unknown: keys are {', '.join(COMMON)}")
+        unknown = next((key for key in values or {} if section == "common" and key not in COMMON), None)
+        if unknown is not None:
+            raise UserError(
+                f"{path}: common.{brief(unknown)} is unknown{nearest(str(unknown), COMMON)}: keys are "
+                f"{', '.join(COMMON)}"
+            )
+    return config
+
+
+def _check_section(where, section):
+    if section not in SECTIONS:
+        raise UserError(
+            f"{where}section {brief(repr(section))} is unknown{nearest(str(section), SECTIONS)}: sections "
+            f"are {', '.join(SECTIONS)}"
+        )
+
+
+def override(config, assignments):
+    """The config with `section.key=value` strings applied, the values in YAML."""
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        section, dot, name = key.partition(".")
+        if not (equals and dot and name):
+            raise UserError(f"{brief(assignment)}: overrides are written section.key=value")
+        if not value.strip():  # as of $FOLDER, which is not set
+            raise UserError(f"{brief(assignment)}: has no value: null stands for the default")
+        _check_section(f"{brief(assignment)}: ", section)
+        try:
+            config[section] = {**(config.get(section) or {}), name: parse_yaml(value)}
+        except ValueError as error:
+            raise UserError(
+                f"{brief(assignment)}: {brief(repr(value))} is not a YAML value: {str(error).removeprefix('line 1: ')}"
+            ) from error
     return config
 
 
@@ -166,50 +210,9 @@ def run_main(main):
         sys.exit(130)
 
 
-def _as_flags(path, section, action, value):
-    name = action.option_strings[0]
-    if value is None:
-        return []
-    if isinstance(action, argparse.BooleanOptionalAction):
-        if not isinstance(value, bool):
-            raise UserError(f"{path}: {section}.{action.dest} must be true or false, not {brief(repr(value))}")
-        return [name if value else f"--no-{name[2:]}"]
-    if isinstance(value, list):
-        if action.nargs is None:
-            raise UserError(f"{path}: {section}.{action.dest} takes one value, not a list")
-    elif isinstance(value, dict):
-        raise UserError(f"{path}: {section}.{action.dest} takes a value, not a section")
-    words = [_word(path, section, action, part) for part in (value if isinstance(value, list) else [value])]
-    return [name, *words] if action.nargs else [f"{name}={words[0]}"]
+def _shown(value):
+    return " ".join(map(str, value)) if isinstance(value, tuple) else value
 
 
-def _word(path, section, action, value):
-    """A single value of a file as the word that it would be on the command line."""
-    text = str(value)
-    if not isinstance(value, (str, int, float, date)) or "\0" in text or text != text.encode(errors="ignore").decode():
-        raise UserError(f"{path}: {section}.{action.dest}: {brief(repr(value))} is neither text nor a number")
-    if action.nargs and isinstance(value, str) and value.startswith("-"):
-        raise UserError(f"{path}: {section}.{action.dest}: {brief(repr(value))} would be taken for a flag")
-    return text
-
-
-def override(config, assignments):
-    """The config with `section.key=value` strings applied, the values in YAML."""
-    for assignment in assignments:
-        key, equals, value = assignment.partition("=")
-        section, dot, name = key.partition(".")
-        if not (equals and dot and name):
-            raise UserError(f"{brief(assignment)}: overrides are written section.key=value")
-        if not value.strip():  # as of $FOLDER, which is not set
-            raise UserError(f"{brief(assignment)}: has no value: null stands for the default")
-        if section not in SECTIONS:
-            raise UserError(
-                f"{brief(assignment)}: section {brief(repr(section))} is unknown: sections are {', '.join(SECTIONS)}"
-            )
-        try:
-            config[section] = {**(config.get(section) or {}), name: parse_yaml(value)}
-        except ValueError as error:
-            raise UserError(
-                f"{brief(assignment)}: {brief(repr(value))} is not a YAML value: {str(error).removeprefix('line 1: ')}"
-            ) from error
-    return config
+def _choices(kind):
+    return f"{{{','.join(map(str, get_args(kind)))}}}" if get_origin(kind) is Literal else None

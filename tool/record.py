@@ -6,23 +6,21 @@ evaluation's JSON:
     stage     its name in `tool.stages`
     settings  those that decide what it computes, `tool.settings.deciding`
     inputs    {one of INPUTS: digest of its content}
-    sources   {output of another stage that it reads, such as "cam": that output's record}
+    sources   {output of another stage that it reads, such as "ae_is_cam": that output's record}
     result    of a checkpoint: digest of its tensors
+    output    of a folder: its name
 """
 
 import hashlib
 import json
-import shutil
 import zipfile
-from pathlib import Path
 
 from errors import UserError
-from files import atomic, check_file, remove_leftovers, writing
-from tool.io import load_json
-from tool.parallel import is_main
-from tool.settings import brief, deciding, from_plain
+from files import check_file
+from tool.settings import deciding
 from tool.stages import BY_NAME
-from tool.yaml_file import dump_yaml, read_yaml
+from tool.values import brief
+from tool.yaml_file import read_yaml
 
 INPUTS = {
     "classes": "the class names",
@@ -36,6 +34,7 @@ INPUTS = {
 EARLIER = "by an earlier version, which did not record its data"
 ANEW = "choose another session_name, or give --resume never to train it anew"
 IN_CHECKPOINT = "archive/record.json"
+OLD_NAMES = {"cam": "ae_is_cam", "classifier_cam": "cam"}  # of the folders of maps whose record has no "output"
 
 
 def make_record(stage, settings, inputs, sources=None):
@@ -48,6 +47,7 @@ def difference(known, record):
 
     A setting that one of the records lacks stands for its default.
     """
+    known = with_new_names(known)
     if not {"stage", "settings", "inputs", "sources"} <= known.keys():
         return EARLIER
     if known["stage"] != record["stage"]:
@@ -75,72 +75,23 @@ def difference(known, record):
     return None
 
 
+def with_new_names(record):
+    """A record with the sources named as today: see OLD_NAMES."""
+    if not isinstance(record.get("sources"), dict):
+        return record
+    sources = {}
+    for name, source in record["sources"].items():
+        source = source if isinstance(source, dict) else {}
+        is_old = source.get("stage") == "make_cam" and "output" not in source
+        sources[OLD_NAMES.get(name, name) if is_old else name] = with_new_names(source)
+    return {**record, "sources": sources}
+
+
 def refuse_other(what, known, record, remedy="delete it or choose another session_name"):
     """Raises UserError if a known result at `what` is not the one that is asked for now."""
     differing = difference(known, record)
     if differing:
         raise UserError(f"{what} was made {differing}: {remedy}")
-
-
-def finished(path, record, resume):
-    """Whether the checkpoint at path was trained just as the record says. Raises UserError if otherwise.
-
-    resume: "auto", or "never" to train in any case. Clears what a call left that was killed right after its result.
-    """
-    known = checkpoint_record(path) if resume == "auto" else None
-    if known is None:
-        return False
-    refuse_other(path, known, record, ANEW)
-    print(f"{path}: already trained with these settings on this data")
-    if is_main():
-        shutil.rmtree(states_path(path), ignore_errors=True)
-    return True
-
-
-def states_path(path):
-    """The folder in which the training whose result is to be at path keeps its states."""
-    return path.with_name(f"{path.stem}_state")
-
-
-def claim_folder(folder, record):
-    """Tie an output folder to its record, so that outputs of two configurations never mix.
-
-    Raises UserError saying what differs from the folder's record. Removes what a killed process left half written.
-    """
-    path = Path(folder) / "settings.yaml"
-    if path.exists():
-        refuse_other(folder, read_record(path), record)
-    remove_leftovers(folder)
-    if not path.exists():
-        keep_record(folder, record)
-
-
-def keep_record(folder, record):
-    """Write the record of what a folder holds."""
-    with atomic(Path(folder) / "settings.yaml") as temporary:
-        temporary.write_text(dump_yaml(record))
-
-
-def is_made(folder, record):
-    """Whether a folder, whose record is written last, holds just what the record says. If not, the record goes."""
-    path = Path(folder) / "settings.yaml"
-    if path.exists() and difference(read_record(path), record) is None:
-        return True
-    with writing(path):
-        path.unlink(missing_ok=True)
-    return False
-
-
-def read_record(path):
-    """The record in a YAML file beside outputs, or in a checkpoint. Raises UserError."""
-    path = Path(path)
-    if path.suffix != ".pt":
-        record = read_yaml(path)
-    elif (record := checkpoint_record(path)) is None:
-        raise UserError(f"{path}: is missing or unfinished: run the stage that makes it first")
-    if not isinstance(record, dict):
-        raise UserError(f"{path}: must hold keys and values: delete what lies beside it and run its stage again")
-    return record
 
 
 def checkpoint_record(path):
@@ -158,7 +109,7 @@ def checkpoint_record(path):
     except Exception as error:  # zipfile and json let through errors of many kinds for damaged files
         raise UserError(f"{path}: is no whole checkpoint ({type(error).__name__}): delete it") from error
     beside = path.with_suffix(".yaml")
-    return read_record(beside) if beside.exists() else None
+    return read_yaml(beside) if beside.exists() else None
 
 
 def recorded_input(path, name):
@@ -167,28 +118,6 @@ def recorded_input(path, name):
         return checkpoint_record(path)["inputs"][name]
     except (UserError, KeyError, TypeError):  # no record at all, or one in another form
         return None
-
-
-def source(run, name):
-    """{name: record} of a folder or checkpoint of the run, to be part of the record of what is made from it.
-
-    Raises UserError if its stage has not made it.
-    """
-    path = Path(run) / name
-    if path.suffix == ".pt":
-        return {name: read_record(path)}
-    if not (path / "settings.yaml").exists():
-        raise UserError(f"{path} is missing or unfinished: run the stage that makes it first")
-    return {name: read_record(path / "settings.yaml")}
-
-
-def trained_settings(path, stage):
-    """The settings, of the stage's class, with which a checkpoint was trained. Raises UserError if there is none."""
-    record = read_record(path)
-    try:
-        return from_plain(BY_NAME[stage].settings, record.get("settings", record))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: its record is damaged ({error}): train it anew") from error
 
 
 def weights_input(settings):
@@ -210,12 +139,3 @@ def weights_input(settings):
         while block := file.read(1 << 20):
             digest.update(block)
     return {"weights": digest.hexdigest()[:32]}
-
-
-def evaluated(path, record):
-    """The result of an evaluation if it was made just as the record says, else None: it is then to be made."""
-    try:
-        known = load_json(path)
-    except UserError:  # damaged: to be made anew
-        return None
-    return known if known and difference(known.get("record", {}), record) is None else None

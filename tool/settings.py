@@ -1,141 +1,85 @@
 """The settings of every stage and tool: one dataclass each, whose fields are flags and keys of the config's sections.
 
-A field says its default, its range, its help and whether it decides what the stage computes. Those that do are part of
-the record of what was made (`tool.record`); a record that lacks one, since it is older than the setting, stands for its
-default. No import in here is heavy: `--help` and the driver's first check read nothing else.
+A field says its type and range (`tool.values`), its default, its help and whether it decides what the stage computes.
+Those that do are part of the record of what was made (`tool.record`); a record that lacks one, since it is older than
+the setting, stands for its default. No import in here is heavy: `--help` and the driver's first check read no more.
 """
 
-import math
 import os
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
+from typing import Annotated, Literal, get_args, get_type_hints
 
-BACKBONES = ("resnet101", "resnet50", "resnet18", "mobilenet_v2")
-MAPS = ("ae_is_cam", "is_cam", "cam")  # keys of AESIPE.forward that are exported, the method's last map first
+from msgspec import Meta
+
+from tool.values import Batch, Natural, Pixels, Positive, Radius, Rate, Scale, Share, Side, Text, brief, read
+
+Backbone = Literal["resnet101", "resnet50", "resnet18", "mobilenet_v2"]
+MapName = Literal["ae_is_cam", "is_cam", "cam"]  # keys of AESIPE.forward, folders of the run; the last map first
+Module = Literal["pamr", "prototype", "is_cam"]
+Precision = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
+Maps = Annotated[tuple[MapName, ...], Meta(min_length=1)]
+Sequence = Annotated[tuple[Module, ...], Meta(min_length=1)]
+Rates = Annotated[tuple[Rate, ...], Meta(min_length=1)]
+Scales = Annotated[tuple[Scale, ...], Meta(min_length=1)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Workers = Annotated[int, Meta(ge=0, le=1024)]
+
+MAPS = get_args(MapName)
+RANGE = ("LOW", "HIGH")
 AE_SEQUENCE = ("pamr", "prototype", "is_cam")
-PRECISIONS = ("auto", "float32", "tf32", "bfloat16", "float16")
-MAX_INT = 2**32 - 1  # the largest seed that every generator takes
 
 
-def setting(default, help="", *, kind=str, choices=None, many=None, decides=True, metavar=None, flags=None):
+def setting(default, help, *, decides=True, metavar=None, flags=None):
     """A field of a settings class.
 
-    kind: function from a word of the command line to a value; raises ValueError, whose text is shown. bool: --x/--no-x.
-    choices: the values that are allowed. many: "+", "*" or a number of values, then the default is a tuple.
     decides: whether another value makes another result; False for where and how a stage runs and is watched.
     flags: its names on the command line, if others than --NAME; () for one that is given without a name.
     """
-    return field(
-        default=default,
-        metadata={
-            "help": help,
-            "kind": kind,
-            "choices": choices,
-            "many": many,
-            "decides": decides,
-            "metavar": metavar,
-            "flags": flags,
-        },
-    )
-
-
-def brief(value):
-    """A value in at most 60 characters, for messages."""
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def whole(low, high=MAX_INT, why=""):
-    """The kind of whole numbers from low to high. why: added to the message about one that is too small."""
-
-    def parse(text):
-        try:
-            value = int(text)
-        except ValueError:
-            raise ValueError(f"must be a whole number: {brief(text)}") from None
-        if value < low:
-            raise ValueError(f"must be at least {low}{why}: {brief(text)}")
-        if value > high:
-            raise ValueError(f"must be at most {high}: {brief(text)}")
-        return value
-
-    return parse
-
-
-def number(low=0.0, high=math.inf, above=None):
-    """The kind of finite numbers from low (or above `above`) to high."""
-
-    def parse(text):
-        try:
-            value = float(text)
-        except ValueError:
-            raise ValueError(f"must be a number: {brief(text)}") from None
-        enough = value > above if above is not None else value >= low
-        if not (enough and value <= high and math.isfinite(value)):  # NaN fails the first
-            least = f"above {above:g}" if above is not None else f"from {low:g} up"
-            most = f", at most {high:g}" if math.isfinite(high) else ""
-            raise ValueError(f"must be a number {least}{most}: {brief(text)}")
-        return value
-
-    return parse
-
-
-def text(value):
-    """The kind of texts that are not empty, such as paths."""
-    if not value.strip() or "\0" in value:
-        raise ValueError(f"must not be empty: {brief(repr(value))}")
-    return value
-
-
-def run_name(value):
-    """The kind of names of runs: a folder below run_root, or folders with / between them."""
-    if any(part in ("", ".", "..") for part in value.split("/")) or not value.isprintable():
-        raise ValueError(f"must name a folder below run_root: {brief(repr(value))}")
-    return value
+    return field(default=default, metadata={"help": help, "decides": decides, "metavar": metavar, "flags": flags})
 
 
 def default_workers():
     return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-natural, positive = whole(0), whole(1)
-rate = number(0)
-share = number(0, 1)
-scale = number(above=0, high=8)  # of an image's size
-side = whole(32, 8192, why=", two cells of the networks' grid")
-batch = whole(1, 65536)
+def _run(path):
+    from tool.run import Run  # which imports this module
+
+    return Run(path)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What every script has. Values that a stage reads together are checked by `problem`."""
 
-    dataset_root: str | None = setting("data/VOC2012", "dataset in VOC layout (README)", kind=text, decides=False)
-    run_root: str = setting("runs", "folder of all runs", kind=text, decides=False)
-    session_name: str = setting("aesipe", "the run's folder below run_root", kind=run_name, decides=False)
-    num_workers: int = setting(default_workers(), "worker processes", kind=whole(0, 1024), decides=False)
+    dataset_root: Text | None = setting("data/VOC2012", "dataset in VOC layout (README)", decides=False)
+    run_root: Text = setting("runs", "folder of all runs", decides=False)
+    session_name: Text = setting("aesipe", "the run's folder below run_root", decides=False)
+    num_workers: Workers = setting(default_workers(), "worker processes", decides=False)
 
     @property
     def run(self):
-        """The run's folder."""
-        return Path(self.run_root) / self.session_name
+        """The run's folder, a `tool.run.Run`."""
+        return _run(Path(self.run_root) / self.session_name)
 
     def problem(self):
         """What is wrong with values that are right each by itself; None if nothing is."""
+        name = self.session_name
+        if any(part in ("", ".", "..") for part in name.split("/")) or not name.isprintable():
+            return f"session_name must name a folder below run_root: {brief(repr(name))}"
         for item in fields(self):
-            value = getattr(self, item.name)
-            if item.metadata["many"] == 2 and value[0] > value[1]:
-                return f"{item.name} {value[0]:g} {value[1]:g}: is a range, the lower end comes first"
+            low, high = getattr(self, item.name) if item.metadata["metavar"] == RANGE else (0, 0)
+            if low > high:
+                return f"{item.name} {low:g} {high:g}: is a range, the lower end comes first"
         return None
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Data(Settings):
     skip_bad: bool = setting(
-        False,
-        "go on without images that cannot be used, listing them, instead of stopping at once",
-        kind=bool,
-        decides=False,
+        False, "go on without images that cannot be used, listing them, instead of stopping at once", decides=False
     )
 
 
@@ -143,37 +87,30 @@ class _Data(Settings):
 class _Run(Settings):
     """Of tools that use a finished run, which may have come from another machine without its dataset."""
 
-    dataset_root: str | None = setting(
-        None, "dataset in VOC layout; default: as the run was made", kind=text, decides=False
-    )
-    run_folder: str | None = setting(
-        None, "the run's folder, in place of --run_root and --session_name", kind=text, decides=False, flags=("--run",)
+    dataset_root: Text | None = setting(None, "dataset in VOC layout; default: as the run was made", decides=False)
+    run_folder: Text | None = setting(
+        None, "the run's folder, in place of --run_root and --session_name", decides=False, flags=("--run",)
     )
 
     @property
     def run(self):
-        return Path(self.run_folder) if self.run_folder else super().run
+        return _run(self.run_folder) if self.run_folder else super().run
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Precision(Settings):
     # float32 by default for exports: in 16 bits, and even in TF32, more than 0.1 % of the CAMs' labels change.
-    precision: str = setting(
-        "float32",
-        "of the networks; auto: bfloat16 where the GPU has it, else float16; float32 on the CPU",
-        choices=PRECISIONS,
+    precision: Precision = setting(
+        "float32", "of the networks; auto: bfloat16 where the GPU has it, else float16; float32 on the CPU"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Encoder(Settings):
-    backbone: str = setting("resnet101", "the encoder", choices=BACKBONES)
-    weights: str = setting(
-        "imagenet",
-        "imagenet (downloaded), none, or a file; {run} stands for the run's folder",
-        kind=text,
-        decides=False,
-    )  # what the file holds decides, see `tool.record`
+    backbone: Backbone = setting("resnet101", "the encoder")
+    weights: Text = setting(
+        "imagenet", "imagenet (downloaded), none, or a file; {run} stands for the run's folder", decides=False
+    )
 
     @property
     def initial_weights(self):
@@ -188,11 +125,9 @@ class _Encoder(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class _TrainableEncoder(_Encoder):
-    frozen_stages: int = setting(
-        2, "the stem and as many stages get no gradient; 0 trains all", kind=natural, choices=(0, 1, 2, 3, 4)
-    )
-    batch_norm: str = setting(
-        "frozen", "running statistics fixed, or usual batch norm (synchronised over GPUs)", choices=("frozen", "train")
+    frozen_stages: Literal[0, 1, 2, 3, 4] = setting(2, "the stem and as many stages get no gradient; 0 trains all")
+    batch_norm: Literal["frozen", "train"] = setting(
+        "frozen", "running statistics fixed, or usual batch norm (synchronised over GPUs)"
     )
 
 
@@ -200,20 +135,14 @@ class _TrainableEncoder(_Encoder):
 class _Method(Settings):
     """The switches between SIPE, AE-SIPE and the rows of the paper's Tables 2 and 3."""
 
-    structure_features: str = setting(
-        "hierarchical",
-        "of the structure analysis: hierarchical (+HF) or stage 4 (SIPE)",
-        choices=("hierarchical", "semantic"),
+    structure_features: Literal["hierarchical", "semantic"] = setting(
+        "hierarchical", "of the structure analysis: hierarchical (+HF) or stage 4 (SIPE)"
     )
-    ae: bool = setting(True, "affinity enhancement: run --sequence after the first IS-CAM", kind=bool)
-    sequence: tuple = setting(
-        AE_SEQUENCE, "modules after the first IS-CAM, in order (Table 3)", choices=AE_SEQUENCE, many="+"
-    )
-    normalization: str = setting(
-        "minmax", "of the last map, per class over the image", choices=("minmax", "max", "none")
-    )
-    cam_background: str = setting(
-        "all", "background of the CAM: 1 - max over all classes, or over the image's own", choices=("all", "present")
+    ae: bool = setting(True, "affinity enhancement: run --sequence after the first IS-CAM")
+    sequence: Sequence = setting(AE_SEQUENCE, "modules after the first IS-CAM, in order (Table 3)")
+    normalization: Literal["minmax", "max", "none"] = setting("minmax", "of the last map, per class over the image")
+    cam_background: Literal["all", "present"] = setting(
+        "all", "background of the CAM: 1 - max over all classes, or over the image's own"
     )
 
     def problem(self):
@@ -232,147 +161,113 @@ METHOD = tuple(item.name for item in fields(_Method) if item.name not in {each.n
 
 @dataclass(frozen=True, kw_only=True)
 class _Training(_Data, _Precision):
-    batch_size: int = setting(16, "over all processes together", kind=batch)
-    crop_size: int = setting(512, "pixels", kind=side)
-    lr: float = setting(0.01, "learning rate of pre-trained layers, per step", kind=rate)
-    momentum: float = setting(0.9, "of SGD", kind=share)
-    weight_decay: float = setting(1e-4, "of SGD", kind=rate)
-    seed: int = setting(0, "of the weights that are drawn, the order of images and the crops", kind=natural)
-    precision: str = setting(
-        "auto",
-        "of the networks; auto: bfloat16 where the GPU has it, else float16; float32 on the CPU",
-        choices=PRECISIONS,
+    batch_size: Batch = setting(16, "over all processes together")
+    crop_size: Side = setting(512, "pixels")
+    lr: Rate = setting(0.01, "learning rate of pre-trained layers, per step")
+    momentum: Share = setting(0.9, "of SGD")
+    weight_decay: Rate = setting(1e-4, "of SGD")
+    seed: Natural = setting(0, "of the weights that are drawn, the order of images and the crops")
+    precision: Precision = setting(
+        "auto", "of the networks; auto: bfloat16 where the GPU has it, else float16; float32 on the CPU"
     )
     deterministic: bool = setting(
-        False, "the same bits in every run on the same machine, slower on a GPU", kind=bool, decides=False
+        False, "the same bits in every run on the same machine, slower on a GPU", decides=False
     )
     compile: bool = setting(
-        False, "torch.compile the encoder: a minute at the start, faster steps on a GPU", kind=bool, decides=False
+        False, "torch.compile the encoder: a minute at the start, faster steps on a GPU", decides=False
     )
-    save_every: int = setting(200, "steps between saved states", kind=positive, decides=False)
-    resume: str = setting(
-        "auto",
-        "auto: go on from this run's newest whole state, and skip what is trained; never: anew",
-        choices=("auto", "never"),
-        decides=False,
+    save_every: Positive = setting(200, "steps between saved states", decides=False)
+    resume: Literal["auto", "never"] = setting(
+        "auto", "auto: go on from this run's newest whole state, and skip what is trained; never: anew", decides=False
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareDataset(_Data):
-    kind: str = setting(
+    kind: Literal["toy", "voc12", "folder"] = setting(
         "folder",
-        "toy: made from --seed; voc12: from official trees, archives or a download; folder: "
-        "your own images (docs/own_data.md)",
-        choices=("toy", "voc12", "folder"),
+        "toy: made from --seed; voc12: from official trees, archives or a download; folder: your own images "
+        "(docs/own_data.md)",
     )
-    sources: tuple = setting(
+    sources: tuple[Text, ...] = setting(
         (),
-        "voc12: folders with the archives VOCtrainval_11-May-2012.tar, VOC2012test.tar "
-        "(optional) and benchmark.tgz (SBD) or their extracted trees, besides the data set's "
-        "own folder",
-        many="*",
+        "voc12: folders with the archives VOCtrainval_11-May-2012.tar, VOC2012test.tar (optional) and "
+        "benchmark.tgz (SBD) or their extracted trees, besides the data set's own folder",
         metavar="DIR",
-        kind=text,
     )
-    voc_root: str | None = setting(None, "voc12: the extracted VOCdevkit/VOC2012", kind=text)
-    aug_dir: str | None = setting(None, "voc12: folder of augmented masks, index PNGs, instead of SBD", kind=text)
-    download: bool = setting(False, "voc12: fetch trainval and SBD where they are not found (3.4 GB)", kind=bool)
-    mirror: str | None = setting(
-        None, "voc12: URL of a folder with the archives, to download from instead of their own hosts", kind=text
+    voc_root: Text | None = setting(None, "voc12: the extracted VOCdevkit/VOC2012")
+    aug_dir: Text | None = setting(None, "voc12: folder of augmented masks, index PNGs, instead of SBD")
+    download: bool = setting(False, "voc12: fetch trainval and SBD where they are not found (3.4 GB)")
+    mirror: Text | None = setting(
+        None, "voc12: URL of a folder with the archives, to download from instead of their own hosts"
     )
-    skip_difficult: bool = setting(False, "voc12: leave objects marked as difficult out of the image labels", kind=bool)
+    skip_difficult: bool = setting(False, "voc12: leave objects marked as difficult out of the image labels")
     check_counts: bool = setting(
-        True,
-        "voc12: refuse lists of another length than the official ones; --no-check_counts for a part of VOC 2012",
-        kind=bool,
+        True, "voc12: refuse lists of another length than the official ones; --no-check_counts for a part of VOC 2012"
     )
-    labels_from: str = setting(
-        "text",
-        "folder: image_labels.txt; Annotations/ID.xml; or images_by_class/CLASS/",
-        choices=("text", "xml", "folders"),
+    labels_from: Literal["text", "xml", "folders"] = setting(
+        "text", "folder: image_labels.txt; Annotations/ID.xml; or images_by_class/CLASS/"
     )
-    overwrite: bool = setting(False, "folder: replace an image_labels.txt that says otherwise", kind=bool)
-    train: int = setting(200, "toy: images with masks for evaluation", kind=whole(1, 1_000_000))
-    train_aug: int = setting(400, "toy: training images", kind=whole(1, 1_000_000))
-    val: int = setting(100, "toy: validation images", kind=whole(1, 1_000_000))
-    size: int = setting(160, "toy: long side in pixels", kind=whole(1, 4096))
-    seed: int = setting(0, "toy", kind=natural)
+    overwrite: bool = setting(False, "folder: replace an image_labels.txt that says otherwise")
+    train: Count = setting(200, "toy: images with masks for evaluation")
+    train_aug: Count = setting(400, "toy: training images")
+    val: Count = setting(100, "toy: validation images")
+    size: Annotated[int, Meta(ge=1, le=4096)] = setting(160, "toy: long side in pixels")
+    seed: Natural = setting(0, "toy")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainAesipe(_Training, _TrainableEncoder, _Method):
     """Settings of train_aesipe.py; in a record, all that builds the network: `net.aesipe.build`."""
 
-    max_epochs: int = setting(5, "passes over the list", kind=whole(1, 100_000))
-    lr_new: float = setting(0.1, "learning rate of new layers, per step", kind=rate)
-    long_side: tuple = setting(
-        (320, 640),
-        "range of the image's longer side in training, pixels",
-        kind=whole(1, 16384),
-        many=2,
-        metavar=("LOW", "HIGH"),
+    max_epochs: Count = setting(5, "passes over the list")
+    lr_new: Rate = setting(0.1, "learning rate of new layers, per step")
+    long_side: tuple[Pixels, Pixels] = setting(
+        (320, 640), "range of the image's longer side in training, pixels", metavar=RANGE
     )
-    train_list: str = setting("train_aug", "lists/NAME.txt of the dataset", kind=text, decides=False)
-    val_list: str = setting("train", "list with masks on which training is watched", kind=text, decides=False)
-    val_every: int = setting(
-        500,
-        "steps between measurements of the maps' mIoU, the last step included; 0: never",
-        kind=natural,
-        decides=False,
+    train_list: Text = setting("train_aug", "lists/NAME.txt of the dataset", decides=False)
+    val_list: Text = setting("train", "list with masks on which training is watched", decides=False)
+    val_every: Natural = setting(
+        500, "steps between measurements of the maps' mIoU, the last step included; 0: never", decides=False
     )
-    val_images: int = setting(100, "how many, spread over val_list", kind=positive, decides=False)
+    val_images: Positive = setting(100, "how many, spread over val_list", decides=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MakeCam(_Data, _Precision, _Method):
-    structure_features: str | None = setting(
-        None,
-        "of the structure analysis; default, as of the four below: as trained",
-        choices=("hierarchical", "semantic"),
+    structure_features: Literal["hierarchical", "semantic"] | None = setting(
+        None, "of the structure analysis; default, as of the four below: as trained"
     )
-    ae: bool | None = setting(None, "affinity enhancement: run --sequence after the first IS-CAM", kind=bool)
-    sequence: tuple | None = setting(
-        None, "modules after the first IS-CAM, in order (Table 3)", choices=AE_SEQUENCE, many="+"
+    ae: bool | None = setting(None, "affinity enhancement: run --sequence after the first IS-CAM")
+    sequence: Sequence | None = setting(None, "modules after the first IS-CAM, in order (Table 3)")
+    normalization: Literal["minmax", "max", "none"] | None = setting(None, "of the last map, per class over the image")
+    cam_background: Literal["all", "present"] | None = setting(
+        None, "background of the CAM: 1 - max over all classes, or over the image's own"
     )
-    normalization: str | None = setting(
-        None, "of the last map, per class over the image", choices=("minmax", "max", "none")
-    )
-    cam_background: str | None = setting(
-        None, "background of the CAM: 1 - max over all classes, or over the image's own", choices=("all", "present")
-    )
-    list: str = setting("train_aug", "lists/NAME.txt of the dataset", kind=text, decides=False)
-    scales: tuple = setting((1.0, 0.5, 1.5, 2.0), "factors of the image's size", kind=scale, many="+")
-    maps: tuple = setting(
-        ("ae_is_cam",),
-        "what to export: ae_is_cam, the method's last map, into cam/; is_cam and cam "
-        "(the classifier's) into is_cam/ and classifier_cam/",
-        choices=MAPS,
-        many="+",
-        decides=False,
-    )
-    cam_bits: int = setting(16, "float16, or steps of 1/255", kind=natural, choices=(16, 8))
+    list: Text = setting("train_aug", "lists/NAME.txt of the dataset", decides=False)
+    scales: Scales = setting((1.0, 0.5, 1.5, 2.0), "factors of the image's size")
+    maps: Maps = setting(("ae_is_cam",), "what to export, each into the folder of its name", decides=False)
+    cam_bits: Literal[16, 8] = setting(16, "float16, or steps of 1/255")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalCam(_Data):
-    list: str = setting("train", "lists/NAME.txt of the dataset", kind=text)
-    maps: tuple = setting(("ae_is_cam",), "which of make_cam.py's exports", choices=MAPS, many="+")
-    background_weight: tuple = setting(
-        (0.8,), "factors on the background's score before the argmax, each evaluated", kind=rate, many="+"
-    )
-    sweep: tuple = setting((), "more factors, evaluated without CRF", kind=rate, many="*")
-    crf: bool = setting(True, "evaluate the labels after dense CRF too", kind=bool)
-    crf_maps: tuple | None = setting(
-        None, "of --maps, those that dense CRF, the slow part, is run on; all when not given", choices=MAPS, many="+"
+    list: Text = setting("train", "lists/NAME.txt of the dataset")
+    maps: Maps = setting(("ae_is_cam",), "which of make_cam.py's exports")
+    background_weight: Rates = setting((0.8,), "factors on the background's score before the argmax, each evaluated")
+    sweep: tuple[Rate, ...] = setting((), "more factors, evaluated without CRF")
+    crf: bool = setting(True, "evaluate the labels after dense CRF too")
+    crf_maps: Maps | None = setting(
+        None, "of --maps, those that dense CRF, the slow part, is run on; all when not given"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class MakeIrLabels(_Data):
-    list: str = setting("train_aug", "lists/NAME.txt of the dataset", kind=text, decides=False)
-    background_weight: float = setting(
-        0.8, "factor on the background's score for the labels that make the confident background", kind=rate
+    map: MapName = setting("ae_is_cam", "which of make_cam.py's exports to label")
+    list: Text = setting("train_aug", "lists/NAME.txt of the dataset", decides=False)
+    background_weight: Rate = setting(
+        0.8, "factor on the background's score for the labels that make the confident background"
     )
 
 
@@ -380,15 +275,13 @@ class MakeIrLabels(_Data):
 class TrainIrn(_Training, _Encoder):
     """Settings of train_irn.py; in a record, all that builds the network: `net.irn.build`."""
 
-    backbone: str = setting("resnet50", "the encoder", choices=BACKBONES)
-    batch_size: int = setting(32, "over all processes together", kind=batch)
-    lr: float = setting(
-        0.1, "learning rate of the boundary head, per step; the displacement head's is ten times it", kind=rate
-    )
-    max_epochs: int = setting(3, "passes over the list", kind=whole(1, 100_000))
-    list: str = setting("train_aug", "lists/NAME.txt of the dataset", kind=text, decides=False)
-    scale: tuple = setting((0.5, 1.5), "range of the resizing in training", kind=scale, many=2, metavar=("LOW", "HIGH"))
-    radius: int = setting(10, "of the pairs, pixels at stride 4", kind=whole(2, 256, ", or there is no pair"))
+    backbone: Backbone = setting("resnet50", "the encoder")
+    batch_size: Batch = setting(32, "over all processes together")
+    lr: Rate = setting(0.1, "learning rate of the boundary head, per step; the displacement head's is ten times it")
+    max_epochs: Count = setting(3, "passes over the list")
+    list: Text = setting("train_aug", "lists/NAME.txt of the dataset", decides=False)
+    scale: tuple[Scale, Scale] = setting((0.5, 1.5), "range of the resizing in training", metavar=RANGE)
+    radius: Radius = setting(10, "of the pairs, pixels at stride 4")
 
     def problem(self):
         stride = 4  # of IRN's maps
@@ -402,36 +295,33 @@ class TrainIrn(_Training, _Encoder):
 
 @dataclass(frozen=True, kw_only=True)
 class MakeSegLabels(_Data, _Precision):
-    list: str = setting("train_aug", "lists/NAME.txt of the dataset", kind=text, decides=False)
-    power: float = setting(1.5, "exponent of the CAM before the walk", kind=number(0, 100))
-    radius: int = setting(5, "of the pairs, pixels at stride 4", kind=whole(2, 256, ", or there is no pair"))
-    beta: float = setting(10.0, "exponent of the affinities", kind=number(0, 1000))
-    steps: int = setting(256, "of the random walk", kind=whole(1, 1_000_000))
-    background_weight: float = setting(1.0, "factor on the background's score before the argmax", kind=rate)
+    map: MapName = setting("ae_is_cam", "which of make_cam.py's exports to spread")
+    list: Text = setting("train_aug", "lists/NAME.txt of the dataset", decides=False)
+    power: Annotated[float, Meta(ge=0, le=100)] = setting(1.5, "exponent of the CAM before the walk")
+    radius: Radius = setting(5, "of the pairs, pixels at stride 4")
+    beta: Annotated[float, Meta(ge=0, le=1000)] = setting(10.0, "exponent of the affinities")
+    steps: Count = setting(256, "of the random walk")
+    background_weight: Rate = setting(1.0, "factor on the background's score before the argmax")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalSeg(_Data):
-    list: str = setting("train_aug", "lists/NAME.txt of the dataset", kind=text)
-    folder: str = setting("seg_label", "folder of label images in the run's folder", kind=text)
+    list: Text = setting("train_aug", "lists/NAME.txt of the dataset")
+    folder: Text = setting("seg_label", "folder of label images in the run's folder")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeeplabTrain(_Training, _TrainableEncoder):
     """Settings of deeplab/train.py; in a record, all that builds the network: `deeplab.model.build`."""
 
-    frozen_stages: int = setting(
-        0, "the stem and as many stages get no gradient; 0 trains all", kind=natural, choices=(0, 1, 2, 3, 4)
+    frozen_stages: Literal[0, 1, 2, 3, 4] = setting(0, "the stem and as many stages get no gradient; 0 trains all")
+    batch_norm: Literal["frozen", "train"] = setting(
+        "train", "running statistics fixed, or usual batch norm (synchronised over GPUs)"
     )
-    batch_norm: str = setting(
-        "train", "running statistics fixed, or usual batch norm (synchronised over GPUs)", choices=("frozen", "train")
-    )
-    max_iters: int = setting(20_000, "training steps", kind=whole(1, 100_000_000))
-    list: str = setting("train_aug", "lists/NAME.txt of the dataset", kind=text, decides=False)
-    labels: str = setting(
-        "seg_label", "folder of label images in the run's folder, or `truth` for full supervision", kind=text
-    )
-    scale: tuple = setting((0.5, 2.0), "range of the resizing in training", kind=scale, many=2, metavar=("LOW", "HIGH"))
+    max_iters: Positive = setting(20_000, "training steps")
+    list: Text = setting("train_aug", "lists/NAME.txt of the dataset", decides=False)
+    labels: Text = setting("seg_label", "folder of label images in the run's folder, or `truth` for full supervision")
+    scale: tuple[Scale, Scale] = setting((0.5, 2.0), "range of the resizing in training", metavar=RANGE)
 
     def problem(self):
         world = int(os.environ.get("WORLD_SIZE", 1))
@@ -445,99 +335,93 @@ class DeeplabTrain(_Training, _TrainableEncoder):
 
 @dataclass(frozen=True, kw_only=True)
 class DeeplabTest(_Data, _Precision):
-    list: str = setting("val", "lists/NAME.txt of the dataset", kind=text, decides=False, flags=("--list", "--split"))
-    scales: tuple = setting((0.5, 0.75, 1.0, 1.25, 1.5, 1.75), "factors of the image's size", kind=scale, many="+")
-    flip: bool = setting(True, "the mirror image too", kind=bool)
-    crf: bool = setting(True, "refine by dense CRF", kind=bool, decides=False)  # into a folder of its own
-    submission: str | None = setting(
+    list: Text = setting("val", "lists/NAME.txt of the dataset", decides=False, flags=("--list", "--split"))
+    scales: Scales = setting((0.5, 0.75, 1.0, 1.25, 1.5, 1.75), "factors of the image's size")
+    flip: bool = setting(True, "the mirror image too")
+    crf: bool = setting(True, "refine by dense CRF", decides=False)
+    submission: Text | None = setting(
         None,
         "archive for VOC's evaluation server to write, .tgz: of the labels after CRF, or with --no-crf of those before",
-        kind=text,
         decides=False,
     )
-    competition: str = setting(
-        "comp6",
-        "comp5: trained on VOC 2012's own data alone; comp6: on other data too",
-        choices=("comp5", "comp6"),
-        decides=False,
+    competition: Literal["comp5", "comp6"] = setting(
+        "comp6", "comp5: trained on VOC 2012's own data alone; comp6: on other data too", decides=False
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report(_Data):
-    dataset_root: str | None = setting(
-        None, "dataset in VOC layout; default: the one that the run names in its settings", kind=text, decides=False
+    dataset_root: Text | None = setting(
+        None, "dataset in VOC layout; default: the one that the run names in its settings", decides=False
     )
-    runs: tuple = setting(
+    runs: tuple[Text, ...] = setting(
         (),
-        "folders of runs, before any flag that takes a list: the first is judged and gets the "
-        "report, the second is its baseline, others are compared too; none: the run of --run_root "
-        "and --session_name",
-        many="*",
-        kind=text,
-        metavar="RUN",
-        decides=False,
+        "folders of runs, before any flag that takes a list: the first is judged and gets the report, the "
+        "second is its baseline, others are compared too; none: the run of --run_root and --session_name', "
+        "decides=False, metavar='RUN",
         flags=(),
     )
-    list: str = setting("train", "list whose images are shown and counted", kind=text)
-    images: int = setting(
-        8, "number of images in panels.png, spread over the list, and in each group of the page", kind=whole(1, 10_000)
+    list: Text = setting("train", "list whose images are shown and counted")
+    images: Annotated[int, Meta(ge=1, le=10_000)] = setting(
+        8, "number of images in panels.png, spread over the list, and in each group of the page"
     )
-    scales: tuple = setting((1.0,), "of the shown predictions", kind=scale, many="+")
-    background_weight: float = setting(
-        1.0, "factor on the background's score for the outlines in the maps and the order of images", kind=rate
+    scales: Scales = setting((1.0,), "of the shown predictions")
+    background_weight: Rate = setting(
+        1.0, "factor on the background's score for the outlines in the maps and the order of images"
     )
-    per_class: bool = setting(True, "tables of IoU per class", kind=bool)
-    failure_images: int = setting(
-        300, "images, spread over the list, whose seeds before and after AE are counted; 0: none", kind=natural
+    per_class: bool = setting(True, "tables of IoU per class")
+    failure_images: Natural = setting(
+        300, "images, spread over the list, whose seeds before and after AE are counted; 0: none"
     )
-    figure: tuple = setting((), "draw the paper's figures 1 and 3 for these images", many="*", metavar="ID", kind=text)
-    out: str | None = setting(None, "folder to write to instead of RUN/report", kind=text, decides=False)
+    figure: tuple[Text, ...] = setting((), "draw the paper's figures 1 and 3 for these images", metavar="ID")
+    out: Text | None = setting(None, "folder to write to instead of RUN/report", decides=False)
 
     @property
     def run(self):
-        return Path(self.runs[0]) if self.runs else super().run
+        return _run(self.runs[0]) if self.runs else super().run
 
 
 @dataclass(frozen=True, kw_only=True)
 class Predict(_Run, _Precision):
-    image: tuple = setting((), "image files, and folders that are searched for them in depth", many="+", kind=text)
-    out: str | None = setting(None, "folder to write into; default: predict in the run's folder", kind=text)
-    network: str | None = setting(
+    image: Annotated[tuple[Text, ...], Meta(min_length=1)] = setting(
+        (), "image files, and folders that are searched for them in depth"
+    )
+    out: Text | None = setting(None, "folder to write into; default: predict in the run's folder")
+    network: Literal["deeplab", "aesipe", "all"] | None = setting(
         None,
         "deeplab: the segmentation; aesipe: CAM, IS-CAM and AE-IS-CAM; default: the first of the two that the run has",
-        choices=("deeplab", "aesipe", "all"),
     )
     labels: str | None = setting(
         None,
-        "the classes that the images show, with commas: cat,person; default: aesipe asks "
-        "its classifier, deeplab takes all",
+        "the classes that the images show, with commas: cat,person; default: aesipe asks its classifier, "
+        "deeplab takes all",
     )
-    threshold: float = setting(
-        0.5, "probability from which the classifier's class is taken; the strongest always is", kind=share
-    )
-    scales: tuple | None = setting(None, "default: those of the run's own export or test", kind=scale, many="+")
-    background_weight: float = setting(0.8, "factor on the background's score for the labels of the maps", kind=rate)
-    crf: bool = setting(False, "refine by dense CRF", kind=bool)
-    max_side: int | None = setting(
+    threshold: Share = setting(0.5, "probability from which the classifier's class is taken; the strongest always is")
+    scales: Scales | None = setting(None, "default: those of the run's own export or test")
+    background_weight: Rate = setting(0.8, "factor on the background's score for the labels of the maps")
+    crf: bool = setting(False, "refine by dense CRF")
+    max_side: Pixels | None = setting(
         None,
-        "larger images are seen at this longer side, and their labels resized back; "
-        "default: the upper end of the run's train_aesipe.long_side, else 640",
-        kind=whole(1, 16384),
+        "larger images are seen at this longer side, and their labels resized back; default: the upper end of"
+        " the run's train_aesipe.long_side, else 640",
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Export(_Run):
-    what: str | None = setting(
-        None, "masks: the pseudo labels; aesipe, deeplab: the network", choices=("masks", "aesipe", "deeplab")
+    what: Literal["masks", "aesipe", "deeplab"] | None = setting(
+        None, "masks: the pseudo labels; aesipe, deeplab: the network"
     )
-    out: str | None = setting(None, "the folder, or the .pt2 or .onnx file, to write", kind=text)
-    format: str = setting(
-        "pt2",
-        "of a network: pt2, a graph of torch.export; onnx, which needs the packages onnxscript and onnxruntime",
-        choices=("pt2", "onnx"),
+    out: Text | None = setting(None, "the folder, or the .pt2 or .onnx file, to write")
+    format: Literal["pt2", "onnx"] = setting(
+        "pt2", "of a network: pt2, a graph of torch.export; onnx, which needs the packages onnxscript and onnxruntime"
     )
+
+
+@cache
+def types(kind):
+    """{name of a setting: its type} of a settings class."""
+    return get_type_hints(kind, include_extras=True)
 
 
 def plain(settings):
@@ -556,11 +440,10 @@ def from_plain(kind, values):
     """Settings of a class from a record's plain values. A key that it lacks stands for its default; keys that the class
     does not have, of a record in another form, are left out. Raises ValueError for a value that is not allowed."""
     given = {}
-    for item in fields(kind):
-        if item.name in values:
-            value, choices = values[item.name], item.metadata["choices"]
-            given[item.name] = tuple(value) if isinstance(value, list) else value
-            parts = value if isinstance(value, list) else [value]
-            if choices and not (value is None or all(part in choices for part in parts)):
-                raise ValueError(f"{item.name} is {brief(value)}, not one of {', '.join(map(str, choices))}")
+    for name, each in types(kind).items():
+        if name in values:
+            try:
+                given[name] = read(each, values[name])
+            except ValueError as error:
+                raise ValueError(f"{name} {error}") from error
     return replace(kind(), **given)

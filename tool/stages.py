@@ -1,49 +1,135 @@
-"""THE table of stages: what the pipeline is made of, in order. Adding a stage is one row and one script."""
+"""THE table of stages: what the pipeline is made of, in order. Adding a stage is one row, its settings and one script.
 
+The driver reads it by `python -m tool.stages`, which prints a line `name script all|one` for each; no import in here
+needs more than Python itself. The README's table of stages is `python -m tool.stages --markdown`.
+"""
+
+import sys
 from dataclasses import dataclass, field
-
-from tool import settings
-
-# Map of AESIPE.forward -> folder of the run. The method's last map is the one that the later stages read.
-CAM_FOLDERS = {"ae_is_cam": "cam", "is_cam": "is_cam", "cam": "classifier_cam"}
 
 
 @dataclass(frozen=True)
 class Stage:
-    """name: its section of a config file. script: its file. settings: its class of `tool.settings`.
+    """name: its section of a config file. script: its file. kind: the name of its settings' class in `tool.settings`.
 
-    writes: what it leaves in the run's folder. reads: {what it reads there: whether of every image of its list}; a part
-    in braces is a setting's value.
+    does: in a few words. processes: "all" that torchrun starts share its work, or "one" does it.
+    writes: what it leaves in the run's folder. reads: {what it reads there: whether of every image of its list}. A part
+    in braces is a setting's value, or each of its values.
     """
 
     name: str
     script: str
-    settings: type
+    kind: str
+    does: str
+    processes: str = "one"
     writes: tuple = ()
     reads: dict = field(default_factory=dict)
 
+    @property
+    def settings(self):
+        """The settings' class."""
+        from tool import settings  # not above: the driver asks for the table before packages are installed
 
+        return getattr(settings, self.kind)
+
+    def written(self, settings):
+        """What it writes with these settings."""
+        return [each for name in self.writes for each in _filled(name, settings)]
+
+    def read(self, settings):
+        """{what it reads with these settings: whether of every image of its list}."""
+        return {each: every for name, every in self.reads.items() for each in _filled(name, settings)}
+
+
+def _filled(name, settings):
+    """The names that a name with a setting in braces stands for; none for `truth`, the data set's own masks."""
+    if "{" not in name:
+        return [name]
+    value = getattr(settings, name.strip("{}"))
+    return [each for each in (value if isinstance(value, tuple) else (value,)) if each != "truth"]
+
+
+AESIPE, IRN, DEEPLAB = "ckpt/aesipe.pt", "ckpt/irn.pt", "ckpt/deeplab.pt"
 STAGES = (
-    Stage("dataset", "prepare_dataset.py", settings.PrepareDataset),
-    Stage("train_aesipe", "train_aesipe.py", settings.TrainAesipe, ("ckpt/aesipe.pt",)),
-    Stage("make_cam", "make_cam.py", settings.MakeCam, tuple(CAM_FOLDERS.values()), {"ckpt/aesipe.pt": False}),
-    Stage("eval_cam", "eval_cam.py", settings.EvalCam, ("eval/cam.json",), {"cam": True}),
-    Stage("make_ir_labels", "make_ir_labels.py", settings.MakeIrLabels, ("ir_label",), {"cam": True}),
-    Stage("train_irn", "train_irn.py", settings.TrainIrn, ("ckpt/irn.pt",), {"ir_label": True}),
+    Stage("dataset", "prepare_dataset.py", "PrepareDataset", "puts the data set in place and checks it"),
+    Stage("train_aesipe", "train_aesipe.py", "TrainAesipe", "trains AE-SIPE on image labels", "all", (AESIPE,)),
+    Stage("make_cam", "make_cam.py", "MakeCam", "exports the maps", "all", ("{maps}",), {AESIPE: False}),
+    Stage("eval_cam", "eval_cam.py", "EvalCam", "mIoU of the maps", "one", ("eval/cam.json",), {"{maps}": True}),
+    Stage(
+        "make_ir_labels",
+        "make_ir_labels.py",
+        "MakeIrLabels",
+        "labels for IRN by dense CRF",
+        "all",
+        ("ir_label",),
+        {"{map}": True},
+    ),
+    Stage("train_irn", "train_irn.py", "TrainIrn", "trains IRN on them", "all", (IRN,), {"ir_label": True}),
     Stage(
         "make_seg_labels",
         "make_seg_labels.py",
-        settings.MakeSegLabels,
+        "MakeSegLabels",
+        "pseudo labels by random walk",
+        "all",
         ("seg_label",),
-        {"ckpt/irn.pt": False, "cam": True},
+        {IRN: False, "{map}": True},
     ),
-    Stage("eval_seg", "eval_seg.py", settings.EvalSeg, ("eval/seg.json",), {"{folder}": True}),
-    Stage("deeplab_train", "deeplab/train.py", settings.DeeplabTrain, ("ckpt/deeplab.pt",), {"{labels}": True}),
-    Stage("deeplab_test", "deeplab/test.py", settings.DeeplabTest, ("deeplab",), {"ckpt/deeplab.pt": False}),
-    Stage("report", "report.py", settings.Report, ("report",)),
+    Stage(
+        "eval_seg", "eval_seg.py", "EvalSeg", "mIoU of the pseudo labels", "one", ("eval/seg.json",), {"{folder}": True}
+    ),
+    Stage(
+        "deeplab_train",
+        "deeplab/train.py",
+        "DeeplabTrain",
+        "trains DeepLabV3 on the pseudo labels",
+        "all",
+        (DEEPLAB,),
+        {"{labels}": True},
+    ),
+    Stage(
+        "deeplab_test",
+        "deeplab/test.py",
+        "DeeplabTest",
+        "segments a list and scores it",
+        "all",
+        ("deeplab",),
+        {DEEPLAB: False},
+    ),
+    Stage("report", "report.py", "Report", "one page on the run", "one", ("report",)),
 )
 TOOLS = (  # not of the driver
-    Stage("predict", "predict.py", settings.Predict),
-    Stage("export", "export.py", settings.Export),
+    Stage("predict", "predict.py", "Predict", "segments or localises on any images", writes=("predict",)),
+    Stage("export", "export.py", "Export", "pseudo labels as a devkit, or a network as a graph"),
 )
 BY_NAME = {stage.name: stage for stage in (*STAGES, *TOOLS)}
+
+
+def markdown():
+    """The table for people: a row a stage."""
+    rows = [
+        "| stage (section) | script | what it does | processes | reads in the run | writes there |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for stage in (*STAGES, *TOOLS):
+        cells = (
+            stage.name,
+            f"`{stage.script}`",
+            stage.does,
+            stage.processes,
+            _listed(stage.reads),
+            _listed(stage.writes),
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _listed(names):
+    return ", ".join(f"`{name}`" for name in names)
+
+
+if __name__ == "__main__":
+    print(
+        markdown()
+        if sys.argv[1:] == ["--markdown"]
+        else "\n".join(f"{stage.name} {stage.script} {stage.processes}" for stage in STAGES)
+    )

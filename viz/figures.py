@@ -24,7 +24,7 @@ from files import atomic
 from module.affinity import pamr_refine
 from module.labels import weighted_argmax
 from tool.cam_file import load_cam
-from tool.record import trained_settings
+from tool.run import Run as RunFolder
 from viz.gallery import map_path
 from viz.network import enlarged, localize, seed_labels, takes_new_seeds
 from viz.panels import colour_labels, colour_scores, over_image
@@ -103,7 +103,7 @@ def _map(layout, run, model, name, image_id, pixels):
 def check_images(layout, run, ids):
     """Raises UserError unless the run has a network, and each image is there and has labels."""
     if ids:
-        trained_settings(run.path / "ckpt" / "aesipe.pt", "train_aesipe")
+        RunFolder(run.path).trained_settings("ckpt/aesipe.pt", "train_aesipe")
     for image_id in ids:
         layout.size(image_id)
         layout.labels(image_id)

@@ -11,9 +11,9 @@ import numpy as np
 
 from errors import UserError
 from files import check_file
-from tool.io import load_json, load_run_config
+from tool.json_file import load_json
 from tool.record import checkpoint_record
-from tool.stages import CAM_FOLDERS
+from tool.run import Run as RunFolder
 
 MAP_NAMES = {"cam": "CAM", "is_cam": "IS-CAM", "ae_is_cam": "AE-IS-CAM"}
 STAGES = (
@@ -44,7 +44,7 @@ class Run:
 
     def map_folder(self, name):
         """The folder of a kind of map (a key of MAP_NAMES), or None where the run has none."""
-        folder = self.path / CAM_FOLDERS[name]
+        folder = self.path / name
         return folder if folder.is_dir() else None
 
 
@@ -59,7 +59,7 @@ def read_runs(paths):
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
     return [
-        Run(path, name, load_run_config(path), read_log(path / "log.jsonl"), collect_scores(path))
+        Run(path, name, RunFolder(path).config(), read_log(path / "log.jsonl"), collect_scores(path))
         for path, name in zip(paths, names)
     ]
 

@@ -56,7 +56,7 @@ def spread(items, count):
 
 
 class MapWatch:
-    """mIoU of CAM, IS-CAM and AE-IS-CAM at a single scale, without CRF; `watch` of `tool.engine.fit`.
+    """mIoU of CAM, IS-CAM and AE-IS-CAM at a single scale, without CRF; `watch` of a `tool.trainer.Task`.
 
     layout: `data.layout.Layout`. ids: images with masks and labels. long_side: larger images are shrunk to it, so that
     none costs more than training does. dtype: of the encoder, None: float32. dist: each process takes its own images.

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from errors import UserError
 from files import save_lines
 from tool.config import Parser, add_flags, run_main
-from tool.io import load_json, save_json
+from tool.json_file import load_json, save_json
 from tool.parallel import parallel_map
 from tool.settings import PrepareDataset
 from voc12.annotations import disagreements, is_voc_id, read_annotation, read_list

@@ -25,11 +25,12 @@ from net.backbone import build_backbone
 from tool.cam_file import load_cam, save_cam
 from tool.checkpoint import load_state, save_state
 from tool.config import SECTIONS, override, parse, read_config
-from tool.io import load_json, load_run_config, save_settings
-from tool.record import trained_settings, weights_input
+from tool.json_file import load_json
+from tool.record import weights_input
+from tool.run import Run
 from tool.settings import TrainAesipe, plain
 from tool.stages import BY_NAME
-from tool.yaml_file import parse_yaml, read_yaml
+from tool.yaml_file import dump_yaml, parse_yaml, read_yaml
 from viz.curves import training_charts
 from viz.page import rates
 from viz.runs import collect_scores, content, read_log, read_runs, setting_rows, steps_of, usage
@@ -100,11 +101,11 @@ READERS = {  # a file's name below a folder, and what reads it
     "lists/train.txt": read_dataset,
     "JPEGImages/a.png": read_dataset,
     "SegmentationClass/a.png": read_dataset,
-    "config.yaml": load_run_config,
+    "config.yaml": lambda root: Run(root).config(),
     "log.jsonl": lambda root: read_runs([root]),
     "eval/cam.json": lambda root: collect_scores(root),
     "ckpt/settings.yaml": lambda root: content(read_runs([root])),
-    "ckpt/aesipe.pt": lambda root: trained_settings(root / "ckpt/aesipe.pt", "train_aesipe"),
+    "ckpt/aesipe.pt": lambda root: Run(root).trained_settings("ckpt/aesipe.pt", "train_aesipe"),
     "a.npz": lambda root: load_cam(root / "a.npz"),
     "a.pt": lambda root: load_state(root / "a.pt"),
     "weights.pth": lambda root: build_backbone("resnet18", str(root / "weights.pth")),
@@ -342,7 +343,7 @@ def test_overrides_are_placed_or_refused(key, text):
 )
 def test_alias_bombs_are_refused_unexpanded(tmp_path, text):
     (tmp_path / "config.yaml").write_text(text)
-    for read, path in ((read_config, tmp_path / "config.yaml"), (load_run_config, tmp_path)):
+    for read, path in ((read_config, tmp_path / "config.yaml"), (lambda path: Run(path).config(), tmp_path)):
         with pytest.raises(UserError, match="config.yaml: is not valid YAML: it stands for more than 100,000 values$"):
             read(path)
 
@@ -366,10 +367,8 @@ PLAIN = st.recursive(
 @given(st.dictionaries(st.sampled_from(SECTIONS), st.dictionaries(TEXTS, PLAIN, max_size=3), max_size=3))
 @settings(max_examples=40)
 def test_settings_of_a_run_come_back(tmp_path, config):
-    (tmp_path / "config.yaml").unlink(missing_ok=True)
-    for section, values in config.items():
-        save_settings(tmp_path, section, values)
-    assert load_run_config(tmp_path) == config
+    (tmp_path / "config.yaml").write_text(dump_yaml(config))
+    assert Run(tmp_path).config() == config
 
 
 @given(

@@ -77,7 +77,7 @@ def test_names_of_lists(root, name, script):
     if "\0" not in name:
         done = script("eval_seg.py", "--dataset_root", root, "--run_root", root, "--list", name)
         assert done.status == 2 and len(error_lines(done.err)) == 1
-        assert ("is no name of a list" if name else "--list: must not be empty") in done.err
+        assert ("is no name of a list" if name else "--list: must be a text that is not empty") in done.err
 
 
 @pytest.mark.parametrize("name", ["c\x1b[2Jat", "c\nat", "\x7f", "c\tat"])

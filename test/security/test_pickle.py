@@ -15,7 +15,8 @@ from data.toy import make_toy
 from errors import UserError
 from tool.cam_file import load_cam
 from tool.config import override, parse, read_config
-from tool.io import load_json, load_run_config
+from tool.json_file import load_json
+from tool.run import Run
 from viz.runs import read_runs
 
 
@@ -163,7 +164,7 @@ def test_maps_with_code(marker, tmp_path):
 
 def test_a_run_with_code_in_its_config(made, marker, image, script):
     (made / "config.yaml").write_text(f"make_cam:\n  {yaml_payload(marker)}")
-    for read in (load_run_config, lambda path: read_runs([path])):
+    for read in (lambda path: Run(path).config(), lambda path: read_runs([path])):
         with pytest.raises(UserError, match=r"config\.yaml: "):
             read(made)
     refused(script("predict.py", "--run", made, "--image", image), made / "config.yaml")
@@ -189,8 +190,8 @@ def test_settings_beside_a_checkpoint_with_code(made, marker, image, script, nam
 
 
 def test_settings_of_a_folder_with_code(made, marker, toy, script):
-    (made / "cam").mkdir()
-    (made / "cam/settings.yaml").write_text(yaml_payload(marker))
+    (made / "ae_is_cam").mkdir()
+    (made / "ae_is_cam/settings.yaml").write_text(yaml_payload(marker))
     done = script(
         "make_ir_labels.py",
         "--dataset_root",
@@ -202,7 +203,7 @@ def test_settings_of_a_folder_with_code(made, marker, toy, script):
         "--num_workers",
         0,
     )
-    refused(done, made / "cam/settings.yaml")
+    refused(done, made / "ae_is_cam/settings.yaml")
 
 
 def test_text_and_json_with_code(made, marker, image, script, toy):

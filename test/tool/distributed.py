@@ -12,13 +12,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import test_engine
+import test_trainer
 import torch
 
 from errors import UserError
 from tool.config import run_main
 from tool.dist import close_dist, init_dist
-from tool.engine import fit
+from tool.trainer import Task, Trainer
 
 
 def main():
@@ -26,7 +26,7 @@ def main():
     dist = init_dist()
 
     def losses(network, batch):
-        terms = test_engine.squares(network, batch)
+        terms = test_trainer.squares(network, batch)
         if how != "well" and dist.rank == 1 and batch["id"] == ["b5"]:
             if how == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -35,24 +35,18 @@ def main():
             terms["loss"] = terms["loss"] * float("nan")
         return terms
 
-    model = test_engine.tiny_network(dropout=0)
-    fit(
-        model,
-        losses,
-        [{"params": model.parameters(), "lr": 0.05}],
-        partial(own_share, dist),
-        test_engine.STEPS,
-        test_engine.settings_of(run, save_every=2),
-        dist,
-        run / "ckpt/tiny.pt",
-        test_engine.record_of(),
+    model = test_trainer.tiny_network(dropout=0)
+    task = Task(
+        model, losses, [{"params": model.parameters(), "lr": 0.05}], partial(own_share, dist), test_trainer.STEPS
     )
+    settings = test_trainer.settings_of(run, save_every=2)
+    Trainer(task, settings, dist, run / "ckpt/tiny.pt", test_trainer.record_of()).train()
     close_dist()
 
 
 def own_share(dist, start):
     """One of the two images of each batch, if there are two processes."""
-    for batch in test_engine.batches(start):
+    for batch in test_trainer.batches(start):
         yield {"image": batch["image"][dist.rank :: dist.world], "id": batch["id"][dist.rank :: dist.world]}
 
 

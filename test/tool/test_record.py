@@ -9,20 +9,9 @@ from torch import nn
 
 from errors import UserError
 from tool.checkpoint import load_state, save_result, save_state, tensors_digest
-from tool.io import save_json
-from tool.record import (
-    checkpoint_record,
-    claim_folder,
-    difference,
-    evaluated,
-    finished,
-    is_made,
-    keep_record,
-    make_record,
-    source,
-    trained_settings,
-    weights_input,
-)
+from tool.json_file import save_json
+from tool.record import checkpoint_record, difference, make_record, weights_input
+from tool.run import Run, is_made, keep_record
 from tool.settings import MakeCam, TrainAesipe, TrainIrn
 
 DATA = {"classes": "c1", "list": "17 images, l1", "labels": "b1", "images": "i1", "weights": "none"}
@@ -103,7 +92,7 @@ def test_what_was_made_from_it_belongs_to_a_record(tmp_path):
     def labels(result, **settings):
         trained = {**make_record("train_aesipe", replace(TrainAesipe(), **settings), DATA), "result": result}
         cams = make_record("make_cam", MakeCam(), {"classes": "c1"}, {"ckpt/aesipe.pt": trained})
-        return make_record("tiny", TrainIrn(), {}, {"cam": cams})
+        return make_record("tiny", TrainIrn(), {}, {"cam": {**cams, "output": "cam"}})
 
     assert difference(labels("r1"), labels("r1")) is None
     assert difference(labels("r1"), labels("r2")) == (
@@ -117,35 +106,35 @@ def test_what_was_made_from_it_belongs_to_a_record(tmp_path):
 
 
 def test_a_folder_can_be_claimed_again_for_the_same(tmp_path):
-    claim_folder(tmp_path / "cam", TRAINED)
+    Run(tmp_path).claim("cam", TRAINED)
     before = (tmp_path / "cam/settings.yaml").stat().st_mtime_ns
-    claim_folder(tmp_path / "cam", json.loads(json.dumps(TRAINED)))
+    Run(tmp_path).claim("cam", json.loads(json.dumps(TRAINED)))
     assert (tmp_path / "cam/settings.yaml").stat().st_mtime_ns == before and names(tmp_path / "cam") == [
         "settings.yaml"
     ]
     with pytest.raises(UserError, match="cam was made from other data .the images.* choose another session_name"):
-        claim_folder(tmp_path / "cam", make_record("train_aesipe", TrainAesipe(), {**DATA, "images": "i2"}))
-    claim_folder(tmp_path / "cam", TRAINED)  # the refusal changed nothing
+        Run(tmp_path).claim("cam", make_record("train_aesipe", TrainAesipe(), {**DATA, "images": "i2"}))
+    Run(tmp_path).claim("cam", TRAINED)  # the refusal changed nothing
 
 
 def test_a_claimed_folder_is_cleared_of_what_a_killed_process_left(tmp_path):
-    claim_folder(tmp_path, TRAINED)
+    Run(tmp_path.parent).claim(tmp_path.name, TRAINED)
     (tmp_path / ".a.npz.999999999.tmp").write_bytes(b"half")
-    claim_folder(tmp_path, TRAINED)
+    Run(tmp_path.parent).claim(tmp_path.name, TRAINED)
     assert names(tmp_path) == ["settings.yaml"]
 
 
 def test_a_folder_of_an_earlier_version_is_refused_as_such(tmp_path):
     (tmp_path / "settings.yaml").write_text(yaml.safe_dump({"lr": 0.01, "source": None}))
     with pytest.raises(UserError, match="was made by an earlier version, which did not record its data: delete it"):
-        claim_folder(tmp_path, TRAINED)
+        Run(tmp_path.parent).claim(tmp_path.name, TRAINED)
 
 
 def test_a_source_that_is_not_made_is_named(tmp_path):
     (tmp_path / "cam").mkdir()
     for name in ("cam", "ckpt/aesipe.pt"):
         with pytest.raises(UserError, match=f"{tmp_path / name}:? is missing or unfinished"):
-            source(tmp_path, name)
+            Run(tmp_path).sources(name)
 
 
 def test_a_checkpoint_and_its_record_are_one_file(tmp_path):
@@ -153,8 +142,8 @@ def test_a_checkpoint_and_its_record_are_one_file(tmp_path):
     save_result(path, weights(), TRAINED, step=3)
     record = checkpoint_record(path)
     assert record.pop("result") == tensors_digest(weights()) and difference(record, TRAINED) is None
-    assert names(tmp_path) == ["aesipe.pt"] and source(tmp_path, "aesipe.pt").keys() == {"aesipe.pt"}
-    assert trained_settings(path, "train_aesipe") == TrainAesipe()
+    assert names(tmp_path) == ["aesipe.pt"] and Run(tmp_path).sources("aesipe.pt").keys() == {"aesipe.pt"}
+    assert Run(tmp_path).trained_settings("aesipe.pt", "train_aesipe") == TrainAesipe()
     assert all(torch.equal(value, load_state(path)["model"][key]) for key, value in weights().items())
     again = tmp_path / "again" / "other.pt"
     save_result(again, weights(), TRAINED, step=3)
@@ -175,14 +164,14 @@ def test_a_checkpoint_of_an_earlier_version_keeps_its_settings(tmp_path):
         "weights": "/w/a.pth",
     }
     path.with_suffix(".yaml").write_text(yaml.safe_dump(settings))
-    assert trained_settings(path, "train_aesipe") == replace(
+    assert Run(tmp_path).trained_settings("aesipe.pt", "train_aesipe") == replace(
         TrainAesipe(), backbone="resnet18", long_side=(56, 80), lr=0.5, weights="/w/a.pth"
     )
     with pytest.raises(UserError, match="aesipe.pt was made by an earlier version"):
-        finished(path, TRAINED, "auto")
+        Run(tmp_path).is_trained("aesipe.pt", TRAINED, "auto")
     path.with_suffix(".yaml").write_text(yaml.safe_dump({**settings, "backbone": "vgg"}))
-    with pytest.raises(UserError, match="its record is damaged .backbone is vgg, not one of resnet101"):
-        trained_settings(path, "train_aesipe")
+    with pytest.raises(UserError, match="its record is damaged .backbone must be one of resnet101"):
+        Run(tmp_path).trained_settings("aesipe.pt", "train_aesipe")
 
 
 @pytest.mark.parametrize("record", [None, TRAINED])
@@ -231,13 +220,13 @@ def test_initial_weights_are_told_by_content(tmp_path):
 
 
 def test_an_evaluation_is_used_again_for_just_the_same(tmp_path):
-    path = tmp_path / "cam.json"
-    assert evaluated(path, TRAINED) is None
+    run, path = Run(tmp_path), tmp_path / "cam.json"
+    assert run.evaluated("cam.json", TRAINED) is None
     save_json(path, {"miou": 0.5, "record": TRAINED})
-    assert evaluated(path, TRAINED)["miou"] == 0.5
-    assert evaluated(path, make_record("train_aesipe", TrainAesipe(), {**DATA, "images": "i2"})) is None
+    assert run.evaluated("cam.json", TRAINED)["miou"] == 0.5
+    assert run.evaluated("cam.json", make_record("train_aesipe", TrainAesipe(), {**DATA, "images": "i2"})) is None
     path.write_text(path.read_text().replace("0.5", "0.6", 1))
-    assert evaluated(path, TRAINED) is None
+    assert run.evaluated("cam.json", TRAINED) is None
 
 
 def test_a_page_whose_record_differs_loses_it_before_it_is_made_anew(tmp_path):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from data.layout import Layout
 from tool.cam_file import save_cam
-from tool.io import save_json
+from tool.json_file import save_json
 from tool.metric import scores
 from viz.gallery import Artist
 from viz.page import duration, percent, plain, signed, write_page

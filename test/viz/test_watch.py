@@ -20,7 +20,8 @@ from errors import UserError
 from net.aesipe import build
 from tool.checkpoint import load_state
 from tool.dist import Dist
-from tool.record import checkpoint_record, trained_settings
+from tool.record import checkpoint_record
+from tool.run import Run
 from viz.watch import MAPS, MapWatch, panel, spread, watch_maps
 from voc12.palette import save_label_png, voc_palette
 
@@ -141,7 +142,7 @@ def test_validation_leaves_training_as_it_is_stopped_or_not(layout, unwatched, w
 def test_the_mious_counted_anew(layout, watched):
     *_, (step, found) = logged(watched, "val")
     assert step == 6 and list(found) == list(MAPS)
-    model, _ = build(trained_settings(watched / "ckpt/aesipe.pt", "train_aesipe"), layout.n_classes, "none")
+    model, _ = build(Run(watched).trained_settings("ckpt/aesipe.pt", "train_aesipe"), layout.n_classes, "none")
     model.load_state_dict(weights(watched))
     pairs = {name: [] for name in MAPS}
     for image_id in layout.ids("train"):

@@ -6,7 +6,9 @@ import pytest
 from errors import UserError
 from files import read_stamp
 from tool.cam_file import load_cam, save_cam
-from tool.io import load_json, outdated, require_outputs, save_json, save_settings
+from tool.json_file import load_json, save_json
+from tool.run import Run, outdated, require_outputs
+from tool.settings import MakeCam, MakeSegLabels
 from voc12.palette import save_label_png
 
 STAMPS = {image_id: f"{number:032x}" for number, image_id in enumerate("abcd", 1)}
@@ -42,10 +44,14 @@ def test_a_score_that_changed_on_the_disk_is_not_believed(tmp_path):
 
 
 def test_settings_of_all_stages_are_kept(tmp_path):
-    save_settings(tmp_path, "make_cam", {"scales": [1.0]})
-    save_settings(tmp_path, "report", {"images": 2})
-    save_settings(tmp_path, "make_cam", {"scales": [2.0]})
-    assert (tmp_path / "config.yaml").read_text() == "make_cam:\n  scales:\n  - 2.0\nreport:\n  images: 2\n"
+    run = Run(tmp_path)
+    run.keep_settings("make_cam", MakeCam(scales=(1.0,)))
+    run.keep_settings("make_seg_labels", MakeSegLabels(steps=2))
+    run.keep_settings("make_cam", MakeCam(scales=(2.0,)))
+    config = run.config()
+    assert [*config] == ["make_cam", "make_seg_labels"]
+    assert (config["make_cam"]["scales"], config["make_seg_labels"]["steps"]) == ([2.0], 2)
+    assert run.used_settings("make_cam") == MakeCam(scales=(2.0,)) and run.used_settings("eval_cam").crf
 
 
 def save(path, stamp):

@@ -13,8 +13,10 @@ from torch import nn
 from errors import UserError
 from tool.checkpoint import StateFolder, load_model, load_state, revision, save_result
 from tool.dist import Dist
-from tool.engine import LossGuard, fit, to_device
-from tool.record import checkpoint_record, finished
+from tool.guard import LossGuard
+from tool.record import checkpoint_record
+from tool.run import Run
+from tool.trainer import Task, Trainer, to_device
 
 ALONE = Dist(0, 1, torch.device("cpu"))
 STEPS = 12
@@ -83,21 +85,9 @@ def train(
         {"params": model[0].parameters(), "lr": 0.05},
         {"params": [*model[1].parameters(), *model[4].parameters()], "lr": 0.2},
     ]
-    model.steps_done = fit(
-        model,
-        losses,
-        groups,
-        loader,
-        steps,
-        settings_of(run, **changes),
-        ALONE,
-        run / "ckpt" / "tiny.pt",
-        record or record_of(),
-        clip=clip,
-        after=after,
-        watch=watch,
-        watch_every=watch_every,
-    )
+    task = Task(model, losses, groups, loader, steps, clip, after, watch, watch_every)
+    trainer = Trainer(task, settings_of(run, **changes), ALONE, run / "ckpt" / "tiny.pt", record or record_of())
+    model.steps_done = trainer.train()
     return model
 
 
@@ -299,14 +289,13 @@ def test_going_on_with_other_settings_is_refused_by_name(tmp_path):
 
 
 def test_finished_training_is_skipped_or_refused(tmp_path):
-    path = tmp_path / "ckpt/tiny.pt"
-    assert not finished(path, record_of(scale=[0.5, 1.5]), resume="auto")
+    assert not Run(tmp_path).is_trained("ckpt/tiny.pt", record_of(scale=[0.5, 1.5]), "auto")
     train(tmp_path, record=record_of(scale=[0.5, 1.5]))
-    assert finished(path, record_of(scale=[0.5, 1.5]), resume="auto")
-    assert not finished(path, record_of(lr=1), resume="never")
+    assert Run(tmp_path).is_trained("ckpt/tiny.pt", record_of(scale=[0.5, 1.5]), "auto")
+    assert not Run(tmp_path).is_trained("ckpt/tiny.pt", record_of(lr=1), "never")
     for key, value in {"lr": 0.1, "scale": [0.5, 2.0], "seed": 0}.items():
         with pytest.raises(UserError, match=rf"tiny\.pt was made with other settings \({key}: "):
-            finished(path, record_of(**{"scale": [0.5, 1.5], key: value}), resume="auto")
+            Run(tmp_path).is_trained("ckpt/tiny.pt", record_of(**{"scale": [0.5, 1.5], key: value}), "auto")
 
 
 def test_what_a_killed_call_left_beside_its_result_is_cleared(tmp_path):
@@ -314,7 +303,7 @@ def test_what_a_killed_call_left_beside_its_result_is_cleared(tmp_path):
     left = tmp_path / "ckpt/tiny_state/00000012.pt"
     left.parent.mkdir()
     left.write_bytes(b"")
-    assert finished(tmp_path / "ckpt/tiny.pt", record_of(), resume="auto") and not left.parent.exists()
+    assert Run(tmp_path).is_trained("ckpt/tiny.pt", record_of(), "auto") and not left.parent.exists()
 
 
 def test_training_anew_leaves_no_result_of_the_old_one_behind(tmp_path):

@@ -1,0 +1,108 @@
+"""The frame of a stage's script: flags, records, what is missing, processes, progress and the line in the run's log."""
+
+from contextlib import contextmanager
+from pathlib import Path
+
+from tool.config import parse
+from tool.parallel import is_alone, is_main, share
+from tool.record import make_record
+from tool.run import outdated, require_outputs
+from tool.stages import BY_NAME, STAGES
+from tool.usage import StageUsage
+
+
+class Stage:
+    """One call of a stage.
+
+    name: of `tool.stages`. description: for --help. settings: as parsed. run: the run's folder. main: whether this is
+    the first or only process.
+    """
+
+    def __init__(self, name, description):
+        self.name, self.settings, self.main = name, parse(name, description), is_main()
+        self.run = self.settings.run
+        self.usage = StageUsage(self.run, name)
+
+    def record(self, inputs, *sources):
+        """The record of what is made from these inputs and from these outputs of other stages."""
+        return make_record(self.name, self.settings, inputs, self.run.sources(*sources))
+
+    def require(self, stamps, folder, suffix):
+        """Raises UserError unless another stage's outputs of the images with these stamps are as they must be."""
+        maker = next((stage.script for stage in STAGES if folder in stage.writes), BY_NAME["make_cam"].script)
+        require_outputs(stamps, self.run / folder, suffix, maker)
+
+    def make(self, folders, suffix, record, stamps, work, needs=None):
+        """Make the outputs of images that are missing or were made from something else, one a folder and image.
+
+        folders: of the run. record: of what is made. stamps: {ID: stamp}. work: function of this process's IDs that
+        makes them, called in every process. needs: (folder, suffix) of another stage's outputs that it reads.
+        """
+        if self.main:
+            self.run.keep_settings(self.name, self.settings)
+            for folder in folders:
+                self.run.claim(folder, record)
+        missing = outdated(stamps, [self.run / folder for folder in folders], suffix)
+        if needs:
+            self.require({image_id: stamps[image_id] for image_id in missing}, *needs)
+        if not missing and is_alone():
+            print(f"{self.name}: {', '.join(folders)}: all {len(stamps)} images are there")
+            return
+        # Shared out by the whole list: each process looks at another moment at what is missing.
+        absent = set(missing)
+        work([image_id for image_id in share([*stamps]) if image_id in absent])
+        self.usage.finish(len(missing), len(stamps))
+
+    @contextmanager
+    def processes(self):
+        """Yields the `tool.dist.Dist` of the processes that share the work; at the end they wait for one another."""
+        from tool.dist import close_dist, init_dist
+
+        dist = init_dist()
+        yield dist
+        dist.barrier()
+        close_dist()
+
+    def progress(self, images, count):
+        """The images under a progress bar, in the main process alone."""
+        from tqdm import tqdm
+
+        return tqdm(images, total=count, desc=self.name, unit="image", dynamic_ncols=True, disable=not self.main)
+
+    def train(self, name, record, make_task, class_names):
+        """Train a checkpoint of the run unless it is there.
+
+        make_task: function of a Dist that returns a `tool.trainer.Task`; weights are drawn from the seed in it.
+        """
+        if self.run.is_trained(name, record, self.settings.resume):
+            return
+        import torch
+
+        from tool.dist import set_deterministic
+        from tool.trainer import Trainer
+
+        torch.backends.cudnn.benchmark = True  # crops are all of one size
+        if self.settings.deterministic:
+            set_deterministic()
+        with self.processes() as dist:
+            if dist.main:
+                self.run.keep_settings(self.name, self.settings)
+                self.run.keep_class_names(class_names)
+            torch.manual_seed(self.settings.seed)
+            task = make_task(dist)
+            done = Trainer(task, self.settings, dist, self.run / name, record).train()
+        self.usage.finish(done, task.steps)
+
+    def evaluate(self, name, record, score, count):
+        """The result of an evaluation, RUN/eval/NAME.json: made now by score(), or the one that is there.
+
+        count: of the images that it looks at.
+        """
+        path = Path("eval") / name
+        result = self.run.evaluated(path, record)
+        if result is None:
+            result = score()
+            self.run.keep_settings(self.name, self.settings)
+            self.run.keep_evaluation(path, result, record)
+            self.usage.finish(count, count)
+        return result

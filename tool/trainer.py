@@ -1,0 +1,237 @@
+"""The training of every stage: a Task says what is trained, the Trainer how; stopped at any moment, it goes on."""
+
+import math
+import random
+from collections.abc import Callable, Iterable
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.lr_scheduler import PolynomialLR
+
+from files import remove_leftovers
+from tool.checkpoint import StateFolder, revision, save_result
+from tool.dist import set_precision
+from tool.guard import LossGuard, stop_signal
+from tool.logging import StepLog
+from tool.record import ANEW, refuse_other
+from tool.run import states_path
+
+REPORT_EVERY = 10  # steps
+POWER = 0.9  # of the polynomial decay: lr * (1 - step / steps)^0.9
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a stage trains.
+
+    losses: function (network, batch) -> dict of scalars with `loss`. groups: of the optimiser.
+    batches: function from the first step to an iterable of batches. steps: of the whole training.
+    clip: bound on the gradient norm. finish: function called with the network once it is trained.
+    watch: function (step, network in eval mode, StepLog) -> score, the higher the better, called in every process
+    after each `watch_every` steps and the last; training goes on as if it had not been called.
+    """
+
+    network: nn.Module
+    losses: Callable
+    groups: list
+    batches: Callable[[int], Iterable]
+    steps: int
+    clip: float = math.inf
+    finish: Callable | None = None
+    watch: Callable | None = None
+    watch_every: int = 1
+
+
+class Trainer:
+    """Trains a Task and writes its network to path.
+
+    settings: batch_size, momentum, weight_decay, seed, precision, compile, save_every and resume of the stage.
+    record: of `tool.record`, which must agree for going on.
+    """
+
+    def __init__(self, task, settings, dist, path, record):
+        self.task, self.settings, self.dist, self.path, self.record = task, settings, dist, path, record
+        self.model = _synchronised(task.network, settings, dist).to(dist.device, memory_format=torch.channels_last)
+        self.model.train()
+        self.optimizer = torch.optim.SGD(task.groups, momentum=settings.momentum, weight_decay=settings.weight_decay)
+        self.schedule = PolynomialLR(self.optimizer, total_iters=task.steps, power=POWER)
+        self.dtype = set_precision(settings.precision, dist.device)
+        self.scaler = torch.amp.GradScaler(dist.device.type, enabled=self.dtype == torch.float16)
+        self.guard = LossGuard(dist)
+        self.states = StateFolder(states_path(path))
+
+    def train(self):
+        """The steps that are missing, then the result. Returns how many they were.
+
+        The full state is saved every `save_every` steps and when the process is told to stop (SIGINT, SIGTERM); a
+        later call goes on from the newest. With a watch, the weights of the best saved state that is not the last are
+        kept as STEM_best.pt. Raises UserError at a loss or gradient that is not finite; what is saved by then is from
+        before it.
+        """
+        start = self._restore()
+        network = self._network()
+        with closing(self._log(start)) as log, stop_signal(self.dist, REPORT_EVERY) as told_to_stop:
+            for step, batch in enumerate(self.task.batches(start), start + 1):
+                terms = self._step(network, step, batch)
+                log.add(terms)
+                stop = told_to_stop(step)
+                self._report(step, log, stop)
+                score = None if stop else self._watch(step, log)
+                if self._is_saving(step, stop):
+                    self._save(step, score)
+                if stop:
+                    raise KeyboardInterrupt
+        if self.task.finish is not None:
+            self.task.finish(self.model.eval())
+        if self.dist.main:
+            self._keep_result()
+        return self.task.steps - start
+
+    def _network(self):
+        """The model as it is called in training."""
+        if self.settings.compile:
+            self.model.encoder.compile()
+        return DistributedDataParallel(self.model) if self.dist.world > 1 else self.model
+
+    def _log(self, start):
+        run = self.path.parents[1]
+        return StepLog(
+            run / "log.jsonl", self.path.stem, start, self.task.steps, self.settings.batch_size, self.dist.main
+        )
+
+    def _step(self, network, step, batch):
+        """One update. Returns the dict of losses."""
+        seed_step(self.settings.seed, step, self.dist.rank)
+        moved = to_device(batch, self.dist.device)
+        terms, norm = train_step(
+            network, self.task.losses, moved, self.optimizer, self.scaler, self.dtype, self.task.clip
+        )
+        self.guard.add(step, self.schedule.get_last_lr()[0], batch["id"], terms["loss"], norm)
+        self.schedule.step()
+        return terms
+
+    def _report(self, step, log, stop):
+        due = step % REPORT_EVERY == 0 or step == self.task.steps
+        if due or self._is_saving(step, stop):
+            self.guard.check()
+        if due:
+            log.report(step, lr=self.schedule.get_last_lr()[0])
+
+    def _is_saving(self, step, stop):
+        if step == self.task.steps and not stop:
+            return self.task.finish is not None  # which may take long; without it the result follows at once
+        return stop or step % self.settings.save_every == 0
+
+    def _watch(self, step, log):
+        """The score of the network as it is, None where none is due."""
+        task = self.task
+        if task.watch is None or (step % task.watch_every and step != task.steps):
+            return None
+        with log.paused(), _set_aside(self.model, self.settings.compile):
+            return task.watch(step, self.model, log)
+
+    def _parts(self):
+        return {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.scaler}
+
+    def _save(self, step, score):
+        if self.dist.main:
+            state = {key: part.state_dict() for key, part in self._parts().items()} | {"record": self.record}
+            self.states.save(step, state, score if self.task.watch is not None else -self.guard.mean_loss())
+
+    def _restore(self):
+        """Go on from the newest state that is whole. Returns its step, 0 for none.
+
+        Training that begins removes what an earlier one left, the result first: while it is there, it counts as
+        finished.
+        """
+        states = self.states
+        saved = states.newest(self.dist.device) if self.settings.resume == "auto" else None
+        if saved is None:
+            self.dist.barrier()  # or another process would find no state where the main one has just removed them
+            if self.dist.main:
+                for old in (self.path, self.path.with_suffix(".yaml"), _best_path(self.path)):
+                    old.unlink(missing_ok=True)
+                states.clear()
+            return 0
+        refuse_other(states.path, saved["record"], self.record, ANEW)
+        for key, part in self._parts().items():
+            part.load_state_dict(saved[key])
+        if self.dist.main:
+            other = f", saved by revision {saved['revision']}" if saved["revision"] != revision() else ""
+            print(f"{states.path}: going on after step {saved['step']}{other}", flush=True)
+        return saved["step"]
+
+    def _keep_result(self):
+        best = self.states.best
+        if self.task.watch is not None and best is not None and best["step"] < self.task.steps:
+            save_result(_best_path(self.path), self.states.best_weights(), self.record, **best)
+        # Last: once it is there, later calls take all as done and clear the states.
+        save_result(self.path, self.model.state_dict(), self.record, step=self.task.steps)
+        self.states.clear()
+        remove_leftovers(self.path.parent)
+
+
+def seed_step(seed, step, rank):
+    """Set every random generator of this process from the step's number.
+
+    So the states of Python's, NumPy's, torch's and CUDA's generators follow from seed, step and process alone: a run
+    that goes on draws what one that was not stopped draws, in each of its processes, whatever their number was.
+    """
+    number = ((seed * 1_000_003 + step) * 1_000_003 + rank) % 2**63
+    random.seed(number)
+    np.random.seed(number % 2**32)
+    torch.manual_seed(number)  # of all devices
+
+
+def train_step(network, losses, batch, optimizer, scaler, dtype=None, clip=math.inf):
+    """One update of the network by a batch that is on its device.
+
+    Returns (dict of losses, the gradient's norm before clipping; 0 where a scaler watches over the gradients itself).
+    """
+    with torch.autocast(batch["image"].device.type, dtype, enabled=dtype is not None):
+        terms = losses(network, batch)
+    optimizer.zero_grad(set_to_none=True)
+    scaler.scale(terms["loss"]).backward()
+    scaler.unscale_(optimizer)
+    norm = torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
+    scaler.step(optimizer)
+    scaler.update()
+    return terms, torch.zeros_like(norm) if scaler.is_enabled() else norm
+
+
+def to_device(batch, device):
+    """Move a batch; images become float in [0,1] there, four times the bytes that travelled."""
+    moved = {
+        key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+        for key, value in batch.items()
+    }
+    moved["image"] = (moved["image"].float() / 255).contiguous(memory_format=torch.channels_last)
+    return moved
+
+
+def _synchronised(model, settings, dist):
+    if dist.world > 1 and dist.device.type == "cuda" and getattr(settings, "batch_norm", None) == "train":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    return model
+
+
+def _best_path(path):
+    return path.with_name(f"{path.stem}_best.pt")
+
+
+@contextmanager
+def _set_aside(model, compiled):
+    """The model in eval mode, for images of any size; then as it was. Random draws need no care: each step is seeded.
+
+    The encoder runs uncompiled: other sizes would have it compiled anew, and training might go on with that.
+    """
+    benchmark, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
+    model.eval()
+    with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+        yield
+    model.train()
+    torch.backends.cudnn.benchmark = benchmark
