@@ -13,10 +13,10 @@ from tool.usage import StageUsage
 
 def label(settings, layout, todo, stamps):
     """Write the IR labels of this process's images."""
+    from data.label_png import save_label_png
     from module.crf import dense_crf_labels
     from module.labels import ir_labels, weighted_argmax
     from tool.cam_file import load_cam
-    from voc12.palette import save_label_png
 
     def label_image(image_id):
         image = layout.image(image_id).permute(1, 2, 0).numpy()

@@ -15,12 +15,12 @@ def label(settings, layout, todo, stamps):
     """Write the pseudo labels of this process's images. Returns how many all processes did together."""
     from tqdm import tqdm
 
+    from data.label_png import save_label_png
     from data.loader import image_loader
     from infer.pseudo import load_irn, mean_boundary, pseudo_label
     from tool.cam_file import load_cam
     from tool.dist import close_dist, init_dist, set_precision
     from tool.parallel import background
-    from voc12.palette import save_label_png
 
     def read_cam(image_id):
         return load_cam(settings.run / "cam" / f"{image_id}.npz", layout.n_classes, layout.size(image_id))

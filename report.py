@@ -70,6 +70,7 @@ def write_markdown(path, run, title, per_class):
 
 def write_report(runs, layout, ids, settings, folder):
     """Write the page, its tables and its pictures to the folder. Returns how many images are shown."""
+    from data.label_png import voc_palette
     from tool.dist import init_dist, set_precision
     from viz.failure import count_failures
     from viz.figures import caption, check_images, draw_grid, strip, write_figures
@@ -79,7 +80,6 @@ def write_report(runs, layout, ids, settings, folder):
     from viz.runs import map_folders
     from viz.sweep import score_maps
     from viz.watch import spread
-    from voc12.palette import voc_palette
 
     check_images(layout, runs[0], settings.figure)
     weight = settings.background_weight

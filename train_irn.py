@@ -3,7 +3,8 @@
 from functools import partial
 
 from data.content import inputs, stamps
-from data.layout import Layout, read_labels
+from data.label_png import read_labels
+from data.layout import Layout
 from data.usable import check_image, check_labels, usable_ids
 from tool.config import parse, run_main
 from tool.io import require_outputs

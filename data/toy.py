@@ -19,9 +19,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from data.label_png import save_label_png
 from errors import UserError
 from files import writing
-from voc12.palette import save_label_png
 
 ASPECTS = ((1, 0.8), (0.8, 1), (1, 0.9), (0.9, 1), (1, 1), (1, 0.75), (0.75, 1))  # height, width over the long side
 BACKGROUND_COLOURS = np.array(

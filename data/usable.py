@@ -2,7 +2,8 @@
 
 import sys
 
-from data.layout import check_labels_fit, check_scales
+from data.image import check_scales
+from data.label_png import check_labels_fit
 from errors import UserError
 from files import in_threads
 
@@ -67,7 +68,7 @@ def check_labels(layout, image_id):
 
 
 def check_mask(layout, image_id):
-    """There is a mask of the image's size with values 0 to K-1 and 255."""
+    """There is a mask of the image's size with values 0 to K-1 and IGNORE."""
     facts = layout.mask_facts(image_id)
     check_labels_fit(layout.mask_path(image_id), facts.size, facts.top, layout.n_classes, check_image(layout, image_id))
 

@@ -40,11 +40,11 @@ def segment(settings, layout, todo, stamps, folders):
 def _segment(settings, layout, todo, stamps, folders, dist, refine):
     from tqdm import tqdm
 
+    from data.label_png import save_label_png
     from data.loader import image_loader
     from infer.segmentation import load_deeplab, multi_scale_probabilities
     from tool.dist import set_precision
     from tool.parallel import background
-    from voc12.palette import save_label_png
 
     model = load_deeplab(settings.run, layout.n_classes, dist.device)
     dtype = set_precision(settings.precision, dist.device)

@@ -7,7 +7,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data.content import inputs, stamps
-from data.layout import Layout, read_labels
+from data.label_png import read_labels
+from data.layout import Layout
 from data.usable import check_image, check_labels, check_mask, usable_ids
 from tool.config import parse, run_main
 from tool.io import require_outputs

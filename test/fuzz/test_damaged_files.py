@@ -16,8 +16,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from data.image import image_size, read_image
 from data.index import INDEX
-from data.layout import Layout, image_size, read_class_names, read_image, read_label_png
+from data.label_png import read_label_png, save_label_png
+from data.layout import Layout, read_class_names
 from data.usable import check_image, check_labels, usable_ids
 from data.xml_tree import parse_xml
 from errors import UserError
@@ -35,7 +37,6 @@ from viz.page import rates
 from viz.runs import collect_scores, content, read_log, read_runs, setting_rows, steps_of, usage
 from voc12.annotations import read_list
 from voc12.matlab import read_sbd
-from voc12.palette import save_label_png
 
 REPOSITORY = Path(__file__).parents[2]
 TRICKY = [

@@ -17,7 +17,9 @@ from scipy.io import savemat
 
 import voc12.extract
 from data.collect import collect
-from data.layout import MAX_PIXELS, Layout, image_size, open_image, read_image, read_label_png
+from data.image import MAX_PIXELS, image_size, open_image, read_image
+from data.label_png import read_label_png
+from data.layout import Layout
 from data.xml_tree import parse_xml
 from errors import UserError
 from voc12.annotations import read_annotation

@@ -14,8 +14,7 @@ from PIL import Image
 from scipy.io import savemat
 
 import voc12.masks
-from data.layout import read_label_png
-from voc12.palette import save_label_png
+from data.label_png import read_label_png, save_label_png
 from voc12.sources import SOURCES
 
 
@@ -54,7 +53,7 @@ def resave(path, array):
 DAMAGE = {
     "image missing": (
         lambda o: (o.voc / "JPEGImages/2008_000002.jpg").unlink(),
-        "{voc}/JPEGImages/2008_000002.jpg: no such image, but a list names it",
+        "{voc}/JPEGImages/2008_000002.jpg: cannot be decoded as an image: No such file",
     ),
     "image damaged": (
         lambda o: (o.voc / "JPEGImages/2008_000002.jpg").write_bytes(b"\xff\xd8 no more"),
@@ -174,7 +173,10 @@ def test_folders_that_are_not_there(official, prepare, tmp_path, flag, message):
 @pytest.mark.parametrize(
     "damage, message",
     [
-        (lambda o: (o.test / f"JPEGImages/{TEST[1]}.jpg").unlink(), f"JPEGImages/{TEST[1]}.jpg: no such image"),
+        (
+            lambda o: (o.test / f"JPEGImages/{TEST[1]}.jpg").unlink(),
+            f"JPEGImages/{TEST[1]}.jpg: cannot be decoded as an image: No such file",
+        ),
         (lambda o: write_lines(o.test / "ImageSets/Segmentation/test.txt", TEST[:1]), "test has 1 images, not 2"),
     ],
 )
