@@ -1,22 +1,20 @@
-"""A dataset in VOC layout: images, lists, image-level labels and, where there are any, masks.
+"""A data set in VOC layout: images, lists, image-level labels and, where there are any, masks.
 
     ROOT/JPEGImages/ID.jpg  ROOT/SegmentationClassAug/ID.png (or SegmentationClass/)  ROOT/lists/NAME.txt, an ID a line
     ROOT/image_labels.txt, `ID class [class ...]` a line  ROOT/classes.txt, a name a line, background first
 
 An image's suffix is any of IMAGE_SUFFIXES in any case. A line of image_labels.txt that holds a tab is split at its
 tabs, so that IDs and classes may contain spaces; any other line is split at its spaces.
-
-NumPy and PyTorch are imported where an array is needed: a stage that finds all done needs none.
 """
 
 import os
 import re
+import threading
 from pathlib import Path
 
 from conventions import IGNORE, MAX_CLASSES
-from data.image import IMAGE_SUFFIXES, image_size, read_image
-from data.index import Index, ends_well
-from data.label_png import read_label_png, top_class
+from data.dataset import Dataset
+from data.image import IMAGE_SUFFIXES
 from errors import UserError
 from files import check_file
 
@@ -25,30 +23,23 @@ LONGEST_ID = 230  # bytes: with its suffix and a temporary one, a file's name ma
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # they end names in C, and steer terminals
 
 
-class Layout:
-    """Paths and labels of a dataset. Raises UserError with the file and line of what is missing or wrong.
-
-    spare: a folder for the index of files where the dataset's own cannot be written (`data.index`), or None.
-    """
+class Layout(Dataset):
+    """A data set in VOC layout. Raises UserError with the file and line of what is missing or wrong."""
 
     def __init__(self, root, spare=None):
-        self.root = Path(root)
-        self.index = Index(self.root, spare)
+        super().__init__(root, spare)
         self.class_names = read_class_names(self.root / "classes.txt")
         self.mask_folder = find_masks(self.root)
+        self.check_command = f"python -m data.check {self.root}"
         self._labels = None
         self._files = None
-
-    @property
-    def n_classes(self):
-        """K, with the background."""
-        return len(self.class_names)
+        self._listing = threading.Lock()
 
     def ids(self, list_name):
         """The IDs of lists/LIST_NAME.txt in order."""
         if not is_id(list_name):
             raise UserError(f"{list_name!r} is no name of a list: of {self.root / 'lists'}/NAME.txt give NAME")
-        path = self.root / "lists" / f"{list_name}.txt"
+        path = self.list_place(list_name)
         if not os.path.exists(path) and (present := ", ".join(sorted(each.stem for each in path.parent.glob("*.txt")))):
             raise UserError(f"{path}: no such list: there are {present}")
         lines = [(number, line.strip()) for number, line in read_lines(path)]
@@ -58,16 +49,10 @@ class Layout:
             _check_id(path, number, image_id)
         return [image_id for _, image_id in lines]
 
-    def labels(self, image_id):
-        """Image-level labels: float32 [K-1] in {0,1}, classes 1..K-1."""
-        import torch
-
-        labels = torch.zeros(self.n_classes - 1)
-        labels[self.present(image_id)] = 1
-        return labels
+    def list_place(self, list_name):
+        return self.root / "lists" / f"{list_name}.txt"
 
     def present(self, image_id):
-        """The image-level labels as a list of indices, 0 for class 1 and so on."""
         if not self.is_labelled(image_id):
             raise UserError(f"{self.root / 'image_labels.txt'}: has no line for {image_id}")
         present = self._labels[image_id]
@@ -83,8 +68,9 @@ class Layout:
 
     def files(self):
         """{ID: names of its files in JPEGImages}, from one listing of the folder."""
-        if self._files is None:
-            self._files = image_files(self.root / "JPEGImages")
+        with self._listing:  # one, though many threads ask
+            if self._files is None:
+                self._files = image_files(self.root / "JPEGImages")
         return self._files
 
     def path(self, image_id):
@@ -96,36 +82,8 @@ class Layout:
             raise UserError(f"{self.root / 'JPEGImages'}: {' and '.join(names)} have the same ID: rename all but one")
         return self.root / "JPEGImages" / names[0]
 
-    def size(self, image_id):
-        """(H, W) of the image as `image` returns it, from its file's header alone."""
-        return image_size(self.path(image_id))
-
-    def image_facts(self, image_id):
-        """The `data.index.Facts` of the image's file. Raises UserError for one that is damaged or cut short."""
-        return self.index.look(self.path(image_id), _find_image_facts)
-
-    def mask_facts(self, image_id):
-        """The `data.index.Facts` of the mask's file. Raises UserError for one that is missing or damaged."""
-        return self.index.look(self.mask_path(image_id), _find_mask_facts)
-
-    def image(self, image_id, at_least=None):
-        """RGB image as uint8 [3,H,W], see `read_image`."""
-        return read_image(self.path(image_id), at_least)
-
-    def mask(self, image_id):
-        """Ground truth as uint8 [H,W], IGNORE where it is not to be counted."""
-        return read_label_png(self.mask_path(image_id))
-
     def mask_path(self, image_id):
-        if self.mask_folder is None:
-            raise UserError(f"{self.root}: has no masks ({' or '.join(MASK_FOLDERS)}), so nothing can be evaluated")
-        path = self.mask_folder / f"{image_id}.png"
-        if not os.path.exists(path):
-            raise UserError(f"{path}: no such label image")
-        return path
-
-    def has_mask(self, image_id):
-        return self.mask_folder is not None and os.path.exists(self.mask_folder / f"{image_id}.png")
+        return self.mask_folder and self.mask_folder / f"{image_id}.png"
 
     def _read_labels(self):
         """{ID: indices of its classes, or the UserError that its line deserves}: one bad line is not all of them."""
@@ -214,15 +172,3 @@ def image_files(folder):
 def find_masks(root):
     """The folder of masks of a dataset, None if it has none."""
     return next((root / name for name in MASK_FOLDERS if (root / name).is_dir()), None)
-
-
-def _find_image_facts(path, content):
-    size = image_size(path)
-    if not ends_well(content):
-        read_image(path)
-    return size, -1
-
-
-def _find_mask_facts(path, _):
-    mask = read_label_png(path)
-    return mask.shape, top_class(mask)
