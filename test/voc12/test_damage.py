@@ -98,20 +98,20 @@ DAMAGE = {
     "mat missing": (lambda o: (o.sbd / "cls/2008_000007.mat").unlink(), "{sbd}/cls/2008_000007.mat: cannot be read as"),
     "mat that is none": (
         lambda o: (o.sbd / "cls/2008_000007.mat").write_text("no\nmat\n" * 99),
-        "{sbd}/cls/2008_000007.mat: cannot be read as a MATLAB file",
+        "{sbd}/cls/2008_000007.mat: cannot be read as a mask of SBD",
     ),
     "mat cut short": (lambda o: cut(o.sbd / "cls/2008_000007.mat"), "{sbd}/cls/2008_000007.mat: cannot be read as"),
     "mat of something else": (
         lambda o: savemat(o.sbd / "cls/2008_000007.mat", {"x": 1}),
-        "{sbd}/cls/2008_000007.mat: has no struct GTcls with a field Segmentation",
+        "{sbd}/cls/2008_000007.mat: cannot be read as a mask of SBD (it has no struct GTcls)",
     ),
     "mat of instances": (
         lambda o: savemat(o.sbd / "cls/2008_000007.mat", {"GTcls": {"Categories": [1]}}),
-        "{sbd}/cls/2008_000007.mat: has no struct GTcls with a field Segmentation",
+        "2008_000007.mat: cannot be read as a mask of SBD (its struct GTcls has no field Segmentation)",
     ),
     "mat with a wrong array": (
         lambda o: savemat(o.sbd / "cls/2008_000007.mat", {"GTcls": {"Segmentation": np.ones((2, 3, 4))}}),
-        "{sbd}/cls/2008_000007.mat: GTcls.Segmentation is no uint8 array [H,W]",
+        "2008_000007.mat: cannot be read as a mask of SBD (GTcls.Segmentation is no uint8 array [H,W]",
     ),
     "mat of another size": (
         lambda o: write_mat(o.sbd / "cls/2008_000007.mat", np.ones((5, 6), np.uint8)),
