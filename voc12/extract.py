@@ -73,7 +73,7 @@ def extract(archive, root, wanted):
 
 
 def _within_bounds(members):
-    """The members that are no bombs and stay below any folder, in the order of the file: going back in a .tgz means unpacking it anew."""
+    """The members that are no bombs and lead nowhere else, in order: going back in a .tgz means unpacking it anew."""
     total = 0
     for member in members:
         total += member.size
