@@ -13,7 +13,7 @@ import re
 import sys
 from pathlib import Path
 
-from data.layout import Layout
+from data.datasets import open_dataset
 from errors import UserError
 from files import atomic, check_file
 from tool.config import override, parse, read_config, run_main
@@ -90,8 +90,9 @@ def check_lists(chosen):
 def _ids(stage, name, settings, dataset):
     """The IDs of a list; None of a dataset that its own stage has yet to make. Raises UserError if there is no list."""
     root = Path(settings.dataset_root) if settings.dataset_root else None
-    if root is not None and (root / "classes.txt").exists() and (root / "lists").is_dir():
-        return Layout(root).ids(name)
+    in_place = root is not None and (root / "classes.txt").exists() and (root / "lists").is_dir()
+    if in_place or settings.dataset_format != "voc":
+        return open_dataset(settings.dataset_format, root).ids(name)
     if dataset is None and root is not None:
         raise UserError(
             f"{root}: holds no dataset (classes.txt, lists/): give common.dataset_root, or begin with the stage dataset"

@@ -1,7 +1,7 @@
 """mIoU of exported CAMs against the masks, without and with dense CRF -> RUN/eval/cam.json"""
 
 from data.content import inputs, stamps
-from data.layout import Layout
+from data.datasets import open_dataset
 from data.usable import check_image, check_labels, check_mask, usable_ids
 from tool.config import run_main
 from tool.frame import Stage
@@ -20,7 +20,7 @@ def score(stage, layout, ids):
 def main():
     stage = Stage("eval_cam", __doc__)
     settings = stage.settings
-    layout = Layout(settings.dataset_root, stage.run)
+    layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
     ids = layout.ids(settings.list)
     if not any(map(layout.has_mask, ids)):
         print(f"eval_cam: {layout.root} has no masks of {settings.list}, nothing to evaluate")

@@ -1,7 +1,7 @@
 """mIoU of label images (pseudo labels) against the masks -> RUN/eval/seg.json"""
 
 from data.content import inputs, stamps
-from data.layout import Layout
+from data.datasets import open_dataset
 from data.usable import check_image, check_labels, check_mask, usable_ids
 from tool.config import run_main
 from tool.frame import Stage
@@ -20,7 +20,7 @@ def score(stage, layout, ids):
 def main():
     stage = Stage("eval_seg", __doc__)
     settings = stage.settings
-    layout = Layout(settings.dataset_root, stage.run)
+    layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
     ids = layout.ids(settings.list)
     if not any(map(layout.has_mask, ids)):
         print(f"eval_seg: {layout.root} has no masks of {settings.list}, nothing to evaluate")

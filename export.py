@@ -7,6 +7,7 @@
 A file is a .pt2 of torch.export, or by --format onnx an .onnx.
 """
 
+from functools import partial
 from pathlib import Path
 
 from data.layout import Layout
@@ -17,6 +18,7 @@ from tool.config import parse, run_main
 def export_masks(settings):
     """The run's pseudo labels -> OUT/VOCdevkit/VOC2012"""
     from data.devkit import VOC, write_devkit
+    from tool.parallel import parallel_map
 
     root = settings.dataset_root or settings.run.config().get("make_seg_labels", {}).get("dataset_root")
     if root is None:
@@ -24,7 +26,8 @@ def export_masks(settings):
             f"{settings.run / 'config.yaml'}: does not say of which dataset the run's pseudo labels are: run "
             "make_seg_labels.py first, or give --dataset_root"
         )
-    written, left_out = write_devkit(Path(settings.out), Layout(root), settings.run / "seg_label", settings.num_workers)
+    in_processes = partial(parallel_map, workers=settings.num_workers, description="export")
+    written, left_out = write_devkit(Path(settings.out), Layout(root), settings.run / "seg_label", in_processes)
     for name, (kind, n_images) in written.items():
         print(f"{settings.out}/{VOC}/ImageSets/Segmentation/{name}.txt: {n_images} images with {kind}")
     for name, reason in left_out.items():

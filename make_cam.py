@@ -3,7 +3,7 @@
 from functools import partial
 
 from data.content import class_input, stamps
-from data.layout import Layout
+from data.datasets import open_dataset
 from data.usable import check_labels, check_scaled_image, usable_ids
 from tool.config import run_main
 from tool.frame import Stage
@@ -33,7 +33,7 @@ def export(stage, layout, stamps, ids):
 def main():
     stage = Stage("make_cam", __doc__)
     settings = stage.settings
-    layout = Layout(settings.dataset_root, stage.run)
+    layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
     checks = (partial(check_scaled_image, settings.scales), check_labels)
     ids = usable_ids(layout, settings.list, checks, settings.skip_bad, stage.main)
     record = stage.record(class_input(layout), AESIPE)

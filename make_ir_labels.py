@@ -3,7 +3,7 @@
 from functools import partial
 
 from data.content import class_input, stamps
-from data.layout import Layout
+from data.datasets import open_dataset
 from data.usable import check_image, check_labels, usable_ids
 from tool.config import run_main
 from tool.frame import Stage
@@ -12,10 +12,10 @@ from tool.parallel import parallel_map
 
 def label(stage, layout, stamps, ids):
     """Write the IR labels of this process's images."""
+    from data.label_png import save_label_png
     from module.crf import dense_crf_labels
     from module.labels import ir_labels, weighted_argmax
     from tool.cam_file import load_cam
-    from voc12.palette import save_label_png
 
     def label_image(image_id):
         image = layout.image(image_id).permute(1, 2, 0).numpy()
@@ -34,7 +34,7 @@ def label(stage, layout, stamps, ids):
 def main():
     stage = Stage("make_ir_labels", __doc__)
     settings = stage.settings
-    layout = Layout(settings.dataset_root, stage.run)
+    layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
     record = stage.record(class_input(layout), settings.map)
     ids = usable_ids(layout, settings.list, (check_image, check_labels), settings.skip_bad, stage.main)
     wanted = stamps(layout, ids)

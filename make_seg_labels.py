@@ -3,7 +3,7 @@
 from functools import partial
 
 from data.content import class_input, stamps
-from data.layout import Layout
+from data.datasets import open_dataset
 from data.usable import check_image, check_labels, usable_ids
 from tool.config import run_main
 from tool.frame import Stage
@@ -12,12 +12,12 @@ from tool.stages import IRN
 
 def label(stage, layout, stamps, ids):
     """Write the pseudo labels of this process's images."""
+    from data.label_png import save_label_png
     from data.loader import image_loader
     from infer.pseudo import load_irn, mean_boundary, pseudo_label
     from tool.cam_file import load_cam
     from tool.dist import set_precision
     from tool.parallel import background
-    from voc12.palette import save_label_png
 
     settings = stage.settings
 
@@ -37,7 +37,7 @@ def label(stage, layout, stamps, ids):
 def main():
     stage = Stage("make_seg_labels", __doc__)
     settings = stage.settings
-    layout = Layout(settings.dataset_root, stage.run)
+    layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
     record = stage.record(class_input(layout), IRN, settings.map)
     ids = usable_ids(layout, settings.list, (check_image, check_labels), settings.skip_bad, stage.main)
     wanted = stamps(layout, ids)

@@ -1,6 +1,6 @@
 """Put the dataset in place: the toy set is made, VOC 2012 fetched and converted, your own images completed."""
 
-from data.layout import Layout
+from data.datasets import open_dataset
 from data.usable import check_image, check_labels, check_mask_if_any, usable_ids
 from tool.config import parse, run_main
 
@@ -31,7 +31,7 @@ def prepare(settings):
             settings.num_workers,
             COUNTS if settings.check_counts else {},
         )
-    else:
+    elif settings.dataset_format == "voc":
         from data.collect import collect
 
         collect(settings.dataset_root, settings.labels_from, settings.overwrite)
@@ -40,7 +40,7 @@ def prepare(settings):
 def main():
     settings = parse("dataset", __doc__)
     prepare(settings)
-    layout = Layout(settings.dataset_root, settings.run)
+    layout = open_dataset(settings.dataset_format, settings.dataset_root, settings.run)
     lists = {path.stem: layout.ids(path.stem) for path in sorted((layout.root / "lists").glob("*.txt"))}
     for name in lists.keys() & CHECKED.keys():  # now, not when a stage comes to them
         usable_ids(layout, name, CHECKED[name], settings.skip_bad)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from data.content import inputs
-from data.layout import Layout
+from data.datasets import open_dataset
 from data.usable import check_image, check_mask_if_any, usable_ids
 from errors import UserError
 from files import atomic
@@ -70,6 +70,7 @@ def write_markdown(path, run, title, per_class):
 
 def write_report(runs, layout, ids, settings, folder):
     """Write the page, its tables and its pictures to the folder. Returns how many images are shown."""
+    from data.label_png import voc_palette
     from tool.dist import init_dist, set_precision
     from viz.failure import count_failures
     from viz.figures import caption, check_images, draw_grid, strip, write_figures
@@ -79,7 +80,6 @@ def write_report(runs, layout, ids, settings, folder):
     from viz.runs import map_folders
     from viz.sweep import score_maps
     from viz.watch import spread
-    from voc12.palette import voc_palette
 
     check_images(layout, runs[0], settings.figure)
     weight = settings.background_weight
@@ -113,7 +113,7 @@ def write_report(runs, layout, ids, settings, folder):
 def main():
     runs, settings = resolve(parse("report", __doc__))
     usage = StageUsage(settings.run, "report")
-    layout = Layout(settings.dataset_root, settings.run)
+    layout = open_dataset(settings.dataset_format, settings.dataset_root, settings.run)
     ids = usable_ids(layout, settings.list, (check_image, check_mask_if_any), settings.skip_bad)
     folder = Path(settings.out) if settings.out else settings.run / "report"
     masks = inputs(layout, list(filter(layout.has_mask, ids)), "masks")["masks"]

@@ -3,7 +3,7 @@
 from functools import partial
 
 from data.content import inputs
-from data.layout import Layout
+from data.datasets import open_dataset
 from data.usable import check_image, check_labels, usable_ids
 from tool.config import run_main
 from tool.frame import Stage
@@ -50,7 +50,7 @@ def make_task(settings, layout, ids, dist):
 def main():
     stage = Stage("train_aesipe", __doc__)
     settings = stage.settings
-    layout = Layout(settings.dataset_root, stage.run)
+    layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
     ids = usable_ids(layout, settings.train_list, (check_image, check_labels), settings.skip_bad, stage.main)
     record = stage.record(inputs(layout, ids, "labels", "images") | weights_input(settings))
     stage.train(AESIPE, record, partial(make_task, settings, layout, ids), layout.class_names)

@@ -3,7 +3,8 @@
 from functools import partial
 
 from data.content import inputs, stamps
-from data.layout import Layout, read_labels
+from data.datasets import open_dataset
+from data.label_png import read_labels
 from data.usable import check_image, check_labels, usable_ids
 from tool.config import run_main
 from tool.frame import Stage
@@ -52,7 +53,7 @@ def make_task(stage, layout, ids, dist):
 def main():
     stage = Stage("train_irn", __doc__)
     settings = stage.settings
-    layout = Layout(settings.dataset_root, stage.run)
+    layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
     ids = usable_ids(layout, settings.list, (check_image, check_labels), settings.skip_bad, stage.main)
     record = stage.record(inputs(layout, ids, "labels", "images") | weights_input(settings), "ir_label")
     stage.train(IRN, record, partial(make_task, stage, layout, ids), layout.class_names)

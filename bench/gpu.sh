@@ -18,7 +18,7 @@ measure() {  # NAME, seconds at most, arguments of python -m bench
 deterministic() {  # the same training twice: equal checkpoints
     local folder
     folder=$(mktemp -d)
-    "$PYTHON" -m data.toy --root "$folder/set" --train 8 --train_aug 32 --val 2
+    "$PYTHON" prepare_dataset.py --kind toy --dataset_root "$folder/set" --train 8 --train_aug 32 --val 2
     for name in one two; do
         "$PYTHON" train_aesipe.py --dataset_root "$folder/set" --run_root "$folder" --session_name "$name" \
             --backbone resnet50 --weights none --batch_size 8 --crop_size 256 --max_epochs 2 --deterministic

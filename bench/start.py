@@ -12,14 +12,14 @@ import torch
 from bench.measure import compare
 from bench.stages import ROOT
 from data.content import inputs
-from data.layout import Layout, read_label_png, read_labels
+from data.label_png import read_label_png, read_labels, save_label_png
+from data.layout import Layout
 from data.toy import make_toy
 from data.usable import check_image, check_labels, usable_ids
 from errors import UserError
 from tool.cam_file import load_cam, save_cam
 from tool.checkpoint import load_state, save_result
 from tool.stages import STAGES, TOOLS
-from voc12.palette import save_label_png
 
 DRAWN = 16  # images behind the names of a long list
 SIZE = (375, 500)  # H, W of a VOC photograph

@@ -11,7 +11,9 @@ import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
-from data.layout import IMAGE_SUFFIXES, Layout, read_label_lines
+from conventions import IGNORE
+from data.image import IMAGE_SUFFIXES
+from data.layout import Layout, read_label_lines
 from data.usable import check_image
 from errors import UserError
 
@@ -117,10 +119,14 @@ def image_problems(layout, image_id):
         found.append(
             ("masks of another size than their image", f"{image_id}: mask {list(mask.shape)}, image {list(size)}", True)
         )
-    wrong = mask[(mask >= layout.n_classes) & (mask != 255)]
+    wrong = mask[(mask >= layout.n_classes) & (mask != IGNORE)]
     if wrong.size:
         found.append(
-            (f"masks with values other than 0 to {layout.n_classes - 1} and 255", f"{image_id}: {wrong.max()}", True)
+            (
+                f"masks with values other than 0 to {layout.n_classes - 1} and {IGNORE}",
+                f"{image_id}: {wrong.max()}",
+                True,
+            )
         )
     return found
 

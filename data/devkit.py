@@ -12,20 +12,21 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from data.layout import open_image, orientation, read_label_png
+from conventions import IGNORE
+from data.image import open_image, orientation
+from data.label_png import read_label_png, save_label_png
 from errors import UserError
 from files import atomic
-from tool.parallel import parallel_map
-from voc12.palette import save_label_png
 
 VOC = "VOCdevkit/VOC2012"
 PSEUDO, TRUTH = "pseudo labels", "the dataset's masks"
 
 
-def write_devkit(out, layout, folder, workers):
+def write_devkit(out, layout, folder, for_each):
     """Write the tree to the folder `out`, which gets its name when all of it is there.
 
-    layout: `data.layout.Layout`. folder: holds the pseudo labels, ID.png. workers: processes.
+    layout: `data.layout.Layout`. folder: holds the pseudo labels, ID.png. for_each: function (function, items) that
+    yields function(item) for every item, in any order.
     Returns ({list: (what its masks are, number of images)}, {list: why it is left out}). Raises UserError if out
     exists, no list has pseudo labels, or a label does not fit its image or classes.
     """
@@ -45,7 +46,7 @@ def write_devkit(out, layout, folder, workers):
         kinds["trainval"] = "the masks of train and val"
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
-        _write_tree(temporary / VOC, layout, folder, {name: lists[name] for name in kinds}, workers)
+        _write_tree(temporary / VOC, layout, folder, {name: lists[name] for name in kinds}, for_each)
         os.replace(temporary, out)
     except OSError as error:
         raise UserError(f"{out}: cannot be written: {error.strerror or error}") from error
@@ -65,7 +66,7 @@ def masks_of(layout, folder, ids):
     return f"{lacking} of its {len(ids)} images have no mask" if lacking else TRUTH
 
 
-def _write_tree(root, layout, folder, lists, workers):
+def _write_tree(root, layout, folder, lists, for_each):
     for name in ("JPEGImages", "SegmentationClass", "SegmentationClassAug", "ImageSets/Segmentation"):
         (root / name).mkdir(parents=True)
     for name, ids in lists.items():
@@ -74,7 +75,7 @@ def _write_tree(root, layout, folder, lists, workers):
     (root / "classes.txt").write_text("".join(f"{name}\n" for name in layout.class_names), encoding="utf-8")
     ids = list(dict.fromkeys(image_id for each in lists.values() for image_id in each))
     layout.files()  # one listing, before the processes ask for it
-    for _ in parallel_map(partial(write_pair, root, layout, folder), ids, workers, "export"):
+    for _ in for_each(partial(write_pair, root, layout, folder), ids):
         pass
 
 
@@ -84,7 +85,7 @@ def write_pair(root, layout, folder, image_id):
     labels = read_label_png(path) if path.exists() else layout.mask(image_id)
     if labels.shape != layout.size(image_id):
         raise UserError(f"{image_id}: its labels are {list(labels.shape)}, its image {list(layout.size(image_id))}")
-    wrong = labels[(labels >= layout.n_classes) & (labels != 255)]
+    wrong = labels[(labels >= layout.n_classes) & (labels != IGNORE)]
     if wrong.size:
         raise UserError(f"{image_id}: its labels hold {wrong[0]}, but there are {layout.n_classes} classes")
     mask = root / "SegmentationClass" / f"{image_id}.png"

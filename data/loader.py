@@ -12,7 +12,7 @@ from errors import UserError
 class TrainingSet(Dataset):
     """Images of a list with image-level labels and, if target is given, a label map.
 
-    layout: `data.layout.Layout`. ids: image IDs. transform: `data.transforms.CropTransform`.
+    layout: `data.dataset.Dataset`. ids: image IDs. transform: `data.transforms.CropTransform`.
     target: function from an ID to a label map, uint8 [H,W], or None.
     """
 

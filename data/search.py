@@ -5,7 +5,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from data.layout import IMAGE_SUFFIXES
+from data.image import IMAGE_SUFFIXES
 from errors import UserError
 from files import check_file
 

@@ -3,55 +3,33 @@
 Every object is a plain body with a patterned head. The pattern tells the class, by its geometry and the colour of
 its ink; the body's colour is drawn from one pool for all classes. So a classifier's CAM lights up on the head and
 misses the body, while the body is smooth and stands out from a cluttered background: affinity can reach it.
-
-    python -m data.toy --root DIR [--train_aug N --train N --val N --size PX --seed S]
 """
 
-import argparse
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+from PIL import ImageColor
 from tqdm import tqdm
 
+from data.label_png import save_label_png
 from errors import UserError
-from files import writing
-from voc12.palette import save_label_png
+from files import save_lines, writing
 
 ASPECTS = ((1, 0.8), (0.8, 1), (1, 0.9), (0.9, 1), (1, 1), (1, 0.75), (0.75, 1))  # height, width over the long side
-BACKGROUND_COLOURS = np.array(
-    [
-        (118, 130, 96),
-        (146, 126, 100),
-        (104, 116, 128),
-        (160, 156, 140),
-        (84, 100, 76),
-        (126, 108, 112),
-        (176, 164, 120),
-        (92, 90, 86),
-    ],
-    np.float32,
-)
-BODY_COLOURS = np.array(
-    [
-        (228, 208, 178),
-        (58, 50, 48),
-        (208, 152, 112),
-        (122, 78, 58),
-        (238, 238, 232),
-        (66, 78, 98),
-        (188, 204, 224),
-        (172, 128, 160),
-        (216, 190, 126),
-        (88, 128, 140),
-    ],
-    np.float32,
-)
+
+
+def _colours(codes):
+    """Hexadecimal codes between spaces as RGB, float32 [N,3] in 0-255."""
+    return np.array([ImageColor.getrgb(code) for code in codes.split()], np.float32)
+
+
+BACKGROUND_COLOURS = _colours("#768260 #927e64 #687480 #a09c8c #54644c #7e6c70 #b0a478 #5c5a56")
+BODY_COLOURS = _colours("#e4d0b2 #3a3230 #d09870 #7a4e3a #eeeee8 #424e62 #bccce0 #ac80a0 #d8be7e #58808c")
 CLEAR_DISTANCE = 75  # in RGB units: a body this far from both background colours stands out
 INK_DISTANCE = 120  # in RGB units, from the body to the ink on it
 MIN_SIZE = 64  # px: heads of smaller images are too small for a pattern
@@ -67,9 +45,7 @@ PATTERNS = {
 }
 # Class name -> RGB of its ink: a help, since a ResNet-18 from scratch on 400 images needs far longer than a demo to
 # tell patterns by their geometry alone.
-INKS = dict(
-    zip(PATTERNS, np.array([(190, 30, 30), (30, 130, 50), (30, 50, 190), (240, 200, 30), (190, 40, 180)], np.float32))
-)
+INKS = dict(zip(PATTERNS, _colours("#be1e1e #1e8232 #1e32be #f0c81e #be28b4")))
 CLASSES = ("background", *PATTERNS)
 
 
@@ -233,20 +209,14 @@ def _write_split(folder, split, count, size, seed):
     return lines
 
 
-def _same_set_exists(root, settings):
-    """Whether root holds a toy set of these settings; UserError if it holds anything else."""
-    if not root.exists():
-        return False
-    if not (root / "toy.json").is_file():
-        raise UserError(f"{root} exists and is not a toy set: it has no toy.json")
+def _check_same_set(root, settings):
+    """Raises UserError unless root holds the toy set of these settings, a line of JSON."""
     try:
-        found = json.loads((root / "toy.json").read_text())
-    except ValueError as error:
-        raise UserError(f"{root / 'toy.json'} is not readable as JSON: {error}") from None
-    differing = [f"{key} {found.get(key)}, not {value}" for key, value in settings.items() if found.get(key) != value]
-    if differing:
-        raise UserError(f"{root} holds a toy set of other settings: {'; '.join(differing)}")
-    return True
+        found = (root / "toy.json").read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{root} exists and is not a toy set: it has no toy.json") from error
+    if found != settings:
+        raise UserError(f"{root} holds a toy set of other settings: {found[:200]}, not {settings}")
 
 
 def make_toy(root, train=200, train_aug=400, val=100, size=160, seed=0):
@@ -254,55 +224,33 @@ def make_toy(root, train=200, train_aug=400, val=100, size=160, seed=0):
 
     root: folder to make; it appears at once and whole. train, train_aug, val: images in each list; `train` is the
     start of `train_aug`. size: long side in px. seed: the same seed gives the same files.
-    Returns True if the set was written, False if root already held it.
-    Raises UserError for settings out of range, or if root holds a set of other settings or something else.
+    A root that holds this set already is left as it is. Raises UserError for settings out of range, or if root holds a
+    set of other settings or something else.
     """
-    settings = {"train": train, "train_aug": train_aug, "val": val, "size": size, "seed": seed}
     if not 1 <= train <= train_aug or val < 1 or size < MIN_SIZE or seed < 0:
-        raise UserError(f"need 1 <= train <= train_aug, val >= 1, size >= {MIN_SIZE} and seed >= 0, got {settings}")
+        raise UserError(
+            f"need 1 <= train <= train_aug, val >= 1, size >= {MIN_SIZE} and seed >= 0, got {train}, {train_aug}, "
+            f"{val}, {size} and {seed}"
+        )
+    settings = json.dumps({"train": train, "train_aug": train_aug, "val": val, "size": size, "seed": seed})
     root = Path(root).resolve()
-    if _same_set_exists(root, settings):
-        return False
+    if root.exists():
+        _check_same_set(root, settings)
+        return
     part = root.with_name(f".{root.name}.{os.getpid()}.tmp")
     try:
         with writing(root):
-            for folder in ("JPEGImages", "SegmentationClassAug", "lists"):
+            for folder in ("JPEGImages", "SegmentationClassAug"):
                 (part / folder).mkdir(parents=True)
             labels = _write_split(part, "train", train_aug, size, seed)
             val_labels = _write_split(part, "val", val, size, seed)
             ids, val_ids = ([line.split()[0] for line in lines] for lines in (labels, val_labels))
-            for name, lines in {
-                "lists/train.txt": ids[:train],
-                "lists/train_aug.txt": ids,
-                "lists/val.txt": val_ids,
-                "image_labels.txt": labels + val_labels,
-                "classes.txt": CLASSES,
-            }.items():
-                (part / name).write_text("\n".join(lines) + "\n")
-            (part / "toy.json").write_text(json.dumps(settings) + "\n")
+            save_lines(part / "lists/train.txt", ids[:train])
+            save_lines(part / "lists/train_aug.txt", ids)
+            save_lines(part / "lists/val.txt", val_ids)
+            save_lines(part / "image_labels.txt", labels + val_labels)
+            save_lines(part / "classes.txt", CLASSES)
+            save_lines(part / "toy.json", [settings])
             part.rename(root)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return True
-
-
-def main():
-    parser = argparse.ArgumentParser(prog="data.toy", description="Make a toy set in VOC layout.")
-    parser.add_argument("--root", required=True, help="folder to make")
-    parser.add_argument("--train_aug", type=int, default=400, help="training images")
-    parser.add_argument("--train", type=int, default=200, help="training images that also count as `train`")
-    parser.add_argument("--val", type=int, default=100, help="validation images")
-    parser.add_argument("--size", type=int, default=160, help="long side in px")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    try:
-        made = make_toy(**vars(args))
-    except UserError as error:
-        print(f"data.toy: {error}", file=sys.stderr)
-        return 2
-    print(f"{args.root}: " + ("toy set written" if made else "the toy set is already there, nothing to do"))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

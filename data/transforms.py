@@ -6,10 +6,10 @@ import torch
 import torchvision.transforms.v2.functional as F
 from torchvision.transforms import InterpolationMode
 
-from data.layout import scaled_size
+from conventions import IGNORE
+from data.image import scaled_size
 
 FILL = (124, 116, 104)  # ImageNet's mean colour: the encoder's normalisation turns padding into zeros
-IGNORE = 255
 
 
 class View(NamedTuple):
@@ -46,7 +46,7 @@ class CropTransform:
         """image: uint8 [3,H,W] of any size. target: uint8 [H,W] of any size, or None. view: the View drawn.
 
         Returns a dict: image uint8 [3,S,S]; box int64 [4] (top, left, bottom, right), where the crop shows the image;
-        target uint8 [S,S], 255 on the padding, if one was given.
+        target uint8 [S,S], IGNORE on the padding, if one was given.
         """
         image = F.resize(image, view.size, antialias=True)
         image = F.horizontal_flip(image) if view.flip else image

@@ -2,35 +2,36 @@
 
 import sys
 
-from data.layout import check_labels_fit, check_scales
+from data.image import check_scales
+from data.label_png import check_labels_fit
 from errors import UserError
 from files import in_threads
 
 SHOWN = 20  # images left out, by name
 
 
-def usable_ids(layout, list_name, checks, skip_bad=False, show=True):
+def usable_ids(dataset, list_name, checks, skip_bad=False, show=True):
     """The IDs of a list whose images pass all checks.
 
-    layout: `data.layout.Layout`. checks: functions (layout, ID) that raise UserError, such as those below.
+    dataset: `data.dataset.Dataset`. checks: functions (dataset, ID) that raise UserError, such as those below.
     skip_bad: leave out images that fail, and say which, if show. Raises UserError for the first of them otherwise, or
     if none is left.
     """
-    ids = layout.ids(list_name)
-    layout.files()  # listed once, before threads ask for it
-    problems = dict(zip(ids, in_threads(lambda image_id: _problem(layout, image_id, checks), ids)))
-    layout.index.save()
+    ids = dataset.ids(list_name)
+    problems = dict(zip(ids, in_threads(lambda image_id: _problem(dataset, image_id, checks), ids)))
+    dataset.index.save()
     bad = {image_id: problem for image_id, problem in problems.items() if problem}
     if not bad:
         return ids
-    where = f"{layout.root / 'lists' / list_name}.txt"
+    where = dataset.list_place(list_name)
     if not skip_bad or len(bad) == len(problems):
         others = f"; {len(bad) - 1} more of the {len(problems)} in {where} cannot be used either" * (len(bad) > 1)
-        remedy = "" if skip_bad else f" (python -m data.check {layout.root} lists all; --skip_bad goes on without)"
+        all_said = f"{dataset.check_command} lists all; " if dataset.check_command else ""
+        remedy = "" if skip_bad else f" ({all_said}--skip_bad goes on without)"
         raise UserError(f"{next(iter(bad.values()))}{others}{remedy}")
     if show:
         lines = [f"  {image_id}: {problem}" for image_id, problem in list(bad.items())[:SHOWN]]
-        more = [f"  and {len(bad) - SHOWN} more: python -m data.check {layout.root}"] if len(bad) > SHOWN else []
+        more = [f"  and {len(bad) - SHOWN} more: {dataset.check_command or ''}".rstrip(": ")] * (len(bad) > SHOWN)
         print(
             "\n".join([f"left out {len(bad)} of the {len(problems)} images in {where}:", *lines, *more]),
             file=sys.stderr,
@@ -39,40 +40,42 @@ def usable_ids(layout, list_name, checks, skip_bad=False, show=True):
     return [image_id for image_id in ids if image_id not in bad]
 
 
-def _problem(layout, image_id, checks):
+def _problem(dataset, image_id, checks):
     try:
         for check in checks:
-            check(layout, image_id)
+            check(dataset, image_id)
     except UserError as error:
         return str(error)
     return None
 
 
-def check_image(layout, image_id):
+def check_image(dataset, image_id):
     """The image can be opened and is not cut short; one whose end is not as usual is decoded to know.
 
     Returns its (H, W).
     """
-    return layout.image_facts(image_id).size
+    return dataset.image_facts(image_id).size
 
 
-def check_scaled_image(scales, layout, image_id):
+def check_scaled_image(scales, dataset, image_id):
     """As `check_image`, of an image that is to be resized by each of the factors."""
-    check_scales(layout.path(image_id), check_image(layout, image_id), scales)
+    check_scales(dataset.path(image_id), check_image(dataset, image_id), scales)
 
 
-def check_labels(layout, image_id):
-    """image_labels.txt has one line for the image, with classes that there are."""
-    layout.present(image_id)
+def check_labels(dataset, image_id):
+    """The image has labels, of classes that there are."""
+    dataset.present(image_id)
 
 
-def check_mask(layout, image_id):
-    """There is a mask of the image's size with values 0 to K-1 and 255."""
-    facts = layout.mask_facts(image_id)
-    check_labels_fit(layout.mask_path(image_id), facts.size, facts.top, layout.n_classes, check_image(layout, image_id))
+def check_mask(dataset, image_id):
+    """There is a mask of the image's size with values 0 to K-1 and IGNORE."""
+    facts = dataset.mask_facts(image_id)
+    check_labels_fit(
+        dataset.mask_path(image_id), facts.size, facts.top, dataset.n_classes, check_image(dataset, image_id)
+    )
 
 
-def check_mask_if_any(layout, image_id):
+def check_mask_if_any(dataset, image_id):
     """As `check_mask`; an image need not have one."""
-    if layout.has_mask(image_id):
-        check_mask(layout, image_id)
+    if dataset.has_mask(image_id):
+        check_mask(dataset, image_id)

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data.layout import FORMATS
+from data.image import FORMATS
+from data.label_png import voc_palette
 from errors import UserError
 from files import atomic
-from voc12.palette import voc_palette
 
 COMPETITIONS = ("comp5", "comp6")
 

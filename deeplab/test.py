@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data.content import class_input, inputs, stamps
-from data.layout import Layout
+from data.datasets import open_dataset
 from data.usable import check_mask_if_any, check_scaled_image, usable_ids
 from tool.config import run_main
 from tool.frame import Stage
@@ -24,11 +24,11 @@ def segment(stage, layout, stamps, folders, ids):
 
 
 def _segment(stage, layout, stamps, folders, ids, dist, refine):
+    from data.label_png import save_label_png
     from data.loader import image_loader
     from infer.segmentation import load_deeplab, multi_scale_probabilities
     from tool.dist import set_precision
     from tool.parallel import background
-    from voc12.palette import save_label_png
 
     settings = stage.settings
     model = load_deeplab(stage.run, layout.n_classes, dist.device)
@@ -89,7 +89,7 @@ def evaluate(stage, layout, ids, folders):
 def main():
     stage = Stage("deeplab_test", __doc__)
     settings = stage.settings
-    layout = Layout(settings.dataset_root, stage.run)
+    layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
     checks = (partial(check_scaled_image, settings.scales), check_mask_if_any)
     ids = usable_ids(layout, settings.list, checks, settings.skip_bad, stage.main)
     if settings.submission:

@@ -7,7 +7,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where it is started as deeplab/train.py
 
 from data.content import inputs, stamps
-from data.layout import Layout, read_labels
+from data.datasets import open_dataset
+from data.label_png import read_labels
 from data.usable import check_image, check_labels, check_mask, usable_ids
 from tool.config import run_main
 from tool.frame import Stage
@@ -56,7 +57,7 @@ def make_task(stage, layout, ids, dist):
 def main():
     stage = Stage("deeplab_train", __doc__)
     settings = stage.settings
-    layout = Layout(settings.dataset_root, stage.run)
+    layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
     if settings.labels == TRUTH:
         checks, kinds, sources = (check_image, check_mask), ("images", "masks"), ()
     else:

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from data.layout import read_labels
+from data.label_png import read_labels
 from module.crf import dense_crf_labels
 from module.labels import weighted_argmax
 from tool.cam_file import load_cam

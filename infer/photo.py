@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from data.layout import check_scales, image_size, read_image
+from data.image import check_scales, image_size, read_image
+from data.label_png import save_label_png, voc_palette
 from data.transforms import resized
 from errors import UserError
 from files import atomic
@@ -15,7 +16,6 @@ from tool.settings import MAPS, Scales
 from tool.stages import BY_NAME
 from tool.values import read
 from viz.overlay import heat, in_grid, overlay, save_jpeg, with_legend
-from voc12.palette import save_label_png, voc_palette
 
 NETWORKS = {"deeplab": ("deeplab",), "aesipe": MAPS}  # what each writes
 ENDINGS = (".png", "_overlay.jpg", "_heat.jpg")

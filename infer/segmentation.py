@@ -3,12 +3,12 @@
 import torch
 import torch.nn.functional as F
 
+from data.label_png import save_label_png
 from data.transforms import scaled
 from deeplab.model import build
 from module.crf import dense_crf_probabilities
 from tool.checkpoint import load_model
 from tool.stages import DEEPLAB
-from voc12.palette import save_label_png
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from voc12.palette import voc_palette
+from data.label_png import voc_palette
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SMALL = (

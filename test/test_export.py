@@ -15,6 +15,7 @@ from PIL import Image
 from scripts import error_lines, run
 from torchvision.datasets import VOCSegmentation
 
+from data.label_png import save_label_png, voc_palette
 from data.layout import Layout
 from deeplab.model import DeepLabV3
 from deeplab.model import build as build_deeplab
@@ -31,7 +32,6 @@ from tool.record import make_record
 from tool.run import Run
 from tool.settings import MakeSegLabels, from_plain
 from tool.stages import BY_NAME
-from voc12.palette import save_label_png, voc_palette
 
 CLASSES = ("background", "cat", "my dog", "Vögel")
 NETWORK = {"backbone": "mobilenet_v2", "weights": "none", "frozen_stages": 0, "batch_norm": "train"}

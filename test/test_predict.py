@@ -13,12 +13,13 @@ from scripts import error_lines, read_png, run
 from test_export import CLASSES, make_run
 from test_own_data import save_image
 
-from data.layout import Layout, image_size, read_image
+from data.image import image_size, read_image
+from data.label_png import voc_palette
+from data.layout import Layout
 from infer.maps import load_aesipe, multi_scale_maps
 from infer.segmentation import load_deeplab, multi_scale_probabilities
 from module.labels import labels_at_size, weighted_argmax
 from viz.overlay import in_grid, outlines, overlay, with_legend
-from voc12.palette import voc_palette
 
 MAPS = ("cam", "is_cam", "ae_is_cam")
 

@@ -21,6 +21,7 @@ from tool.yaml_file import parse_yaml, read_yaml
 SECTIONS = ("common", *BY_NAME)
 COMMON = (
     "dataset_root",
+    "dataset_format",
     "run_root",
     "session_name",
     "backbone",

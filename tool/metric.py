@@ -2,15 +2,14 @@
 
 import numpy as np
 
+from conventions import IGNORE
 from errors import UserError
-
-IGNORE = 255
 
 
 def label_confusion_matrix(truth, labels, n_classes, name="labels"):
     """Confusion matrix of one image; the matrix of a data set is the sum over its images.
 
-    truth, labels: integer [H,W] in 0..K-1 or 255: truth 255 is not counted, label 255 is unsure. name: for messages.
+    truth, labels: integer [H,W] in 0..K-1 or IGNORE: not counted in the truth, unsure in labels. name: for messages.
     Returns int64 [K,K+1], rows truth, columns labels, the last column unsure. Raises UserError on sizes that differ
     and on values out of range.
     """

@@ -55,6 +55,7 @@ class Settings:
     """What every script has. Values that a stage reads together are checked by `problem`."""
 
     dataset_root: Text | None = setting("data/VOC2012", "dataset in VOC layout (README)", decides=False)
+    dataset_format: Text = setting("voc", "how the dataset is stored: a name in data/datasets.py", decides=False)
     run_root: Text = setting("runs", "folder of all runs", decides=False)
     session_name: Text = setting("aesipe", "the run's folder below run_root", decides=False)
     num_workers: Workers = setting(default_workers(), "worker processes", decides=False)

@@ -19,7 +19,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import torch
 
-from data.layout import read_labels
+from data.label_png import read_labels
 from files import atomic
 from module.affinity import pamr_refine
 from module.labels import weighted_argmax

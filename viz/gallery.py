@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.layout import read_labels
+from data.label_png import read_labels
 from module.crf import dense_crf_labels
 from module.labels import weighted_argmax
 from tool.cam_file import load_cam

@@ -5,12 +5,12 @@ import torch
 import torchvision.transforms.v2.functional as V
 from torchvision.transforms import InterpolationMode
 
+from data.label_png import voc_palette
 from data.usable import check_image, check_labels, check_mask, usable_ids
 from module.labels import weighted_argmax
 from tool.metric import label_confusion_matrix, scores
 from viz.network import enlarged, localize
 from viz.panels import colour_labels, colour_scores, side_by_side
-from voc12.palette import voc_palette
 
 MAPS = ("cam", "is_cam", "ae_is_cam")  # of AESIPE.forward, in the method's order
 N_PANELS = 4

@@ -5,14 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-import data.layout
-from data.layout import read_label_png
+from conventions import BACKGROUND, IGNORE
+from data.image import image_size
+from data.label_png import read_label_png, save_label_png
 from errors import UserError
 from voc12.classes import CLASS_NAMES
 from voc12.matlab import read_sbd
-from voc12.palette import save_label_png
-
-IGNORED = 255
 
 
 class MaskJob(NamedTuple):
@@ -27,7 +25,7 @@ class MaskJob(NamedTuple):
 
 class MadeMask(NamedTuple):
     image_id: str
-    classes: frozenset  # indices in the mask, without background and 255
+    classes: frozenset  # indices in the mask, without BACKGROUND and IGNORE
     size: tuple  # (H, W)
 
 
@@ -43,21 +41,14 @@ def make_mask(job):
             f"{size[0]}: replace the one that is wrong"
         )
     values = np.unique(labels)
-    wrong = [value for value in values if value >= len(CLASS_NAMES) and value != IGNORED]
+    wrong = [value for value in values if value >= len(CLASS_NAMES) and value != IGNORE]
     if wrong:
-        raise UserError(f"{path}: holds label {wrong[0]}, which is none of VOC's classes (0-20, 255): replace it")
+        raise UserError(f"{path}: holds label {wrong[0]}, which is none of VOC's classes (0-20, {IGNORE}): replace it")
     if not kept and not (job.out.exists() and np.array_equal(read_mask(job.out), labels)):
         save_label_png(job.out, labels)
-    return MadeMask(job.image_id, frozenset(int(v) for v in values if v not in (0, IGNORED)), size)
+    return MadeMask(job.image_id, frozenset(int(v) for v in values if v not in (BACKGROUND, IGNORE)), size)
 
 
 def read_mask(path):
     """Labels uint8 [H,W] of an index PNG or of SBD's .mat."""
     return read_sbd(path) if path.suffix == ".mat" else read_label_png(path)
-
-
-def image_size(path):
-    """(H, W) from the image's header. Raises UserError if there is no image or it cannot be decoded."""
-    if not path.exists():
-        raise UserError(f"{path}: no such image, but a list names it: is the tree complete?")
-    return data.layout.image_size(path)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from data.image import image_size
 from errors import UserError
 from files import save_lines
 from tool.config import Parser, add_flags, run_main
@@ -21,7 +22,7 @@ from tool.parallel import parallel_map
 from tool.settings import PrepareDataset
 from voc12.annotations import disagreements, is_voc_id, read_annotation, read_list
 from voc12.classes import CLASS_NAMES, COUNTS
-from voc12.masks import MaskJob, image_size, make_mask
+from voc12.masks import MaskJob, make_mask
 from voc12.sources import locate, missing
 
 LISTS = ("train", "val", "train_aug")

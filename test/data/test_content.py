@@ -53,11 +53,11 @@ def test_each_kind_of_change_changes_its_own_digest(root):
 
 
 def test_a_file_is_read_once_and_again_when_it_changes(root, monkeypatch):
-    import data.layout
+    import data.dataset
 
     looked = []
-    original = data.layout.image_size
-    monkeypatch.setattr(data.layout, "image_size", lambda path: looked.append(path.name) or original(path))
+    original = data.dataset.image_size
+    monkeypatch.setattr(data.dataset, "image_size", lambda path: looked.append(path.name) or original(path))
     assert len(usable_ids(Layout(root), "train", (check_image, check_mask))) == 3 and len(looked) == 3
     assert (root / INDEX).exists()
     usable_ids(Layout(root), "train", (check_image, check_mask))

@@ -8,7 +8,8 @@ import torch
 import torchvision.transforms.v2.functional as F
 from PIL import Image, ImageOps
 
-from data.layout import Layout, read_label_png
+from data.label_png import read_label_png
+from data.layout import Layout
 from data.usable import check_labels, usable_ids
 from errors import UserError
 

@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +8,13 @@ from PIL import Image
 from data import toy
 from errors import UserError
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 SETTINGS = {"train": 3, "train_aug": 8, "val": 4, "size": 96, "seed": 5}
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("toy") / "set"
-    assert toy.make_toy(root, **SETTINGS)
+    toy.make_toy(root, **SETTINGS)
     return root
 
 
@@ -27,15 +24,6 @@ def read_ids(root, name):
 
 def contents(root):
     return {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-def run_cli(root, *arguments):
-    command = [sys.executable, "-m", "data.toy", "--root", str(root), *arguments]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-
-
-def cli_arguments(**changes):
-    return [text for key, value in {**SETTINGS, **changes}.items() for text in (f"--{key}", str(value))]
 
 
 def test_same_seed_gives_the_same_files(root, tmp_path):
@@ -111,24 +99,19 @@ def test_mask_follows_the_drawn_outline(monkeypatch):
 
 def test_existing_set_is_left_alone(root):
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
-    done = run_cli(root, *cli_arguments())
-    assert done.returncode == 0 and done.stderr == ""
-    assert len(done.stdout.splitlines()) == 1 and "nothing to do" in done.stdout
+    toy.make_toy(root, **SETTINGS)
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
 
 
 def test_other_settings_are_refused(root):
     before = contents(root)
-    done = run_cli(root, *cli_arguments(seed=6, val=5))
-    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
-    assert "seed 5, not 6" in done.stderr and "val 4, not 5" in done.stderr and "train" not in done.stderr
+    with pytest.raises(UserError, match=r'other settings: .*"val": 4.*"seed": 5}, not .*"val": 5.*"seed": 6}$'):
+        toy.make_toy(root, **{**SETTINGS, "seed": 6, "val": 5})
     assert contents(root) == before
 
 
-def test_cli_writes_a_set(tmp_path):
-    done = run_cli(tmp_path / "set", *cli_arguments(train=1, train_aug=1, val=1))
-    assert done.returncode == 0
-    assert json.loads((tmp_path / "set/toy.json").read_text()) == {**SETTINGS, "train": 1, "train_aug": 1, "val": 1}
+def test_settings_are_kept(root):
+    assert json.loads((root / "toy.json").read_text()) == SETTINGS
 
 
 @pytest.mark.parametrize("changes", [{"train": 9}, {"train": 0}, {"val": 0}, {"size": 63}, {"seed": -1}])

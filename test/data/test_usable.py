@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.label_png import save_label_png
 from data.layout import Layout
 from data.toy import make_toy
 from data.usable import check_image, check_labels, check_mask, check_mask_if_any, usable_ids
 from errors import UserError
-from voc12.palette import save_label_png
 
 IMAGE, TRAINING, EVALUATION = (check_image,), (check_image, check_labels), (check_image, check_mask)
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.label_png import save_label_png, voc_palette
 from data.layout import Layout
 from deeplab.submission import check_archive, check_request, write_submission
 from errors import UserError
 from voc12.classes import CLASS_NAMES
-from voc12.palette import save_label_png, voc_palette
 
 SIZES = {"2008_000006": (20, 30), "2008_000011": (33, 21), "turned": (40, 24)}
 PREFIX = "results/VOC2012/Segmentation/comp6_test_cls"

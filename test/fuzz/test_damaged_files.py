@@ -16,8 +16,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from data.image import image_size, read_image
 from data.index import INDEX
-from data.layout import Layout, image_size, read_class_names, read_image, read_label_png
+from data.label_png import read_label_png, save_label_png
+from data.layout import Layout, read_class_names
 from data.usable import check_image, check_labels, usable_ids
 from data.xml_tree import parse_xml
 from errors import UserError
@@ -36,7 +38,6 @@ from viz.page import rates
 from viz.runs import collect_scores, content, read_log, read_runs, setting_rows, steps_of, usage
 from voc12.annotations import read_list
 from voc12.matlab import read_sbd
-from voc12.palette import save_label_png
 
 REPOSITORY = Path(__file__).parents[2]
 TRICKY = [
@@ -189,10 +190,6 @@ BOMB = "\n".join(
     ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
 )
-MERGE_BOMB = "\n".join(
-    ["a0: &a0 {x: 1, y: 2}"] + [f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 10)}]}}" for i in range(1, 10)]
-)
-TEXT_BOMB = f"a: &a {'x' * 50_000}\nb: [{', '.join(['*a'] * 5000)}]"
 CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
 SCALARS = (
     st.none()
@@ -301,7 +298,7 @@ def test_any_value_of_any_flag_is_taken_or_laid_to_its_section(tmp_path, data, s
     [
         ("make_cam", {"list": "a\0b"}, "neither text nor a number"),
         ("make_cam", {"list": "\ud800"}, "neither text nor a number"),
-        ("make_cam", {"list": b"a"}, "make_cam.list: the tag !!binary is not read here"),
+        ("make_cam", {"list": b"a"}, "line 2, column 9: tags (!)"),
         ("make_cam", {"scales": [1, None]}, "neither text nor a number"),
         ("make_cam", {"scales": [1, [2]]}, "neither text nor a number"),
         ("make_cam", {"scales": [1, "--help"]}, "would be taken for a flag"),
@@ -338,23 +335,12 @@ def test_overrides_are_placed_or_refused(key, text):
         assert repr(config) == repr({**before, section: {**(before.get(section) or {}), name: value}})
 
 
-@pytest.mark.parametrize(
-    "text", [BOMB, MERGE_BOMB, TEXT_BOMB, "a: &a [1, *a]"], ids=["lists", "merges", "text", "cycle"]
-)
+@pytest.mark.parametrize("text", [BOMB, "a: &a [1, *a]"], ids=["lists", "cycle"])
 def test_alias_bombs_are_refused_unexpanded(tmp_path, text):
     (tmp_path / "config.yaml").write_text(text)
     for read, path in ((read_config, tmp_path / "config.yaml"), (lambda path: Run(path).config(), tmp_path)):
-        with pytest.raises(UserError, match="config.yaml: is not valid YAML: it stands for more than 100,000 values$"):
+        with pytest.raises(UserError, match=r"config.yaml: is not valid YAML: line 1, .* aliases \(\*\) are not read"):
             read(path)
-
-
-def test_aliases_in_measure_are_expanded(tmp_path):
-    (tmp_path / "a.yaml").write_text("x: &x {lr: 1, scales: &s [1, 2]}\ny: {<<: *x, lr: 3}\nz: [*s, *s]\n")
-    assert read_yaml(tmp_path / "a.yaml") == {
-        "x": {"lr": 1, "scales": [1, 2]},
-        "y": {"lr": 3, "scales": [1, 2]},
-        "z": [[1, 2], [1, 2]],
-    }
 
 
 PLAIN = st.recursive(

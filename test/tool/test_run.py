@@ -3,13 +3,13 @@ import json
 import numpy as np
 import pytest
 
+from data.label_png import save_label_png
 from errors import UserError
 from files import read_stamp
 from tool.cam_file import load_cam, save_cam
 from tool.json_file import load_json, save_json
 from tool.run import Run, outdated, require_outputs
 from tool.settings import MakeCam, MakeSegLabels
-from voc12.palette import save_label_png
 
 STAMPS = {image_id: f"{number:032x}" for number, image_id in enumerate("abcd", 1)}
 

@@ -58,7 +58,6 @@ def refused(text):
         ("inf", "inf"),
         ("1e", "1e"),
         ("1.2.3", "1.2.3"),
-        ("!!str 010", "010"),
         ("=", "="),
         ("node:29500", "node:29500"),
         ("12-24", "12-24"),
@@ -74,73 +73,51 @@ def test_nan_is_a_float():
 
 
 @pytest.mark.parametrize(
-    "word, number",
-    [
-        ("010", "10"),
-        ("-007", "-7"),
-        ("08", "8"),
-        ("00.5", "0.5"),
-        ("01e3", "1e3"),
-        ("0x1F", "31"),
-        ("0o17", "15"),
-        ("0b11", "3"),
-        ("1:30", "a decimal number"),
-        ("12:30:45", "a decimal number"),
-        ("1:30.5", "a decimal number"),
-    ],
+    "word", ["010", "-007", "08", "00.5", "01e3", "0x1F", "0o17", "0b11", "1:30", "12:30:45", "1:30.5"]
 )
-def test_numbers_that_readers_disagree_about_are_refused_with_what_to_write(word, number):
+def test_numbers_that_readers_disagree_about_are_refused_with_what_to_write(word):
     said = refused(f"common:\n  seed: {word}\n")
     assert (
-        said.startswith(f"line 2: common.seed: {word} is one number to some") and f"write {number} or '{word}'" in said
+        said.startswith(f"line 2, column 9: '{word}' is one number to some readers") and "write it in decimal" in said
     )
-    assert refused(f"a:\n- 1\n- [{word}]").startswith(f"line 3: a: {word} is")
-    assert refused(f"{word}: 1").startswith(f"line 1: {word}: {word} is")
+    assert refused(f"a:\n- 1\n- [{word}]").startswith(f"line 3, column 4: '{word}' is")
+    assert refused(f"{word}: 1").startswith(f"line 1, column 1: '{word}' is")
+
+
+UNREAD = "tags (!), anchors (&) and aliases (*) are not read"
 
 
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("a: 1\nb: 2\na: 3", "line 3: a is given twice, first in line 1: leave one out"),
-        ("x:\n  lr: 1\n  'lr': 1", "line 3: x.lr is given twice, first in line 2"),
-        ("{x: {a: 1, a: 1}}", "line 1: x.a is given twice"),
-        ("- {a: 1, a: 2}", "line 1: a is given twice"),
-        ("b: &b {c: 1}\nx:\n  <<: *b\n  <<: *b", "line 4: x.<< is given twice"),
-        ("1: a\n1.0: b", "line 2: 1.0 is given twice"),
-        ("? [a]\n: 1", "line 1: a key must be a word"),
-        ("a: 1\n\tb: 2", "indent with spaces"),
+        ("a: 1\nb: 2\na: 3", "line 3, column 1: 'a' is given twice: leave one out"),
+        ("x:\n  lr: 1\n  'lr': 1", "line 3, column 3: 'lr' is given twice"),
+        ("{x: {a: 1, a: 1}}", "line 1, column 12: 'a' is given twice"),
+        ("- {a: 1, a: 2}", "line 1, column 10: 'a' is given twice"),
+        ("1: a\n1.0: b", "line 2, column 1: 1.0 is given twice"),
+        ("? [a]\n: 1", "line 1, column 3: a key must be a word"),
+        ("? {a: 1}\n: 1", "line 1, column 3: a key must be a word"),
+        ("a: 1\n\tb: 2", "line 2, column 1: while scanning for the next token: found character '\\t'"),
         ("a: 1\nb: 2: 3", "line 2, column 5: mapping values are not allowed here"),
-        ("a: !!set {b}", "line 1: a: the tag !!set is not read here"),
-        ("a: !!timestamp 1", "the tag !!timestamp"),
-        ("a: !!binary x", "the tag !!binary"),
-        ("a: !!int 010", "line 1: a: 010 is no int"),
-        ("a: !!int x", "x is no int"),
-        ("a: !!float [1]", "is no float"),
-        ("a: !!bool yes", "yes is no bool"),
-        ("a: !!merge x", "x is no merge"),
-        ("a: !!python/none", "python/none"),
-        ("a: " + "9" * 5000, "line 1: a: a number of 5000 digits is too long"),
+        ("a: !!set {b}", f"line 1, column 4: {UNREAD}"),
+        ("a: !!timestamp 1", UNREAD),
+        ("a: !!str 010", UNREAD),
+        ("a: !!python/none", UNREAD),
+        ("a: ! b", UNREAD),
+        ("a: &b 1", UNREAD),
+        ("a: *b", UNREAD),
+        ("b: &b {c: 1}\nx: {<<: *b}", f"line 1, column 4: {UNREAD}"),
+        ("a: " + "9" * 5000, "5000 digits"),
         ("a: 1\n\nb: \0", "line 3: holds the character U+0000"),
-        ("a: *b", "undefined alias 'b'"),
         ("a: 1\n---\nb: 1", "line 2, column 1: expected a single document"),
         ("[" * 5000, "nested too deeply"),
-        ("a: <<", "merge"),
         ('a: "\\UFFFFFFFF"', "too large"),
-        ('"\\e[2J": 1\n"\\e[2J": 1', r"\x1b[2J is given twice"),
+        ('"\\e[2J": 1\n"\\e[2J": 1', r"\x1b[2J' is given twice"),
+        ("\n" + "a" * 999 + ": 1\n" + "a" * 999 + ": 1", "aaa...aaaaaaaaaaaaa' is given twice"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_line_and_key(text, message):
+def test_what_is_wrong_is_said_with_its_line(text, message):
     assert message in refused(text)
-
-
-def test_aliases_and_merges_are_read_and_a_key_beside_a_merge_counts():
-    text = "a: &a {x: 1, y: &l [1, 2]}\nb: &b {<<: *a, x: 2}\nc: {<<: [*b, *a], z: *l}\nd: {<<: *b, x: 3}"
-    assert parse_yaml(text) == {
-        "a": {"x": 1, "y": [1, 2]},
-        "b": {"x": 2, "y": [1, 2]},
-        "c": {"x": 2, "y": [1, 2], "z": [1, 2]},
-        "d": {"x": 3, "y": [1, 2]},
-    }
 
 
 @pytest.mark.parametrize(
@@ -150,7 +127,7 @@ def test_aliases_and_merges_are_read_and_a_key_beside_a_merge_counts():
         ("a: 1\n".encode("utf-16"), "line 1: is no text in UTF-8"),
         ("a: 1\n".encode("utf-16-le"), "line 1: holds the character U+0000"),
         (bytes(range(256)), "line 2: is no text"),
-        (b"\x1f\x8b\x08\x00", "is not valid YAML: line 1"),
+        (b"\x1f\x8b\x08\x00", "line 1: is no text"),
         (b"a: 1 #" + b"x" * MAX_BYTES, "is longer than 256 KiB"),
     ],
 )
@@ -201,13 +178,6 @@ def test_reading_yaml_needs_neither_torch_nor_numpy():
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
 
 
-@pytest.mark.parametrize(
-    "text, message",
-    [
-        ("a: {<<: 1}", "line 1, column 9: only mappings can be merged"),
-        ("a: {<<: [1]}", "line 1, column 10: only mappings can be merged"),
-        ("b: &b [1]\na: {<<: *b}", "line 1, column 8: only mappings can be merged"),
-    ],
-)
-def test_only_mappings_can_be_merged(text, message):
-    assert refused(text) == message
+def test_what_is_met_twice_is_written_out():
+    scales = [1, 2]
+    assert parse_yaml(dump_yaml({"a": scales, "b": scales})) == {"a": [1, 2], "b": [1, 2]}

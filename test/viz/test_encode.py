@@ -4,8 +4,8 @@ import io
 import numpy as np
 from PIL import Image
 
+from data.label_png import voc_palette
 from viz.encode import jpeg_uri, label_uri, thumbnail
-from voc12.palette import voc_palette
 
 
 def opened(uri, kind):

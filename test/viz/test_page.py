@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.label_png import save_label_png, voc_palette
 from data.layout import Layout
 from tool.cam_file import save_cam
 from tool.json_file import save_json
@@ -16,7 +17,6 @@ from viz.gallery import Artist
 from viz.page import duration, percent, plain, signed, write_page
 from viz.runs import map_folders, read_runs
 from viz.sweep import score_maps
-from voc12.palette import save_label_png, voc_palette
 
 EVIL = '<script>alert("1")</script>'
 NAMES = ("background", EVIL, "a & b's $x^2$", "猫 <!--")

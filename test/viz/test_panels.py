@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from data.label_png import voc_palette
 from viz.panels import colour_labels, colour_scores, over_image, side_by_side
-from voc12.palette import voc_palette
 
 PALETTE = voc_palette()
 IMAGE = np.random.default_rng(0).integers(0, 255, (6, 8, 3), dtype=np.uint8)

@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import net.aesipe
 import train_aesipe
+from data.label_png import save_label_png, voc_palette
 from data.layout import Layout
 from data.toy import make_toy
 from errors import UserError
@@ -23,7 +24,6 @@ from tool.dist import Dist
 from tool.record import checkpoint_record
 from tool.run import Run
 from viz.watch import MAPS, MapWatch, panel, spread, watch_maps
-from voc12.palette import save_label_png, voc_palette
 
 CPU = torch.device("cpu")
 FLAGS = (

@@ -8,8 +8,8 @@ from PIL import Image
 from scipy.io import savemat
 from scipy.sparse import csc_matrix
 
+from data.label_png import save_label_png
 from voc12.classes import CLASS_NAMES
-from voc12.palette import save_label_png
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TRAIN = ["2007_000032", "2007_000039", "2009_000001"]

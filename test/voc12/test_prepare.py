@@ -27,12 +27,12 @@ from torchvision.datasets import SBDataset
 from torchvision.datasets.voc import DATASET_YEAR_DICT
 
 import prepare_dataset
-from data.layout import Layout, read_label_png
+from data.label_png import read_label_png, save_label_png, voc_palette
+from data.layout import Layout
 from tool.config import parse
 from voc12.annotations import Annotation, disagreements
 from voc12.classes import CLASS_NAMES, COUNTS
 from voc12.masks import MadeMask
-from voc12.palette import save_label_png, voc_palette
 from voc12.prepare import prepare_voc12
 from voc12.sources import SOURCES
 

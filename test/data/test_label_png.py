@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.label_png import save_label_png, voc_palette
 from errors import UserError
-from voc12.palette import save_label_png, voc_palette
 
 
 def test_known_colours():

@@ -1,0 +1,90 @@
+"""Label maps on disk: PNGs whose pixel values are the class numbers, shown in VOC's colours.
+
+NumPy is imported where an array is needed: a stage that finds all done needs none.
+"""
+
+import os
+
+from PIL import Image
+
+from conventions import IGNORE
+from data.image import open_image
+from errors import UserError
+from files import atomic, stamp_png
+
+
+def voc_palette(n=256):
+    """Return the first n colours of the VOC map, uint8 [n,3], RGB; n in 0-256.
+
+    Bit 3j + c of the index becomes bit 7 - j of channel c, so that close indices get distant colours.
+    """
+    import numpy as np
+
+    index = np.arange(n)
+    palette = np.zeros((n, 3), np.uint8)
+    for channel in range(3):
+        for level in range(8):
+            bit = (index >> (3 * level + channel)) & 1
+            palette[:, channel] |= (bit << (7 - level)).astype(np.uint8)
+    return palette
+
+
+def save_label_png(path, labels, stamp=""):
+    """Write a label map as a palette PNG whose pixel values are the class numbers.
+
+    path: file to write or replace. A reader sees the old file or the whole new one.
+    labels: integers [H,W], 0-255 (IGNORE: not counted). stamp: what it was made from, see `files`.
+    Raises ValueError for another shape, a dtype that is not integer, or values outside 0-255; UserError if the file
+    cannot be written.
+    """
+    import numpy as np
+
+    labels = np.asarray(labels)
+    if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"{path}: labels must be integers [H,W], got {labels.dtype} {list(labels.shape)}")
+    if labels.size and not 0 <= labels.min() <= labels.max() <= IGNORE:
+        raise ValueError(f"{path}: labels must lie in 0-{IGNORE}, got {labels.min()} to {labels.max()}")
+    image = Image.fromarray(labels.astype(np.uint8))
+    image.putpalette(voc_palette().tobytes())
+    with atomic(path) as temporary:
+        image.save(temporary, format="PNG")
+        if stamp:
+            stamp_png(temporary, stamp)
+
+
+def read_label_png(path):
+    """An index PNG (palette or grey) as uint8 [H,W]. Raises UserError if it is missing, damaged or of another kind."""
+    import numpy as np
+
+    if not os.path.exists(path):
+        raise UserError(f"{path}: no such label image")
+    with open_image(path, ("PNG",), "a PNG") as image:
+        if image.mode not in ("P", "L"):
+            raise UserError(f"{path}: is a {image.mode} image: labels must be an index PNG (mode P or L)")
+        return np.array(image)
+
+
+def read_labels(path, n_classes, size):
+    """As `read_label_png`, of labels that a stage made. Raises UserError if they do not fit image or classes."""
+    try:
+        labels = read_label_png(path)
+        check_labels_fit(path, labels.shape, top_class(labels), n_classes, size)
+    except UserError as error:
+        raise UserError(f"{error}: delete it and run the stage that makes it again") from error
+    return labels
+
+
+def check_labels_fit(path, shape, top, n_classes, size):
+    """Raises UserError unless a label map has its image's size and no value between the classes and IGNORE.
+
+    shape, size: (H, W) of the label map and of the image. top: the map's `top_class`.
+    """
+    if tuple(shape) != tuple(size):
+        raise UserError(f"{path}: is {list(shape)}, its image {list(size)}")
+    if top >= n_classes:
+        raise UserError(f"{path}: holds the value {top}, but classes are 0 to {n_classes - 1} and {IGNORE} is ignored")
+
+
+def top_class(labels):
+    """The largest value of a label map that is not IGNORE, 0 if there is none."""
+    return int(labels.max(where=labels != IGNORE, initial=0))
