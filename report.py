@@ -11,7 +11,7 @@ from files import atomic
 from tool.config import parse, run_main
 from tool.io import save_settings
 from tool.record import is_made, keep_record, make_record
-from tool.settings import MakeCam, from_plain, plain
+from tool.settings import plain
 from tool.usage import StageUsage
 from viz.runs import content, read_runs
 
@@ -26,33 +26,6 @@ def resolve(settings):
     if not known:
         raise UserError(f"{settings.run / 'config.yaml'}: names no dataset: give --dataset_root")
     return runs, replace(settings, dataset_root=known[0])
-
-
-def load_localizer(run, n_classes, device):
-    """The run's AESIPE network as it exported its maps, or None if it has not finished training."""
-    from infer.maps import load_aesipe
-
-    if not (run.path / "ckpt" / "aesipe.pt").exists():
-        return None
-    try:
-        exported = from_plain(MakeCam, run.config.get("make_cam", {}))
-    except ValueError as error:
-        raise UserError(f"{run.path / 'config.yaml'}: section make_cam: {error}") from error
-    return load_aesipe(run.path, n_classes, device, exported)
-
-
-def load_predictor(run, n_classes, scales, device):
-    """A function from an image uint8 [3,H,W] to the labels [H,W] of the run's DeepLabV3; None without a trained one."""
-    from infer.segmentation import load_deeplab, multi_scale_probabilities
-
-    if not (run.path / "ckpt" / "deeplab.pt").exists():
-        return None
-    model = load_deeplab(run.path, n_classes, device)
-
-    def predict(pixels):
-        return multi_scale_probabilities(model, pixels.to(device), scales, flip=True).argmax(dim=0).cpu().numpy()
-
-    return predict
 
 
 def write_markdown(path, run, title, per_class):
@@ -70,6 +43,8 @@ def write_markdown(path, run, title, per_class):
 
 def write_report(runs, layout, ids, settings, folder):
     """Write the page, its tables and its pictures to the folder. Returns how many images are shown."""
+    from infer.maps import load_localizer
+    from infer.segmentation import load_predictor
     from tool.dist import init_dist, set_precision
     from viz.failure import count_failures
     from viz.figures import caption, check_images, draw_grid, strip, write_figures
@@ -88,10 +63,10 @@ def write_report(runs, layout, ids, settings, folder):
     device, palette = init_dist().device, voc_palette()
     set_precision("float32", device)
     models = [
-        load_localizer(run, layout.n_classes, device) if number == 0 or settings.figure else None
+        load_localizer(run.path, layout.n_classes, device) if number == 0 or settings.figure else None
         for number, run in enumerate(runs)
     ]
-    predictor = load_predictor(runs[0], layout.n_classes, settings.scales, device)
+    predictor = load_predictor(runs[0].path, layout.n_classes, settings.scales, device)
     figures = []
     if settings.figure:
         figures = write_figures(layout, runs, models, settings.figure, palette, weight, folder)

@@ -6,11 +6,13 @@ import torch
 import torch.nn.functional as F
 
 from data.transforms import scaled
+from errors import UserError
 from module.cam import valid_mask
 from net.aesipe import build
 from tool.checkpoint import load_model
+from tool.io import load_run_config
 from tool.record import trained_settings
-from tool.settings import METHOD
+from tool.settings import METHOD, MakeCam, from_plain
 
 
 @torch.inference_mode()
@@ -61,3 +63,14 @@ def load_aesipe(run, n_classes, device, switches=None):
         changed = {key: getattr(switches, key) for key in METHOD if getattr(switches, key) is not None}
     settings = replace(trained_settings(path, "train_aesipe"), **changed)
     return load_model(build(settings, n_classes, "none")[0], path, device)
+
+
+def load_localizer(run, n_classes, device):
+    """The run's AE-SIPE network as it exported its maps, or None if it has not finished training."""
+    if not (run / "ckpt" / "aesipe.pt").exists():
+        return None
+    try:
+        exported = from_plain(MakeCam, load_run_config(run).get("make_cam", {}))
+    except ValueError as error:
+        raise UserError(f"{run / 'config.yaml'}: section make_cam: {error}") from error
+    return load_aesipe(run, n_classes, device, exported)
