@@ -7,7 +7,6 @@ from data.content import inputs
 from data.layout import Layout
 from data.usable import check_image, check_mask_if_any, usable_ids
 from errors import UserError
-from files import atomic
 from tool.config import parse, run_main
 from tool.io import save_settings
 from tool.record import is_made, keep_record, make_record
@@ -28,60 +27,38 @@ def resolve(settings):
     return runs, replace(settings, dataset_root=known[0])
 
 
-def write_markdown(path, run, title, per_class):
-    """The tables of mIoU and IoU per class as report.md; the first is printed too."""
-    from viz.tables import class_table, score_table
-
-    table = score_table(run.scores) if run.scores else "Nothing was evaluated: there are no masks."
-    print(table)
-    text = f"# {title}\n\n{table}\n"
-    if per_class and run.scores:
-        text += f"\nIoU per class, percent:\n\n{class_table(run.scores)}\n"
-    with atomic(path) as temporary:
-        temporary.write_text(text)
-
-
 def write_report(runs, layout, ids, settings, folder):
     """Write the page, its tables and its pictures to the folder. Returns how many images are shown."""
     from infer.maps import load_localizer
     from infer.segmentation import load_predictor
     from tool.dist import init_dist, set_precision
+    from viz.artist import Artist, check_images, draw_grid
     from viz.failure import count_failures
-    from viz.figures import caption, check_images, draw_grid, strip, write_figures
-    from viz.gallery import Artist
     from viz.network import takes_new_seeds
     from viz.page import write_page
-    from viz.runs import map_folders
     from viz.sweep import score_maps
+    from viz.tables import write_markdown
     from viz.watch import spread
-    from voc12.palette import voc_palette
 
     check_images(layout, runs[0], settings.figure)
-    weight = settings.background_weight
     # Its processes are forked, so it comes before torch computes anything.
-    swept = score_maps(layout, map_folders(runs), ids, weight, settings.num_workers)
-    device, palette = init_dist().device, voc_palette()
+    swept = score_maps(layout, runs, ids, settings.background_weight, settings.num_workers)
+    device = init_dist().device
     set_precision("float32", device)
     models = [
         load_localizer(run.path, layout.n_classes, device) if number == 0 or settings.figure else None
         for number, run in enumerate(runs)
     ]
     predictor = load_predictor(runs[0].path, layout.n_classes, settings.scales, device)
-    figures = []
-    if settings.figure:
-        figures = write_figures(layout, runs, models, settings.figure, palette, weight, folder)
-    write_markdown(folder / "report.md", runs[0], runs[0].name, settings.per_class)
+    artist = Artist(layout, runs, models, predictor, settings.background_weight)
+    figures = artist.write_figures(settings.figure, folder)
+    write_markdown(folder / "report.md", runs[0], settings.per_class)
     shown = spread(ids, settings.images)
-    draw_grid(
-        [strip(layout, runs[0], i, predictor, palette, weight) for i in shown],
-        folder / "panels.png",
-        captions=[caption(layout, i) for i in shown],
-    )
+    draw_grid(map(artist.pictures, shown), folder / "panels.png", map(artist.caption, shown))
     changes = []
     if models[0] is not None and takes_new_seeds(models[0]):
         changes = count_failures(layout, models[0], spread(ids, settings.failure_images))
-    artist = Artist(layout, runs[0], runs[1:], models[0], predictor, palette, weight)
-    write_page(folder / "index.html", runs, swept, artist, ids, changes, figures, settings)
+    write_page(folder / "index.html", artist, swept, ids, changes, figures, settings)
     return len(shown)
 
 
