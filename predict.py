@@ -12,8 +12,9 @@ from tool.config import parse, run_main
 
 def predict(settings):
     """Ask the run's networks about each image that is found. Returns whether all of them could be read."""
-    from infer.photo import ENDINGS, NETWORKS, ask, chosen_classes, load_networks, read_for_network, trained_side
+    from infer.photo import NETWORKS, ask, chosen_classes, load_networks, read_for_network, trained_side
     from tool.dist import init_dist, set_precision
+    from viz.photo import ENDINGS, write_outputs
 
     device, out = init_dist().device, Path(settings.out or settings.run / "predict")
     class_names = trained_class_names(settings.run, settings.dataset_root)
@@ -22,9 +23,9 @@ def predict(settings):
     networks = load_networks(settings, len(class_names), device)
     dtype = set_precision(settings.precision, device)
     max_side = settings.max_side or trained_side(settings.run)
-    kinds = [kind for name, *_ in networks for kind in NETWORKS[name]]
+    kinds = [kind for network in networks for kind in NETWORKS[network.name]]
     names = output_names(files, out, [f"_{kind}{ending}" for kind in kinds for ending in ENDINGS])
-    scales = {factor for *_, factors in networks for factor in factors}
+    scales = {factor for network in networks for factor in network.scales}
     for problem in problems:
         complain(problem)
     for path in files:
@@ -34,12 +35,14 @@ def predict(settings):
             problems.append(error)
             complain(error)
             continue
-        said, written = ask(image.to(device), size, out / names[path], networks, classes, class_names, settings, dtype)
+        start, pixels, said, written = out / names[path], image.permute(1, 2, 0).numpy(), [], []
+        for network in networks:
+            keys, outputs, found = ask(network, image.to(device), classes, class_names, settings, dtype)
+            said.append(f"{network.name}: {found}" if len(networks) > 1 else found)
+            written += write_outputs(start, pixels, size, keys, outputs, class_names)
         seen = "" if image.shape[1:] == size else f", seen at {image.shape[2]} x {image.shape[1]}"
-        print(
-            f"{path} ({size[1]} x {size[0]}{seen}): {said} -> {(out / names[path]).parent}: {' '.join(written)}",
-            flush=True,
-        )
+        where = f"{path} ({size[1]} x {size[0]}{seen})"
+        print(f"{where}: {'; '.join(said)} -> {start.parent}: {' '.join(written)}", flush=True)
     return not problems
 
 

@@ -7,11 +7,9 @@ from data.content import inputs
 from data.datasets import open_dataset
 from data.usable import check_image, check_mask_if_any, usable_ids
 from errors import UserError
-from files import atomic
 from tool.config import parse, run_main
 from tool.record import make_record
-from tool.run import Run, is_made, keep_record
-from tool.settings import MakeCam, from_plain
+from tool.run import is_made, keep_record
 from tool.usage import StageUsage
 from viz.runs import content, read_runs
 
@@ -28,85 +26,38 @@ def resolve(settings):
     return runs, replace(settings, dataset_root=known[0])
 
 
-def load_localizer(run, n_classes, device):
-    """The run's AESIPE network as it exported its maps, or None if it has not finished training."""
-    from infer.maps import load_aesipe
-
-    if not (run.path / "ckpt" / "aesipe.pt").exists():
-        return None
-    try:
-        exported = from_plain(MakeCam, run.config.get("make_cam", {}))
-    except ValueError as error:
-        raise UserError(f"{run.path / 'config.yaml'}: section make_cam: {error}") from error
-    return load_aesipe(Run(run.path), n_classes, device, exported)
-
-
-def load_predictor(run, n_classes, scales, device):
-    """A function from an image uint8 [3,H,W] to the labels [H,W] of the run's DeepLabV3; None without a trained one."""
-    from infer.segmentation import load_deeplab, multi_scale_probabilities
-
-    if not (run.path / "ckpt" / "deeplab.pt").exists():
-        return None
-    model = load_deeplab(Run(run.path), n_classes, device)
-
-    def predict(pixels):
-        return multi_scale_probabilities(model, pixels.to(device), scales, flip=True).argmax(dim=0).cpu().numpy()
-
-    return predict
-
-
-def write_markdown(path, run, title, per_class):
-    """The tables of mIoU and IoU per class as report.md; the first is printed too."""
-    from viz.tables import class_table, score_table
-
-    table = score_table(run.scores) if run.scores else "Nothing was evaluated: there are no masks."
-    print(table)
-    text = f"# {title}\n\n{table}\n"
-    if per_class and run.scores:
-        text += f"\nIoU per class, percent:\n\n{class_table(run.scores)}\n"
-    with atomic(path) as temporary:
-        temporary.write_text(text)
-
-
 def write_report(runs, layout, ids, settings, folder):
     """Write the page, its tables and its pictures to the folder. Returns how many images are shown."""
-    from data.label_png import voc_palette
+    from infer.maps import load_localizer
+    from infer.segmentation import load_predictor
     from tool.dist import init_dist, set_precision
+    from viz.artist import Artist, check_images, draw_grid
     from viz.failure import count_failures
-    from viz.figures import caption, check_images, draw_grid, strip, write_figures
-    from viz.gallery import Artist
     from viz.network import takes_new_seeds
     from viz.page import write_page
-    from viz.runs import map_folders
     from viz.sweep import score_maps
+    from viz.tables import write_markdown
     from viz.watch import spread
 
     check_images(layout, runs[0], settings.figure)
-    weight = settings.background_weight
     # Its processes are forked, so it comes before torch computes anything.
-    swept = score_maps(layout, map_folders(runs), ids, weight, settings.num_workers)
-    device, palette = init_dist().device, voc_palette()
+    swept = score_maps(layout, runs, ids, settings.background_weight, settings.num_workers)
+    device = init_dist().device
     set_precision("float32", device)
     models = [
-        load_localizer(run, layout.n_classes, device) if number == 0 or settings.figure else None
+        load_localizer(run.folder, layout.n_classes, device) if number == 0 or settings.figure else None
         for number, run in enumerate(runs)
     ]
-    predictor = load_predictor(runs[0], layout.n_classes, settings.scales, device)
-    figures = []
-    if settings.figure:
-        figures = write_figures(layout, runs, models, settings.figure, palette, weight, folder)
-    write_markdown(folder / "report.md", runs[0], runs[0].name, settings.per_class)
+    predictor = load_predictor(runs[0].folder, layout.n_classes, settings.scales, device)
+    artist = Artist(layout, runs, models, predictor, settings.background_weight)
+    figures = artist.write_figures(settings.figure, folder)
+    write_markdown(folder / "report.md", runs[0], settings.per_class)
     shown = spread(ids, settings.images)
-    draw_grid(
-        [strip(layout, runs[0], i, predictor, palette, weight) for i in shown],
-        folder / "panels.png",
-        captions=[caption(layout, i) for i in shown],
-    )
+    draw_grid(map(artist.pictures, shown), folder / "panels.png", map(artist.caption, shown))
     changes = []
     if models[0] is not None and takes_new_seeds(models[0]):
         changes = count_failures(layout, models[0], spread(ids, settings.failure_images))
-    artist = Artist(layout, runs[0], runs[1:], models[0], predictor, palette, weight)
-    write_page(folder / "index.html", runs, swept, artist, ids, changes, figures, settings)
+    write_page(folder / "index.html", artist, swept, ids, changes, figures, settings)
     return len(shown)
 
 

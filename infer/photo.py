@@ -1,24 +1,23 @@
-"""What a run's networks say of any photograph, asked by predict.py: palette PNGs, overlays and heat maps."""
+"""What a run's networks say of any photograph, asked by predict.py."""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from data.image import check_scales, image_size, read_image
-from data.label_png import save_label_png, voc_palette
 from data.transforms import resized
 from errors import UserError
-from files import atomic
 from infer.maps import class_probabilities, load_aesipe, multi_scale_maps
 from infer.segmentation import load_deeplab, multi_scale_probabilities
 from module.crf import dense_crf_labels, dense_crf_probabilities
-from module.labels import labels_at_size, weighted_argmax
+from module.labels import weighted_argmax
 from tool.settings import MAPS, Scales
 from tool.stages import BY_NAME
 from tool.values import read
-from viz.overlay import heat, in_grid, overlay, save_jpeg, with_legend
 
 NETWORKS = {"deeplab": ("deeplab",), "aesipe": MAPS}  # what each writes
-ENDINGS = (".png", "_overlay.jpg", "_heat.jpg")
 MAX_SIDE = 640  # the paper's longest image in training
 
 
@@ -59,6 +58,17 @@ def read_for_network(path, max_side, scales):
     return resized(read_image(path, at_least=seen), seen), size
 
 
+class Output(NamedTuple):
+    """One kind of labels of an image: the argmax of scores [k,h,w] after the background's is multiplied by its weight.
+
+    heat: the map [k,h,w] in [0,1] before its CRF; None for a segmentation, which has none.
+    """
+
+    scores: np.ndarray
+    background_weight: float = 1.0
+    heat: np.ndarray | None = None
+
+
 def segment(model, image, classes, scales, settings, dtype):
     """The segmentation of one image among the classes, or all for None: see `localize`."""
     probabilities = multi_scale_probabilities(model, image, scales, True, dtype).cpu()
@@ -76,14 +86,14 @@ def segment(model, image, classes, scales, settings, dtype):
         for i, k in enumerate(keys)
         if k and (labels == i).any()
     }
-    return keys, {"deeplab": kept}, found
+    return keys, {"deeplab": Output(kept)}, found
 
 
 def localize(model, image, classes, scales, settings, dtype):
     """Maps of one image for the classes, or for None of those that the classifier finds.
 
-    image: uint8 [3,h,w] on the model's device. Returns (keys [k], background first; {kind: scores [k,h,w] in [0,1]};
-    {class: (probability, its share of the image or None)} of the classes found).
+    image: uint8 [3,h,w] on the model's device. Returns (keys [k], background first; {kind: Output}; {class:
+    (probability, its share of the image or None)} of the classes found).
     """
     probabilities = class_probabilities(model, image, dtype)
     if classes is None:
@@ -91,45 +101,20 @@ def localize(model, image, classes, scales, settings, dtype):
         classes = [k + 1 for k in above or [int(probabilities.argmax())]]
     labels = torch.zeros_like(probabilities)
     labels[[k - 1 for k in classes]] = 1
-    keys, maps = multi_scale_maps(model, image, labels, scales, NETWORKS["aesipe"], dtype)
+    keys, maps = multi_scale_maps(model, image, labels, scales, MAPS, dtype)
+    pixels = image.permute(1, 2, 0).cpu().numpy()
     return (
         keys.cpu().numpy(),
-        {kind: cam.cpu().numpy() for kind, cam in maps.items()},
+        {kind: _map_output(pixels, cam.cpu().numpy(), settings) for kind, cam in maps.items()},
         {k: (float(probabilities[k - 1]), None) for k in classes},
     )
 
 
-def final_scores(kind, scores, image, settings):
-    """(scores [k,h,w], background weight) whose weighted argmax is the labels of a kind of output, after its CRF."""
-    if kind == "deeplab":
-        return scores, 1.0
+def _map_output(pixels, cam, settings):
     if not settings.crf:
-        return scores, settings.background_weight
-    labels = dense_crf_labels(image, weighted_argmax(scores, settings.background_weight), len(scores))
-    return (labels == np.arange(len(scores))[:, None, None]).astype(np.float32), 1.0
-
-
-def write_outputs(start, image, size, keys, maps, class_names, settings):
-    """Write START_KIND.png of `size`, and START_KIND_overlay.jpg and for maps START_KIND_heat.jpg of the image's.
-
-    image: uint8 [h,w,3], as the network saw it. Returns the files' names.
-    """
-    palette, written = voc_palette(), []
-    legend = [(class_names[k], palette[k]) for k in keys]
-    for kind, scores in maps.items():
-        final, weight = final_scores(kind, scores, image, settings)
-        paths = [start.with_name(f"{start.name}_{kind}{ending}") for ending in ENDINGS]
-        with atomic(paths[0]) as temporary:
-            save_label_png(temporary, keys.astype(np.uint8)[labels_at_size(final, size, weight)])
-        labels = keys[weighted_argmax(final, weight)]
-        shown = [(class_names[k], palette[k]) for k in np.unique(labels) if k]
-        save_jpeg(paths[1], with_legend(overlay(image, labels, palette), shown))
-        if kind != "deeplab":
-            save_jpeg(
-                paths[2], in_grid([with_legend(heat(image, scores[i]), [legend[i]]) for i in range(1, len(keys))])
-            )
-        written += [path.name for path in paths[: 2 if kind == "deeplab" else 3]]
-    return written
+        return Output(cam, settings.background_weight, heat=cam)
+    labels = dense_crf_labels(pixels, weighted_argmax(cam, settings.background_weight), len(cam))
+    return Output((labels == np.arange(len(cam))[:, None, None]).astype(np.float32), heat=cam)
 
 
 def describe(found, class_names):
@@ -140,8 +125,17 @@ def describe(found, class_names):
     return ", ".join(parts) or class_names[0]
 
 
+class Network(NamedTuple):
+    """A trained network: use is `segment` or `localize`, scales are factors of the image's size."""
+
+    name: str
+    model: torch.nn.Module
+    use: Callable
+    scales: tuple
+
+
 def load_networks(settings, n_classes, device):
-    """[(name, network, the function that uses it, scales)] of the chosen networks."""
+    """The chosen Networks. settings: `tool.settings.Predict`."""
     config, loaded = settings.run.config(), []
     for name in chosen_networks(settings.run, settings.network):
         if name == "deeplab":
@@ -155,27 +149,19 @@ def load_networks(settings, n_classes, device):
             raise UserError(
                 f"{settings.run / 'config.yaml'}: {stage}.scales: {error}: mend it, or give --scales"
             ) from error
-        loaded.append((name, model, use, scales))
+        loaded.append(Network(name, model, use, scales))
     return loaded
 
 
-def ask(image, size, start, networks, classes, class_names, settings, dtype):
-    """Ask the networks about one image, uint8 [3,h,w] on their device, and write what they say at `size` to START_*.
+def ask(network, image, classes, class_names, settings, dtype):
+    """Ask a Network about one image, uint8 [3,h,w] on its device, among the classes, or all for None.
 
-    Returns (what was found, names of the files).
+    Returns (keys [k]: classes, background first; {kind: Output}; what was found, in words).
     """
-    pixels = image.permute(1, 2, 0).cpu().numpy()
-    said, written = [], []
-    for name, model, use, scales in networks:
-        keys, maps, found = use(model, image, classes, scales, settings, dtype)
-        unsure = name == "aesipe" and classes is None and max(p for p, _ in found.values()) < settings.threshold
-        said.append(
-            (f"{name}: " if len(networks) > 1 else "")
-            + (f"none from {settings.threshold:g} up, the strongest: " if unsure else "")
-            + describe(found, class_names)
-        )
-        written += write_outputs(start, pixels, size, keys, maps, class_names, settings)
-    return "; ".join(said), written
+    keys, outputs, found = network.use(network.model, image, classes, network.scales, settings, dtype)
+    unsure = network.use is localize and classes is None and max(p for p, _ in found.values()) < settings.threshold
+    said = f"none from {settings.threshold:g} up, the strongest: " if unsure else ""
+    return keys, outputs, said + describe(found, class_names)
 
 
 def trained_side(run):

@@ -32,6 +32,18 @@ def load_deeplab(run, n_classes, device):
     return load_model(build(settings, n_classes, "none")[0], run / DEEPLAB, device)
 
 
+def load_predictor(run, n_classes, scales, device):
+    """A function from an image uint8 [3,H,W] to the labels [H,W] of the run's DeepLabV3; None without a trained one."""
+    if not (run / "ckpt" / "deeplab.pt").exists():
+        return None
+    model = load_deeplab(run, n_classes, device)
+
+    def predict(pixels):
+        return multi_scale_probabilities(model, pixels.to(device), scales, flip=True).argmax(dim=0).cpu().numpy()
+
+    return predict
+
+
 def save_refined(path, image, classes, probabilities, stamp):
     """Write the dense CRF's labels of one image: image uint8 [H,W,3], classes [k], probabilities [k,H,W]."""
     save_label_png(path, classes[dense_crf_probabilities(image, probabilities).argmax(axis=0)], stamp)

@@ -14,12 +14,11 @@ from test_export import CLASSES, make_run
 from test_own_data import save_image
 
 from data.image import image_size, read_image
-from data.label_png import voc_palette
 from data.layout import Layout
 from infer.maps import load_aesipe, multi_scale_maps
 from infer.segmentation import load_deeplab, multi_scale_probabilities
 from module.labels import labels_at_size, weighted_argmax
-from viz.overlay import in_grid, outlines, overlay, with_legend
+from viz.photo import with_legend
 
 MAPS = ("cam", "is_cam", "ae_is_cam")
 
@@ -296,21 +295,11 @@ def test_labels_in_strips_are_those_of_the_whole(size):
     assert labels.dtype == np.uint8 and (labels != weighted_argmax(whole, 0.7)).mean() < 1e-3
 
 
-def test_overlays_blend_classes_and_leave_the_background():
-    image = np.full((20, 30, 3), 100, np.uint8)
-    labels = np.zeros((20, 30), np.int64)
-    labels[5:15, 10:20] = 2
-    picture = overlay(image, labels, voc_palette())
-    assert (picture[0, 0] == 100).all() and (picture[9, 14] == [50, 114, 50]).all() and (picture[5, 10] == 255).all()
-    assert outlines(labels).sum() == 2 * 4 * 10 - 4 and not outlines(np.zeros((3, 3))).any()
-
-
 def test_legends_hold_any_names_on_any_picture():
     for size in ((1, 1), (50, 400)):
-        picture = with_legend(np.zeros((*size, 3), np.uint8), [("n" * 99, (255, 0, 0)), ("二 Ω", (0, 0, 255))])
+        picture = with_legend(np.zeros((*size, 3), np.uint8), ["n" * 99, "二 Ω"], [(255, 0, 0), (0, 0, 255)])
         assert picture.shape[0] > size[0] and picture.shape[1] >= size[1]
         assert (picture == [255, 0, 0]).all(axis=2).any() and (picture == [0, 0, 255]).all(axis=2).any()
-    assert in_grid([np.zeros((2, 3, 3), np.uint8), np.ones((4, 1, 3), np.uint8)]).shape == (4, 10, 3)
 
 
 def test_training_keeps_the_names(tmp_path, script):

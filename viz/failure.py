@@ -9,18 +9,18 @@ is 255 are not counted. A seed of class k is wrong where the truth is not k. AE
 - loses a class that has seeds before it and none after.
 """
 
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from tool.metric import IGNORE
-from viz.encode import Picture, jpeg_uri, label_uri, thumbnail
+from conventions import BACKGROUND, IGNORE
 from viz.network import localize, seed_labels
-from viz.panels import over_image
+from viz.pictures import greyed, nearest, overlay, thumbnail
 
 MARGIN = 0.05
-COLOURS = np.array(((59, 142, 208), (224, 129, 47)), np.uint8)  # of right and wrong seeds
+COLOURS = np.array(((0, 0, 0), (59, 142, 208), (224, 129, 47)), np.uint8)  # of no, right and wrong seeds
 
 
 class SeedChange(NamedTuple):
@@ -36,6 +36,7 @@ class SeedChange(NamedTuple):
 
     @property
     def precision_before(self):
+        """Share of right seeds; there is at least one seed."""
         return self.right_before / (self.right_before + self.wrong_before)
 
     @property
@@ -62,22 +63,13 @@ class SeedChange(NamedTuple):
         return (self.wrong_after - self.wrong_before) / self.cells
 
 
-def truth_on_grid(truth, grid):
-    """The mask [H,W] on a grid (h,w): cell i takes pixel floor(i H / h), as nearest resizing does."""
-    rows, columns = (np.arange(cells) * side // cells for cells, side in zip(grid, truth.shape))
-    return truth[rows[:, None], columns]
-
-
 def seed_changes(image_id, before, after, truth):
     """The SeedChange of each foreground class that has a counted seed before AE.
 
     before, after: class indices of the seeds [h,w], 255 where there is none. truth: on the same grid.
     """
-    changes = []
-    known = truth != IGNORE
-    for label in np.unique(before[known & (before != IGNORE)]):
-        if label == 0:
-            continue
+    known, changes = truth != IGNORE, []
+    for label in np.setdiff1d(before[known], (BACKGROUND, IGNORE)):
         counts = [
             int((known & (seeds == label) & is_right).sum())
             for seeds in (before, after)
@@ -94,23 +86,21 @@ def count_failures(layout, model, ids):
         if layout.has_mask(image_id) and layout.is_labelled(image_id):
             maps = localize(model, layout.image(image_id), layout.labels(image_id))
             before, after = (seed_labels(maps["keys"], maps[name]) for name in ("seeds", "ae_seeds"))
-            changes += seed_changes(image_id, before, after, truth_on_grid(layout.mask(image_id), before.shape))
+            changes += seed_changes(image_id, before, after, nearest(layout.mask(image_id), before.shape))
     return changes
 
 
-def draw_change(layout, model, change, palette):
-    """The Pictures of a SeedChange: image, the class's seeds before and after AE, right and wrong in COLOURS, truth."""
-    pixels = layout.image(change.image_id)
-    image, truth = thumbnail(pixels.permute(1, 2, 0).numpy()), layout.mask(change.image_id)
-    maps = localize(model, pixels, layout.labels(change.image_id))
-    pictures = [Picture("image", jpeg_uri(image))]
+def draw_change(layout, model, change):
+    """{title: picture} of a SeedChange: image, the class's seeds before and after AE in COLOURS, truth."""
+    pixels, truth = layout.image(change.image_id), layout.mask(change.image_id)
+    image, maps = pixels.permute(1, 2, 0).numpy(), localize(model, pixels, layout.labels(change.image_id))
+    pictures = {"image": image}
     for name, title in (("seeds", "seeds before AE"), ("ae_seeds", "seeds after AE")):
         seeds = seed_labels(maps["keys"], maps[name])
-        cells = truth_on_grid(truth, seeds.shape)
+        cells = nearest(truth, seeds.shape)
         marks = np.where((seeds == change.label) & (cells != IGNORE), 1 + (cells != change.label), 0)
-        colours = np.concatenate([np.zeros((1, 3), np.uint8), COLOURS])
-        pictures.append(Picture(title, jpeg_uri(over_image(image, marks, colours))))
-    return [*pictures, Picture("truth", label_uri(truth, palette))]
+        pictures[title] = overlay(greyed(image), marks, COLOURS)
+    return {title: thumbnail(picture) for title, picture in {**pictures, "truth": truth}.items()}
 
 
 def failure_summary(changes, class_names):
@@ -122,22 +112,19 @@ def failure_summary(changes, class_names):
     """
     if not changes:
         return None
-    verdicts = ("expanded", "repaired", "lost", "kept")
-    counts = {verdict: sum(change.verdict == verdict for change in changes) for verdict in verdicts}
+    counts = dict.fromkeys(("expanded", "repaired", "lost", "kept"), 0) | Counter(each.verdict for each in changes)
     right, wrong, right_after, wrong_after = (sum(change[i] for change in changes) for i in range(2, 6))
     classes = []
     for label in sorted({change.label for change in changes}):
         own = [change.verdict for change in changes if change.label == label]
         classes.append((class_names[label], len(own), own.count("expanded"), own.count("repaired")))
-    classes.sort(key=lambda row: -row[2] / row[1])
+    expanded = [change for change in changes if change.verdict == "expanded"]
     return {
         "counts": counts,
         "judged": len(changes),
         "images": len({change.image_id for change in changes}),
         "precision": (right / (right + wrong), right_after / max(1, right_after + wrong_after)),
-        "classes": classes,
+        "classes": sorted(classes, key=lambda row: -row[2] / row[1]),
         "margin": MARGIN,
-        "worst": sorted(
-            (change for change in changes if change.verdict == "expanded"), key=lambda change: -change.growth
-        ),
+        "worst": sorted(expanded, key=lambda change: -change.growth),
     }

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,19 +13,9 @@ from files import check_file
 from tool.json_file import load_json
 from tool.record import checkpoint_record
 from tool.run import Run as RunFolder
+from tool.stages import STAGES
 
 MAP_NAMES = {"cam": "CAM", "is_cam": "IS-CAM", "ae_is_cam": "AE-IS-CAM"}
-STAGES = (
-    "train_aesipe",
-    "make_cam",
-    "eval_cam",
-    "make_ir_labels",
-    "train_irn",
-    "make_seg_labels",
-    "eval_seg",
-    "deeplab_train",
-    "deeplab_test",
-)
 COUNTED = ("step", "did", "seconds", "peak_memory_mb", "peak_gpu_memory_mb", "images_per_second", "lr")
 WHERE = ("run_root", "session_name", "num_workers", "save_every", "resume", "skip_bad")  # change no result
 
@@ -42,10 +31,20 @@ class Run:
     log: list
     scores: list
 
-    def map_folder(self, name):
-        """The folder of a kind of map (a key of MAP_NAMES), or None where the run has none."""
-        folder = self.path / name
-        return folder if folder.is_dir() else None
+    @property
+    def folder(self):
+        """The `tool.run.Run` there."""
+        return RunFolder(self.path)
+
+    def map_folders(self):
+        """{kind of map: its folder} of the maps that the run has."""
+        folders = {name: self.path / name for name in MAP_NAMES}
+        return {name: folder for name, folder in folders.items() if folder.is_dir()}
+
+    def map_file(self, name, image_id):
+        """The file of an exported map, or None."""
+        path = self.path / name / f"{image_id}.npz"
+        return path if path.exists() else None
 
 
 def read_runs(paths):
@@ -81,12 +80,6 @@ def content(runs):
     return digest.hexdigest()[:32]
 
 
-def map_folders(runs):
-    """{(number of the run, kind of map): folder} of all the maps that the runs have."""
-    folders = {(number, name): run.map_folder(name) for number, run in enumerate(runs) for name in MAP_NAMES}
-    return {key: folder for key, folder in folders.items() if folder is not None}
-
-
 def read_log(path):
     """The records of a JSON lines file that name a stage; without the file none.
 
@@ -113,14 +106,14 @@ def _is_sound(record):
     counted = [record[key] for key in COUNTED if record.get(key) is not None]
     val = record.get("val", {})
     return (
-        all(_is_number(value) and math.isfinite(value) for value in counted)
+        all(is_number(value) and math.isfinite(value) for value in counted)
         and isinstance(record.get("step", 0), int)
         and isinstance(val, dict)
-        and all(_is_number(value) for value in val.values())
+        and all(is_number(value) for value in val.values())
     )
 
 
-def _is_number(value):
+def is_number(value):
     """Whether a value is a number that a float can hold, or NaN or infinite."""
     return isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63)
 
@@ -138,40 +131,38 @@ def steps_of(log, stage, key):
 
 def collect_scores(run):
     """All scores of a run: a list of (stage, list of the dataset, background weight or None, crf, scores)."""
-    rows = []
-    with _results(run / "eval" / "cam.json") as cams:
-        for name, title in MAP_NAMES.items():
-            for result in (cams or {"maps": {}})["maps"].get(name, []):
-                rows.append((title, cams["list"], float(result["background_weight"]), result["crf"], _scores(result)))
-    with _results(run / "eval" / "seg.json") as pseudo:
-        if pseudo:
-            rows.append(("pseudo label", pseudo["list"], None, False, _scores(pseudo)))
-    for path in sorted((run / "eval").glob("deeplab_*.json")):
-        with _results(path) as result:
-            for key in ("plain", "crf"):
-                if key in result:
-                    rows.append(("DeepLabV3", result["list"], None, key == "crf", _scores(result[key])))
+    rows, folder = [], run / "eval"
+    for path in (folder / "cam.json", folder / "seg.json", *sorted(folder.glob("deeplab_*.json"))):
+        result = load_json(path)
+        try:
+            rows += _rows(path.name, result) if result else ()
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{path}: holds no scores of this project: delete it and run its stage again") from error
     return rows
 
 
-@contextmanager
-def _results(path):
-    """Yields the value of a JSON file of scores; one that lacks a part, or has another there, is a UserError."""
-    try:
-        yield load_json(path)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: holds no scores of this project: delete it and run its stage again") from error
+def _rows(name, result):
+    """The rows of one file. Raises one of the errors that `collect_scores` takes if a part is missing or another."""
+    list_name = result["list"]
+    if name == "cam.json":
+        for kind, title in MAP_NAMES.items():
+            for part in result["maps"].get(kind, []):
+                yield title, list_name, float(part["background_weight"]), part["crf"], _scores(part)
+    elif name == "seg.json":
+        yield "pseudo label", list_name, None, False, _scores(result)
+    else:
+        for key in ("plain", "crf"):
+            if key in result:
+                yield "DeepLabV3", list_name, None, key == "crf", _scores(result[key])
 
 
 def _scores(result):
-    """The scores of `tool.metric.scores`, looked at. Raises one of the errors that `_results` takes."""
+    """The scores of `tool.metric.scores`, looked at."""
+    n_classes = len(result["iou"])
     shares = [result["miou"], *(value for value in result["iou"].values() if value is not None)]
-    if not all(_is_number(value) and 0 <= value <= 1 for value in shares):
+    if not all(is_number(value) and 0 <= value <= 1 for value in shares):
         raise ValueError("scores beyond 0 to 1")
-    if "confusion" in result and np.asarray(result["confusion"], np.int64).shape != (
-        len(result["iou"]),
-        len(result["iou"]) + 1,
-    ):
+    if "confusion" in result and np.asarray(result["confusion"], np.int64).shape != (n_classes, n_classes + 1):
         raise ValueError("a confusion matrix of another size")
     return result
 
@@ -184,17 +175,13 @@ def usage(log):
     """
     rows = {}
     for record in log:
-        if not record.get("finished"):
-            continue
-        row = rows.setdefault(
-            record["stage"], {"stage": record["stage"], "did": 0, "seconds": 0.0, "memory": None, "gpu_memory": None}
-        )
-        row["did"] += record.get("did") or 0
-        row["seconds"] += record.get("seconds") or 0
-        for key, source in (("memory", "peak_memory_mb"), ("gpu_memory", "peak_gpu_memory_mb")):
-            known = [value for value in (row[key], record.get(source)) if value is not None]
-            row[key] = max(known, default=None)
-        row |= {"device": record.get("device"), "processes": record.get("processes")}
+        if record.get("finished"):
+            row = rows.setdefault(record["stage"], {"stage": record["stage"], "did": 0, "seconds": 0.0})
+            row["did"] += record.get("did") or 0
+            row["seconds"] += record.get("seconds") or 0
+            for key, source in (("memory", "peak_memory_mb"), ("gpu_memory", "peak_gpu_memory_mb")):
+                row[key] = max(row.get(key) or 0, record.get(source) or 0) or None
+            row |= {"device": record.get("device"), "processes": record.get("processes")}
     return list(rows.values())
 
 
@@ -203,7 +190,7 @@ def setting_rows(runs):
 
     Where a run was made is left out. A stage that a run did not reach does not differ: its values are None.
     """
-    sections = dict.fromkeys([*STAGES, *(section for run in runs for section in run.config)])
+    sections = dict.fromkeys([*(stage.name for stage in STAGES), *(section for run in runs for section in run.config)])
     table = {}
     for section in sections:
         parts = [run.config.get(section) for run in runs]

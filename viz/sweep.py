@@ -9,10 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from conventions import IGNORE
 from module.labels import weighted_argmax
 from tool.cam_file import load_cam
-from tool.metric import IGNORE, label_confusion_matrix, scores
+from tool.metric import label_confusion_matrix, scores
 from tool.parallel import parallel_map
+from viz.runs import MAP_NAMES
 
 WEIGHTS = np.round(np.arange(41) * 0.05, 2)  # factors on the background's score
 THRESHOLDS = np.round(np.arange(40) * 0.025, 3)  # constant scores of the background
@@ -73,34 +75,48 @@ def image_counts(truth, keys, cam, n_classes, background_weight, name):
 
 
 def _evaluate(layout, folders, background_weight, image_id):
-    truth = layout.mask(image_id)
-    paths = {key: folder / f"{image_id}.npz" for key, folder in folders.items()}
-    return image_id, {
-        key: image_counts(
-            truth, *load_cam(path, layout.n_classes, truth.shape), layout.n_classes, background_weight, image_id
-        )
-        for key, path in paths.items()
-        if path.exists()
-    }
+    truth, found = layout.mask(image_id), {}
+    for key, folder in folders.items():
+        path = folder / f"{image_id}.npz"
+        if path.exists():
+            keys, cam = load_cam(path, layout.n_classes, truth.shape)
+            found[key] = image_counts(truth, keys, cam, layout.n_classes, background_weight, image_id)
+    return image_id, found
 
 
-def score_maps(layout, folders, ids, background_weight, workers):
-    """Scores of exported maps: {key: MapScores} of the images that have a mask and a map.
+def score_maps(layout, runs, ids, background_weight, workers):
+    """Scores of exported maps: {(number of the run, kind of map): MapScores} of the images with a mask and a map.
 
-    folders: {key: folder of maps}. background_weight: of the images' own mIoU.
+    background_weight: of the images' own mIoU.
     """
+    folders = {(number, name): folder for number, run in enumerate(runs) for name, folder in run.map_folders().items()}
     ids = [image_id for image_id in ids if layout.has_mask(image_id)]
     if not ids or not folders:
         return {}
-    mious, totals = {key: {} for key in folders}, {}
     work = partial(_evaluate, layout, folders, background_weight)
+    mious, totals = {key: {} for key in folders}, dict.fromkeys(folders, (0, 0))
     for image_id, results in parallel_map(work, ids, workers, "report: scores of the maps"):
         for key, (miou, *counts) in results.items():
             mious[key][image_id] = miou
-            before = totals.get(key, (0, 0))
-            totals[key] = tuple(total + part for total, part in zip(before, counts))
+            totals[key] = [total + part for total, part in zip(totals[key], counts)]
     return {
         key: MapScores({i: mious[key][i] for i in ids if i in mious[key]}, *map(miou_at_edges, totals[key]))
         for key in folders
-        if key in totals
+        if mious[key]
     }
+
+
+def best_points(runs, swept):
+    """[(map, run, images, best weight, mIoU there, best threshold, mIoU there)] of the sweeps."""
+    return [
+        (
+            MAP_NAMES[name],
+            runs[number].name,
+            len(result.miou),
+            WEIGHTS[result.weights.argmax()],
+            result.weights.max(),
+            THRESHOLDS[result.thresholds.argmax()],
+            result.thresholds.max(),
+        )
+        for (number, name), result in swept.items()
+    ]

@@ -2,127 +2,139 @@
 
 import numpy as np
 
+from files import atomic
+from viz.runs import MAP_NAMES
 
-def score_lines(rows):
-    """Rows of `viz.runs.collect_scores`, without and with CRF in one line: {(stage, list, weight): {crf: mIoU}}."""
-    merged = {}
-    for stage, list_name, weight, crf, result in rows:
-        merged.setdefault((stage, list_name, weight), {})[crf] = result["miou"]
-    return merged
+ORDER = (*MAP_NAMES.values(), "pseudo label", "DeepLabV3")
 
 
-def score_table(rows):
+def write_markdown(path, run, per_class):
+    """A run's table of mIoU and, where asked for, of IoU per class as report.md; the first is printed too."""
+    table = score_table(run) if run.scores else "Nothing was evaluated: there are no masks."
+    print(table)
+    text = f"# {run.name}\n\n{table}\n"
+    if per_class and run.scores:
+        text += f"\nIoU per class, percent:\n\n{class_table(run.scores)}\n"
+    with atomic(path) as temporary:
+        temporary.write_text(text)
+
+
+def score_table(run):
     """Markdown table of mIoU in percent, without and with CRF in one line."""
-    lines = ["| stage | list | background | mIoU | + CRF |", "| --- | --- | --- | --- | --- |"]
-    for (stage, list_name, weight), values in score_lines(rows).items():
-        cells = [f"{100 * values[crf]:.2f}" if crf in values else "" for crf in (False, True)]
-        lines.append(f"| {stage} | {list_name} | {'' if weight is None else f'x {weight:g}'} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    rows = [
+        (stage, list_name, weight_title(weight), *("" if value is None else f"{100 * value:.2f}" for value in cells))
+        for stage, list_name, weight, [cells] in compared_scores([run])
+    ]
+    return _markdown(("stage", "list", "background", "mIoU", "+ CRF"), rows)
 
 
 def class_table(rows):
     """Markdown table of IoU per class in percent, one line a class that occurs in the truth."""
-    titles = [
-        f"{stage}{'' if weight is None else f' x{weight:g}'}{' +CRF' if crf else ''}"
-        for stage, _, weight, crf, _ in rows
-    ]
-    lines = ["| class | " + " | ".join(titles) + " |", "| --- |" + " --- |" * len(rows)]
-    for name in rows[0][4]["iou"]:
-        values = [result["iou"][name] for *_, result in rows]
-        if any(value is not None for value in values):
-            cells = ["" if value is None else f"{100 * value:.1f}" for value in values]
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    titles = [column_title(stage, weight, crf) for stage, _, weight, crf, _ in rows]
+    lines = [[name, *(result["iou"][name] for *_, result in rows)] for name in rows[0][4]["iou"]]
+    return _markdown(
+        ("class", *titles),
+        [
+            (name, *("" if value is None else f"{100 * value:.1f}" for value in values))
+            for name, *values in lines
+            if any(value is not None for value in values)
+        ],
+    )
+
+
+def _markdown(titles, rows):
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (titles, ["---"] * len(titles), *rows))
+
+
+def weight_title(weight):
+    """A background weight as `x 0.8`; nothing for None."""
+    return "" if weight is None else f"x {weight:g}"
+
+
+def column_title(stage, weight, crf):
+    """`CAM x 0.8 + CRF`."""
+    return " ".join(part for part in (stage, weight_title(weight), "+ CRF" if crf else "") if part)
 
 
 def compared_scores(runs):
-    """The score table of several runs: a list of (stage, list, weight, [(mIoU, mIoU with CRF) of each run])."""
-    tables = [score_lines(run.scores) for run in runs]
-    keys = dict.fromkeys(key for table in tables for key in table)
+    """The score table of several runs: a list of (stage, list, weight, [(mIoU, mIoU with CRF) of each run]).
+
+    Stages stand in the order of the pipeline, weights in order within.
+    """
+    tables = [{tuple(row[:4]): row[4]["miou"] for row in run.scores} for run in runs]
+    keys = {key[:3] for table in tables for key in table}
     return [
-        (*key, [tuple(table.get(key, {}).get(crf) for crf in (False, True)) for table in tables])
-        for key in sorted(keys, key=lambda key: _stage_order(key, tables))
+        (*key, [(table.get((*key, False)), table.get((*key, True))) for table in tables])
+        for key in sorted(keys, key=lambda key: (ORDER.index(key[0]), key[1], key[2] or 0))
     ]
 
 
-def _stage_order(key, tables):
-    """Stages in the order of the pipeline as the runs list them, weights in order within."""
-    stages = list(dict.fromkeys(stage for table in tables for stage, *_ in table))
-    order = ("CAM", "IS-CAM", "AE-IS-CAM", "pseudo label", "DeepLabV3")
-    stage, list_name, weight = key
-    return order.index(stage) if stage in order else len(order) + stages.index(stage), list_name, weight or 0
+def best_rows(run):
+    """Of each stage, list and CRF setting of a run the row with the best mIoU, as {(stage, list, crf): row}.
 
-
-def best_rows(rows):
-    """Of each stage, list and CRF setting the row with the best mIoU, as {(stage, list, crf): row}."""
+    None has no rows.
+    """
     best = {}
-    for row in rows:
+    for row in run.scores if run else ():
         key = row[0], row[1], row[3]
         if key not in best or row[4]["miou"] > best[key][4]["miou"]:
             best[key] = row
     return best
 
 
+def highlights(run, baseline=None):
+    """[(stage, list, best mIoU, the same with CRF, difference to the baseline of the better)] of a run."""
+    best, others = best_rows(run), best_rows(baseline)
+    rows = []
+    for name in dict.fromkeys(key[:2] for key in best):
+        mious = {crf: best[(*name, crf)][4]["miou"] for crf in (False, True) if (*name, crf) in best}
+        crf = max(mious, key=mious.get)
+        gain = mious[crf] - others[(*name, crf)][4]["miou"] if (*name, crf) in others else None
+        rows.append((*name, mious.get(False), mious.get(True), gain))
+    return rows
+
+
 def class_columns(run, baseline=None):
     """IoU per class of a run's stages, each at its best background weight, beside a baseline's.
 
-    Returns (titles, [(class, [(IoU or None, difference to the baseline or None)])]), mean first, then the classes that
-    occur in the truth of any column.
+    Returns ([(title, list)], [(class, [(IoU or None, difference to the baseline or None)])]), mean first, then the
+    classes that occur in the truth of any column.
     """
-    best = best_rows(run.scores)
-    others = best_rows(baseline.scores) if baseline else {}
-    titles, columns = [], []
-    for key, (stage, list_name, weight, crf, result) in best.items():
-        titles.append((stage, "" if weight is None else f"x {weight:g}", "+ CRF" if crf else "", list_name))
-        other = others[key][4] if key in others else None
-        columns.append(
-            ({"mean": result["miou"], **_named(result)}, {"mean": other["miou"], **_named(other)} if other else {})
-        )
-    names = dict.fromkeys(name for values, _ in columns for name in values)
-    lines = []
-    for name in names:
-        cells = [(values.get(name), _difference(values.get(name), other.get(name))) for values, other in columns]
-        if any(value is not None for value, _ in cells):
-            lines.append((name if name == "mean" else name[1], cells))
-    return titles, lines
+    best, others = best_rows(run), best_rows(baseline)
+
+    def line(title, value):
+        pairs = [(value(row[4]), value(others[key][4]) if key in others else None) for key, row in best.items()]
+        return title, [(one, None if one is None or other is None else one - other) for one, other in pairs]
+
+    names = dict.fromkeys(name for row in best.values() for name in row[4]["iou"])
+    lines = [line("mean", lambda result: result["miou"])]
+    lines += [line(name, lambda result, name=name: result["iou"].get(name)) for name in names]
+    titles = [(column_title(stage, weight, crf), name) for stage, name, weight, crf, _ in best.values()]
+    return titles, [(title, cells) for title, cells in lines if any(value is not None for value, _ in cells)]
 
 
-def _named(result):
-    """IoU by ("class", name), so that a class called "mean" stays apart from the mean."""
-    return {("class", name): value for name, value in result["iou"].items()}
+def confusions(run):
+    """The confusion tables of a run's stages at their best background weight: [(title, list, table)].
 
-
-def _difference(value, other):
-    return None if value is None or other is None else value - other
+    Scores from before matrices were kept have none.
+    """
+    return [
+        (column_title(stage, weight, crf), list_name, confusion_table(result["confusion"], list(result["iou"])))
+        for stage, list_name, weight, crf, result in best_rows(run).values()
+        if "confusion" in result
+    ]
 
 
 def confusion_table(matrix, class_names):
     """A confusion matrix [K,K+1] in pixels, in percent of each row.
 
-    Returns (titles of the columns, [(class, pixels, [percent])]): rows are the classes that occur in the truth, columns
-    those that occur there or among the labels, the last one "unsure" if any label is 255.
+    Returns (titles of the columns, [(class, pixels, [(percent, whether it is right)])]): rows are the classes that
+    occur in the truth, columns those that occur there or among the labels, the last one "unsure" if any label is 255.
     """
-    matrix = np.asarray(matrix, np.int64)
-    titles = [*class_names, "unsure"]
+    matrix, titles = np.asarray(matrix, np.int64), [*class_names, "unsure"]
     pixels = matrix.sum(axis=1)
-    columns = [k for k in range(len(titles)) if matrix[:, k].any() or (k < len(pixels) and pixels[k])]
-    return (
-        [titles[k] for k in columns],
-        [
-            (class_names[row], int(pixels[row]), [(100 * matrix[row, k] / pixels[row], k == row) for k in columns])
-            for row in pixels.nonzero()[0]
-        ],
-    )
-
-
-def confusions(rows):
-    """The confusion tables of a run's stages at their best background weight: [(title, list, table)].
-
-    Scores from before matrices were kept have none.
-    """
-    tables = []
-    for stage, list_name, weight, crf, result in best_rows(rows).values():
-        if "confusion" in result:
-            title = stage + ("" if weight is None else f", background x {weight:g}") + (", + CRF" if crf else "")
-            tables.append((title, list_name, confusion_table(result["confusion"], list(result["iou"]))))
-    return tables
+    columns = (matrix.any(axis=0) | np.append(pixels > 0, False)).nonzero()[0]
+    return [titles[k] for k in columns], [
+        (class_names[row], int(pixels[row]), [(100 * matrix[row, k] / pixels[row], k == row) for k in columns])
+        for row in pixels.nonzero()[0]
+    ]

@@ -5,14 +5,15 @@ import torch
 import torchvision.transforms.v2.functional as V
 from torchvision.transforms import InterpolationMode
 
-from data.label_png import voc_palette
+from data.transforms import resized
 from data.usable import check_image, check_labels, check_mask, usable_ids
 from module.labels import weighted_argmax
 from tool.metric import label_confusion_matrix, scores
 from viz.network import enlarged, localize
-from viz.panels import colour_labels, colour_scores, side_by_side
+from viz.pictures import PALETTE, colour_scores, in_grid, thumbnail
+from viz.runs import MAP_NAMES
 
-MAPS = ("cam", "is_cam", "ae_is_cam")  # of AESIPE.forward, in the method's order
+MAPS = tuple(MAP_NAMES)  # of AESIPE.forward, in the method's order
 N_PANELS = 4
 PANEL_WIDTH = 1280  # pixels of the pictures side by side
 BACKGROUND_WEIGHT = 1.0  # the maps as they are: the weight that suits them best depends on how far training is
@@ -89,7 +90,7 @@ class MapWatch:
         size = self.layout.size(image_id)
         factor = min(1, self.long_side / max(size))
         size = [max(1, round(side * factor)) for side in size]
-        image = V.resize(self.layout.image(image_id, at_least=size), size, antialias=True)
+        image = resized(self.layout.image(image_id, at_least=size), size)
         truth = torch.from_numpy(self.layout.mask(image_id))[None]
         return image, V.resize(truth, size, interpolation=InterpolationMode.NEAREST_EXACT)[0].numpy()
 
@@ -99,6 +100,5 @@ def panel(image, keys, maps, truth):
 
     image: uint8 [H,W,3]. keys: [k]. maps: [k,H,W] in [0,1], one for each of MAPS. truth: uint8 [H,W].
     """
-    palette = voc_palette()
-    pictures = [colour_scores(image, keys, cam, palette, BACKGROUND_WEIGHT) for cam in maps]
-    return side_by_side([image, *pictures, colour_labels(truth, palette)], PANEL_WIDTH)
+    pictures = [image, *(colour_scores(image, keys, cam, BACKGROUND_WEIGHT) for cam in maps), PALETTE[truth]]
+    return thumbnail(in_grid(pictures, len(pictures)), PANEL_WIDTH)

@@ -18,9 +18,9 @@ def test_svg_is_whole_refers_to_nothing_and_takes_the_pages_colour():
     ]
     chart, rate = training_charts([make_run("<b>$x$", log)])
     root = ElementTree.fromstring(chart.svg)
-    assert root.tag == "svg" and "viewBox" in root.attrib and "width" not in root.attrib
+    assert root.tag == "svg" and "viewBox" in root.attrib
     assert "http" not in chart.svg and "<b>" not in chart.svg and "currentColor" in chart.svg
-    assert [line.name for line in chart.legend] == ["loss", "cls"] and list(chart.legend[0].y) == [0.1, 0.05]
+    assert [line.name for line in chart.lines] == ["loss", "cls"] and list(chart.lines[0].y) == [0.1, 0.05]
     assert rate.title == "AE-SIPE: learning rate"
 
 
@@ -32,9 +32,9 @@ def test_logs_that_lack_stages_and_validation():
     ]
     charts = training_charts([make_run("one", log), make_run("two")])
     assert [chart.title for chart in charts] == ["AE-SIPE: losses", "AE-SIPE: learning rate", "AE-SIPE: validation"]
-    cam, is_cam = charts[2].legend
+    cam, is_cam = charts[2].lines
     assert cam.name == "CAM, one" and cam.y == [40, 50] and np.isnan(is_cam.y[0]) and is_cam.y[1] == 60
-    assert training_charts([make_run("two")]) == [] and sweep_charts([make_run("two")], {}) == []
+    assert training_charts([make_run("two")]) == [] and not sweep_charts([make_run("two")], {})
 
 
 def test_sweeps_hold_a_line_a_map_and_a_run_and_the_measured_dots():
@@ -43,6 +43,6 @@ def test_sweeps_hold_a_line_a_map_and_a_run_and_the_measured_dots():
     weights, thresholds = sweep_charts(
         [make_run("one", scores=measured), make_run("two")], {(0, "cam"): result, (1, "cam"): result}
     )
-    assert [line.name for line in weights.legend] == ["CAM, one", "CAM, two"]
-    assert weights.legend[0].dots == ((0.8, 25.0),) and weights.legend[1].dots == ()
-    assert weights.legend[0].dash != weights.legend[1].dash and max(thresholds.legend[0].y) == 40
+    assert [line.name for line in weights.lines] == ["CAM, one", "CAM, two"]
+    assert weights.lines[0].dots == ((0.8, 25.0),) and weights.lines[1].dots == ()
+    assert weights.lines[0].dash != weights.lines[1].dash and max(thresholds.lines[0].y) == 40

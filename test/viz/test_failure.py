@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from viz.failure import SeedChange, failure_summary, seed_changes, truth_on_grid
+from viz.failure import SeedChange, failure_summary, seed_changes
 
 TRUTH = np.array([[1, 1, 0, 0], [1, 1, 0, 255], [0, 0, 2, 2]])
 BEFORE = np.array([[1, 1, 1, 0], [1, 0, 0, 1], [0, 0, 2, 255]])
@@ -35,12 +35,6 @@ def test_verdicts(counts, verdict):
 
 def test_classes_without_seeds_and_the_background_are_not_judged():
     assert seed_changes("img", np.zeros((2, 2), int), np.ones((2, 2), int), np.ones((2, 2), int)) == []
-
-
-def test_truth_is_resized_by_nearest():
-    truth = np.arange(16).reshape(4, 4)
-    assert truth_on_grid(truth, (2, 2)).tolist() == [[0, 2], [8, 10]]
-    assert truth_on_grid(truth, (4, 4)).tolist() == truth.tolist()
 
 
 def test_summary():

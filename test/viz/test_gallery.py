@@ -4,7 +4,7 @@ MIOUS = {"a": 0.9, "b": 0.2, "c": 0.5, "d": 0.4}
 
 
 def shown(groups):
-    return {group.title: [image_id for image_id, _ in group.items] for group in groups}
+    return {title: [image_id for image_id, _ in items] for title, _, items in groups}
 
 
 def test_groups_are_sorted_by_gain_loss_and_miou():
@@ -13,7 +13,7 @@ def test_groups_are_sorted_by_gain_loss_and_miou():
     assert list(lists) == ["Gained most", "Lost most", "Best", "Worst", "Random"]
     assert lists["Gained most"] == ["c", "a"] and lists["Lost most"] == ["b", "d"]
     assert lists["Best"] == ["a", "c"] and lists["Worst"] == ["b", "d"]
-    assert groups[0].items[0] == ("c", "mIoU 50.0 (+25.0)") and "over the baseline" in groups[0].caption
+    assert groups[0][2][0] == ("c", "mIoU 50.0 (+25.0)") and "over the baseline" in groups[0][1]
 
 
 def test_an_image_that_gains_nothing_is_no_gain():

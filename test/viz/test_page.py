@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.label_png import save_label_png, voc_palette
+from data.label_png import save_label_png
 from data.layout import Layout
 from tool.cam_file import save_cam
 from tool.json_file import save_json
 from tool.metric import scores
-from viz.gallery import Artist
+from viz.artist import Artist
 from viz.page import duration, percent, plain, signed, write_page
-from viz.runs import map_folders, read_runs
+from viz.runs import read_runs
 from viz.sweep import score_maps
 
 EVIL = '<script>alert("1")</script>'
@@ -65,9 +65,9 @@ def render(layout, folders, tmp_path):
     args = SimpleNamespace(
         list="train", images=2, background_weight=1.0, scales=(1.0,), per_class=True, dataset_root=str(layout.root)
     )
-    swept = score_maps(layout, map_folders(runs), IDS, 1.0, 1)
-    artist = Artist(layout, runs[0], runs[1:], None, None, voc_palette(), 1.0)
-    write_page(tmp_path / "index.html", runs, swept, artist, list(IDS), [], [], args)
+    swept = score_maps(layout, runs, IDS, 1.0, 1)
+    artist = Artist(layout, runs, [None] * len(runs), None, 1.0)
+    write_page(tmp_path / "index.html", artist, swept, list(IDS), [], [], args)
     text = (tmp_path / "index.html").read_text(encoding="utf-8")
     return text, Parser(text)
 

@@ -24,11 +24,10 @@ def test_confusion_is_normalised_by_row():
 
 def test_scores_without_a_matrix_have_no_confusion():
     older = ("CAM", "train", 1.0, False, {"miou": 0.5, "accuracy": 1, "iou": {"background": 0.5}})
-    assert confusions([older]) == []
-    assert [title for title, *_ in confusions([row("CAM", 0.5, MATRIX), row("CAM", 0.5, MATRIX, crf=True)])] == [
-        "CAM, background x 0.5",
-        "CAM, background x 0.5, + CRF",
-    ]
+    assert confusions(make_run("old", older)) == []
+    assert [
+        title for title, *_ in confusions(make_run("one", row("CAM", 0.5, MATRIX), row("CAM", 0.5, MATRIX, crf=True)))
+    ] == ["CAM x 0.5", "CAM x 0.5 + CRF"]
 
 
 def test_stages_stand_in_the_order_of_the_pipeline():
@@ -51,7 +50,7 @@ def test_classes_beside_the_baselines():
     worse = row("CAM", 0.5, [[1, 7, 0, 0], [5, 0, 0, 0], [0, 0, 0, 0]], names)
     run = make_run("one", worse, row("CAM", 0.8, MATRIX, names))
     titles, lines = class_columns(run, make_run("two", worse))
-    assert titles == [("CAM", "x 0.8", "", "train")]
+    assert titles == [("CAM x 0.8", "train")]
     assert [name for name, _ in lines] == ["mean", "background", "mean"]
     (_, [(mean, gain)]), (_, [(background, _)]), (_, [(cat, cat_gain)]) = lines
     assert (background, cat, cat_gain) == (6 / 9, 3 / 7, 3 / 7) and mean == (6 / 9 + 3 / 7) / 2

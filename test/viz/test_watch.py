@@ -239,7 +239,7 @@ def test_large_images_are_shrunk_and_the_sums_are_of_all_processes(layout):
     small = [round(side * 36 / max(height, width)) for side in (height, width)]
     assert list(network.seen.shape[2:]) == small and max(small) == 36
     (shown, (step, scores)), (total,) = said, totals
-    assert shown[0] == f"panels/{ids[0]}" and shown[2] == 7 and shown[1] == (small[0], 5 * small[1] + 4 * 4, 3)
+    assert shown[0] == f"panels/{ids[0]}" and shown[2] == 7 and shown[1] == (small[0] + 8, 5 * (small[1] + 4) + 4, 3)
     assert step == 7 and len(set(scores.values())) == 1 and 0 < scores["cam"] < 1
     assert total.shape == (3, layout.n_classes, layout.n_classes + 1) and total[0].sum() == small[0] * small[1]
 
@@ -250,7 +250,7 @@ def test_a_panel_shows_image_maps_and_truth():
     truth[:, 4:] = 2
     maps = [np.stack([np.zeros((6, 8)), np.full((6, 8), value)]).astype(np.float32) for value in (0.25, 0.5, 1.0)]
     row = panel(image, np.array([0, 2]), maps, truth)
-    pictures = [row[:, start : start + 8] for start in range(0, row.shape[1], 12)]
+    pictures = [row[4:-4, start : start + 8] for start in range(4, row.shape[1], 12)]
     assert (pictures[0] == image).all() and (pictures[4] == voc_palette()[truth]).all()
     for value, picture in zip((0.25, 0.5, 1.0), pictures[1:4]):
         np.testing.assert_allclose(picture[2, 2], (1 - value) * 90 + value * voc_palette()[2], atol=1)

@@ -1,0 +1,165 @@
+"""What runs made of an image, column by column: for the gallery, the panels and the paper's figures 1 and 3."""
+
+import warnings
+from functools import cache, partial
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import torch
+
+from data.label_png import read_labels
+from files import atomic
+from module.affinity import pamr_refine
+from module.crf import dense_crf_labels
+from module.labels import weighted_argmax
+from tool.cam_file import load_cam
+from viz.network import enlarged, localize, seed_labels, takes_new_seeds
+from viz.pictures import PALETTE, colour_scores, greyed, overlay, thumbnail
+from viz.runs import MAP_NAMES
+
+
+class Artist:
+    """Draws the columns of an image as {title: picture}, see `viz.pictures`.
+
+    layout: Layout. runs: the judged Run, then its baselines. models: their AESIPE networks, None where there is none.
+    predict: function from an image uint8 [3,H,W] to labels, or None. background_weight: for the labels of the maps.
+    """
+
+    def __init__(self, layout, runs, models, predict, background_weight):
+        self.layout, self.runs, self.models, self.predict = layout, runs, models, predict
+        self.background_weight = background_weight
+        self.pictures = cache(self._pictures)  # once, however many groups show the image
+
+    def _pictures(self, image_id):
+        """Thumbnails of the image, all that the runs made of it, and the truth; what they lack is left out."""
+        pixels = self.layout.image(image_id)
+        image, size = pixels.permute(1, 2, 0).numpy(), pixels.shape[1:]
+        network = cache(partial(self._network, image_id, pixels))
+        cam, is_cam, last = (self._map(0, name, image_id, size, network) for name in MAP_NAMES)
+        pseudo = self.runs[0].path / "seg_label" / f"{image_id}.png"
+        row = {"image": image, "CAM": self._scores(image, cam), "IS-CAM": self._scores(image, is_cam)}
+        if network(0) is not None:
+            keys, seeds, new_seeds = (network(0)[name] for name in ("keys", "seeds", "ae_seeds"))
+            if takes_new_seeds(self.models[0]):
+                row["seeds before AE"] = overlay(greyed(image), seed_labels(keys, seeds))
+                row["seeds after AE"] = overlay(greyed(image), seed_labels(keys, new_seeds))
+            else:
+                row["seeds"] = overlay(greyed(image), seed_labels(keys, seeds))
+        row["AE-IS-CAM"] = self._scores(image, last)
+        if last is not None:
+            keys, scores = last
+            labels = dense_crf_labels(image, weighted_argmax(scores, self.background_weight), len(keys))
+            row["AE-IS-CAM + CRF"] = keys[labels]
+        for number, run in enumerate(self.runs[1:], start=1):
+            last = self._map(number, "ae_is_cam", image_id, size, network)
+            row[f"{run.name}: last map"] = self._scores(image, last)
+        row["pseudo label"] = read_labels(pseudo, self.layout.n_classes, size) if pseudo.exists() else None
+        row["prediction"] = self.predict(pixels) if self.predict else None
+        row["truth"] = self.layout.mask(image_id) if self.layout.has_mask(image_id) else None
+        return {title: thumbnail(picture) for title, picture in row.items() if picture is not None}
+
+    def _network(self, image_id, pixels, number):
+        """What a run's network says at scale 1, see `localize`; None without a network or labels."""
+        if self.models[number] is None or not self.layout.is_labelled(image_id):
+            return None
+        return localize(self.models[number], pixels, self.layout.labels(image_id))
+
+    def _map(self, number, name, image_id, size, network):
+        """(keys, map [k,H,W]) of a run: the exported one, else the network's, else None."""
+        path = self.runs[number].map_file(name, image_id)
+        if path is not None:
+            return load_cam(path, self.layout.n_classes, size)
+        maps = network(number)
+        return maps and (maps["keys"].numpy(), enlarged(maps[name], size))
+
+    def _scores(self, image, found):
+        return None if found is None else colour_scores(image, *found, self.background_weight)
+
+    def figure1(self, image_id):
+        """The method's flow, from the judged run's network at scale 1: image, CAM, seeds of the structure analysis, the
+        IS-CAM of their prototypes, that IS-CAM after PAMR, the new seeds taken from it, the AE-IS-CAM of the new
+        prototypes, and the labels that it gives. A network without AE ends with its IS-CAM, normalised, and labels."""
+        pixels, model = self.layout.image(image_id), self.models[0]
+        image, maps = pixels.permute(1, 2, 0).numpy(), localize(model, pixels, self.layout.labels(image_id))
+        keys, last = maps["keys"].numpy(), enlarged(maps["ae_is_cam"], pixels.shape[1:])
+
+        def scores(cam):
+            return self._scores(image, (keys, enlarged(cam, image.shape[:2])))
+
+        row = {"image": image, "CAM": scores(maps["cam"])}
+        row["seeds by structure"] = overlay(greyed(image), seed_labels(maps["keys"], maps["seeds"]))
+        row["IS-CAM"] = scores(maps["is_cam"])
+        if takes_new_seeds(model):
+            device = next(model.parameters()).device
+            is_cam = maps["is_cam"][None].to(device)  # of the image's classes alone: all are present
+            refined = pamr_refine(is_cam, pixels[None].to(device) / 255, torch.ones_like(is_cam), model.pamr)
+            row["IS-CAM after PAMR"] = scores(refined[0].cpu())
+            row["new seeds"] = overlay(greyed(image), seed_labels(maps["keys"], maps["ae_seeds"]))
+            row["AE-IS-CAM"] = scores(maps["ae_is_cam"])
+        return {**row, "labels": keys[weighted_argmax(last, self.background_weight)]}
+
+    def figure3(self, image_id):
+        """The comparison: image, the last map of each baseline run, the judged run's IS-CAM and AE-IS-CAM, truth."""
+        titles = "image", *(f"{run.name}: last map" for run in self.runs[1:]), "IS-CAM", "AE-IS-CAM", "truth"
+        pictures = self.pictures(image_id)
+        return {title: pictures[title] for title in titles if title in pictures}
+
+    def classes(self, image_id):
+        """Numbers of the image's classes; none for an image without labels, as in a test list."""
+        if not self.layout.is_labelled(image_id):
+            return []
+        return (self.layout.labels(image_id).nonzero()[:, 0] + 1).tolist()
+
+    def caption(self, image_id):
+        """The image's ID and classes."""
+        names = ", ".join(self.layout.class_names[k] for k in self.classes(image_id))
+        return f"{image_id}: {names}" if names else image_id
+
+    def write_figures(self, ids, folder):
+        """Write figure1_ID.png of each image and figure3.png of all. Returns [(path, caption)]; see `check_images`."""
+        written = {}
+        for image_id in ids:
+            path = folder / f"figure1_{image_id}.png"
+            draw_grid([self.figure1(image_id)], path, [self.caption(image_id)])
+            written[path] = f"Figure 1 for {self.caption(image_id)}: from the image to the labels."
+        if ids:
+            rows = [self.figure3(image_id) for image_id in ids]
+            draw_grid(rows, folder / "figure3.png", [self.caption(image_id) for image_id in ids])
+            written[folder / "figure3.png"] = f"Figure 3: {', '.join(_titles(rows))}."
+        return list(written.items())
+
+
+def check_images(layout, run, ids):
+    """Raises UserError unless the run has a network, and each image is there and has labels."""
+    if ids:
+        run.folder.trained_settings("ckpt/aesipe.pt", "train_aesipe")
+    for image_id in ids:
+        layout.size(image_id)
+        layout.labels(image_id)
+
+
+def draw_grid(rows, path, captions):
+    """Write rows of {title: picture} as a PNG, a column a title, with a caption under each row."""
+    rows = list(rows)
+    titles = _titles(rows)
+    size = 2 * len(titles), 1.8 * len(rows)
+    figure, axes = plt.subplots(len(rows), len(titles), figsize=size, squeeze=False, layout="constrained")
+    for axis, title in zip(axes[0], titles):
+        axis.set_title(title, fontsize=10, parse_math=False)  # a $ in a name is a $
+    for row, line, caption in zip(rows, axes, captions):
+        line[0].text(0, -0.02, caption, transform=line[0].transAxes, fontsize=7, va="top", parse_math=False)
+        for axis, title in zip(line, titles):
+            axis.axis("off")
+            if title in row:
+                axis.imshow(PALETTE[row[title]] if row[title].ndim == 2 else row[title])
+    with atomic(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name in another script is drawn as boxes
+        figure.savefig(temporary, dpi=110, format="png")
+    plt.close(figure)
+
+
+def _titles(rows):
+    return list(dict.fromkeys(title for row in rows for title in row))

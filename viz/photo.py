@@ -1,0 +1,64 @@
+"""What networks say of a photograph, as files: palette PNGs, overlays and heat maps."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from data.label_png import save_label_png
+from files import atomic
+from module.labels import labels_at_size, weighted_argmax
+from viz.pictures import PALETTE, heat, in_grid, overlay
+
+ENDINGS = (".png", "_overlay.jpg", "_heat.jpg")
+LONGEST_NAME = 40  # letters in a legend
+FONT = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"  # Latin, Greek and Cyrillic: a system need not
+
+
+def write_outputs(start, image, size, keys, outputs, class_names):
+    """Write START_KIND.png of `size`, and START_KIND_overlay.jpg and for maps START_KIND_heat.jpg of the image's.
+
+    image: uint8 [h,w,3], as the network saw it. keys: [k]. outputs: {kind: `infer.photo.Output`}. Returns the files'
+    names.
+    """
+    written = []
+    for kind, output in outputs.items():
+        paths = [start.with_name(f"{start.name}_{kind}{ending}") for ending in ENDINGS]
+        labels = labels_at_size(output.scores, size, output.background_weight)
+        save_label_png(paths[0], keys.astype(np.uint8)[labels])
+        labels = keys[weighted_argmax(output.scores, output.background_weight)]
+        shown = np.setdiff1d(labels, 0)
+        _save_jpeg(paths[1], with_legend(overlay(image, labels), [class_names[k] for k in shown], PALETTE[shown]))
+        if output.heat is None:
+            paths.pop()
+        else:
+            pairs = list(zip(keys, output.heat))[1:]
+            maps = [with_legend(heat(image, cam), [class_names[k]], PALETTE[[k]]) for k, cam in pairs]
+            _save_jpeg(paths[2], in_grid(maps, columns=4))
+        written += [path.name for path in paths]
+    return written
+
+
+def with_legend(picture, names, colours):
+    """The picture uint8 [H,W,3] above a line for each name, with a box of its colour, uint8 [3]; no narrower than they.
+
+    Returns uint8 [H',W',3].
+    """
+    size = int(np.clip(max(picture.shape[:2]) / 36, 11, 32))
+    font, line, names = ImageFont.truetype(FONT, size), round(1.6 * size), [name[:LONGEST_NAME] for name in names]
+    height, width = picture.shape[:2]
+    width = max(width, *(round(font.getlength(name)) + 3 * size for name in names), 0)
+    sheet = Image.new("RGB", (width, height + line * len(names)), "white")
+    sheet.paste(Image.fromarray(picture))
+    draw = ImageDraw.Draw(sheet)
+    for number, (name, colour) in enumerate(zip(names, colours)):
+        y = height + line * number
+        draw.rectangle((size // 2, y + size // 3, 3 * size // 2, y + 4 * size // 3), tuple(map(int, colour)))
+        draw.text((2 * size, y + line // 2), name, "black", font, anchor="lm")
+    return np.asarray(sheet)
+
+
+def _save_jpeg(path, picture):
+    with atomic(path) as temporary:
+        Image.fromarray(picture).save(temporary, format="JPEG", quality=92)
