@@ -8,6 +8,7 @@ from tool.io import require_outputs, save_json, save_settings
 from tool.record import evaluated, make_record, source
 from tool.settings import plain
 from tool.stages import CAM_FOLDERS
+from tool.tracker import track_scores
 from tool.usage import StageUsage
 
 
@@ -30,6 +31,8 @@ def evaluate(layout, ids, path, settings):
     maps = {name: evaluate_map(layout, name, ids, settings) for name in settings.maps}
     result = {"list": settings.list, "maps": maps, "record": record}
     save_json(path, result)
+    rows = [(f"{name}_x{row['background_weight']:g}{'_crf' * row['crf']}", row) for name in maps for row in maps[name]]
+    track_scores(settings, "eval_cam", {name: row["miou"] for name, row in rows})
     return result, len(ids)
 
 

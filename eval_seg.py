@@ -7,6 +7,7 @@ from tool.config import parse, run_main
 from tool.io import require_outputs, save_json, save_settings
 from tool.record import evaluated, make_record, source
 from tool.settings import plain
+from tool.tracker import track_scores
 from tool.usage import StageUsage
 
 
@@ -31,6 +32,7 @@ def main():
         scores = evaluate_folder(layout, settings.run / settings.folder, ids, settings.num_workers, "eval_seg")
         result, did = {"list": settings.list, "folder": settings.folder, **scores, "record": record}, len(ids)
         save_json(path, result)
+        track_scores(settings, "eval_seg", {settings.folder: result["miou"]})
     print(f"{settings.folder} on {settings.list}: mIoU {100 * result['miou']:.2f}")
     usage.finish(did, len(ids))
 

@@ -14,6 +14,7 @@ from tool.io import outdated, save_json, save_settings
 from tool.parallel import drain, is_alone, is_main, process_pool, share
 from tool.record import claim_folder, evaluated, make_record, source
 from tool.settings import plain
+from tool.tracker import track_scores
 from tool.usage import StageUsage
 
 
@@ -104,6 +105,7 @@ def evaluate(layout, ids, folders, settings):
         }
         result = {"list": settings.list, **found, "record": record}
         save_json(path, result)
+        track_scores(settings, "deeplab_test", {f"{settings.list}_{name}": found[name]["miou"] for name in names})
     for name in names:
         print(f"DeepLabV3 on {settings.list}{' +CRF' if name == 'crf' else ''}: mIoU {100 * result[name]['miou']:.2f}")
 

@@ -31,6 +31,7 @@ COMMON = (
     "deterministic",
     "compile",
     "skip_bad",
+    "tracker",
 )
 
 

@@ -77,7 +77,8 @@ def fit(
     if args.compile:
         model.encoder.compile()
     network = DistributedDataParallel(model) if dist.world > 1 else model
-    log, guard = StepLog(args.run / "log.jsonl", path.stem, start, steps, args.batch_size, dist.main), LossGuard(dist)
+    log = StepLog(args.run / "log.jsonl", path.stem, start, steps, args.batch_size, dist.main, args.tracker)
+    guard = LossGuard(dist)
     with closing(log), _stop_signal(dist) as told_to_stop:
         for step, batch in enumerate(make_loader(start), start + 1):
             seed_step(args.seed, step, dist.rank)

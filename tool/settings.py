@@ -10,6 +10,8 @@ import os
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
+from tool.tracker import TRACKERS
+
 BACKBONES = ("resnet101", "resnet50", "resnet18", "mobilenet_v2")
 MAPS = ("ae_is_cam", "is_cam", "cam")  # keys of AESIPE.forward that are exported, the method's last map first
 AE_SEQUENCE = ("pamr", "prototype", "is_cam")
@@ -140,6 +142,17 @@ class _Data(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Tracked(Settings):
+    tracker: str = setting(
+        "tensorboard",
+        "what shows curves, scores and pictures: tensorboard, wandb (offline, unless WANDB_MODE says otherwise), "
+        "mlflow (in the run's folder, unless MLFLOW_TRACKING_URI names a server)",
+        choices=tuple(TRACKERS),
+        decides=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Run(Settings):
     """Of tools that use a finished run, which may have come from another machine without its dataset."""
 
@@ -231,7 +244,7 @@ METHOD = tuple(item.name for item in fields(_Method) if item.name not in {each.n
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Training(_Data, _Precision):
+class _Training(_Data, _Precision, _Tracked):
     batch_size: int = setting(16, "over all processes together", kind=batch)
     crop_size: int = setting(512, "pixels", kind=side)
     lr: float = setting(0.01, "learning rate of pre-trained layers, per step", kind=rate)
@@ -355,7 +368,7 @@ class MakeCam(_Data, _Precision, _Method):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalCam(_Data):
+class EvalCam(_Data, _Tracked):
     list: str = setting("train", "lists/NAME.txt of the dataset", kind=text)
     maps: tuple = setting(("ae_is_cam",), "which of make_cam.py's exports", choices=MAPS, many="+")
     background_weight: tuple = setting(
@@ -411,7 +424,7 @@ class MakeSegLabels(_Data, _Precision):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalSeg(_Data):
+class EvalSeg(_Data, _Tracked):
     list: str = setting("train_aug", "lists/NAME.txt of the dataset", kind=text)
     folder: str = setting("seg_label", "folder of label images in the run's folder", kind=text)
 
@@ -444,7 +457,7 @@ class DeeplabTrain(_Training, _TrainableEncoder):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeeplabTest(_Data, _Precision):
+class DeeplabTest(_Data, _Precision, _Tracked):
     list: str = setting("val", "lists/NAME.txt of the dataset", kind=text, decides=False, flags=("--list", "--split"))
     scales: tuple = setting((0.5, 0.75, 1.0, 1.25, 1.5, 1.75), "factors of the image's size", kind=scale, many="+")
     flip: bool = setting(True, "the mirror image too", kind=bool)
