@@ -63,15 +63,6 @@ def check_classes(names, job):
         raise UserError(f"--classes: {root} has no class {wrong!r}: it has {', '.join(known)}")
 
 
-def print_plan(jobs, missing, run_root):
-    import torch
-
-    from paper.estimate import estimate
-
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    print(estimate(jobs, missing, run_root, device))
-
-
 def main():
     args = parse_arguments(sys.argv[1:])
     tables = {number: TABLES[number] for number in sorted(set(args.table))}
@@ -80,7 +71,12 @@ def main():
     wanted = [job for job in jobs if job.network in (args.networks or NETWORKS)]
     missing = [job.missing() for job in wanted]
     if args.dry_run:
-        print_plan(wanted, missing, folder.parent)
+        import torch
+
+        from paper.estimate import estimate
+
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+        print(*estimate(wanted, missing, folder.parent, device), sep="\n")
         return
     for job, stages in zip(wanted, missing):
         if stages:

@@ -30,7 +30,7 @@ def log(folder, job, stage, did, seconds, device="cpu", processes=1, **other):
 
 def times(job, root, device="cpu"):
     """{stage: what the estimate says of it}."""
-    heading = estimate([job], [job.stages], root, device).splitlines()[0]
+    heading = next(estimate([job], [job.stages], root, device)).strip()
     return dict(part.split(" ", 1) for part in heading.removeprefix(f"# {job.name}: ").split(", "))
 
 
@@ -49,11 +49,11 @@ def test_amounts_of_a_dataset_that_is_not_there_are_vocs(tmp_path):
 def test_the_rate_is_the_mean_of_all_alike_runs(job, tmp_path):
     log(tmp_path / "a", job, "train_aesipe", did=10, seconds=500)
     log(tmp_path / "demo" / "b", job, "train_aesipe", did=30, seconds=1900)
-    assert times(job, tmp_path)["train_aesipe"] == "20 min"  # 20 steps of 60 s
-    text = estimate([job], [job.stages], tmp_path, "cpu")
-    assert "together at least 20 min on this machine (cpu)" in text
-    known = estimate([job], [("train_aesipe",)], tmp_path, "cpu")
-    assert known.endswith("together about 20 min on this machine (cpu)")
+    assert times(job, tmp_path)["train_aesipe"] == "0:20:00"  # 20 steps of 60 s
+    text = list(estimate([job], [job.stages], tmp_path, "cpu"))
+    assert "\ntogether at least 0:20:00 (h:mm:ss) on this machine (cpu)" in text
+    *_, known = estimate([job], [("train_aesipe",)], tmp_path, "cpu")
+    assert known == "\ntogether about 0:20:00 (h:mm:ss) on this machine (cpu)"
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_runs_of_another_kind_do_not_count(job, tmp_path, other):
 
 def test_exports_are_as_fast_as_those_of_the_same_backbone(job, tmp_path):
     log(tmp_path / "a", job, "make_cam", did=40, seconds=2400)
-    assert times(job, tmp_path)["make_cam"] == "40 min"
+    assert times(job, tmp_path)["make_cam"] == "0:40:00"
     save_settings(tmp_path / "a", "train_aesipe", {"backbone": "resnet101"})
     assert times(job, tmp_path)["make_cam"] == "not known"
 
@@ -76,12 +76,12 @@ def test_on_a_gpu_the_stages_of_crf_alone_are_logged_as_the_cpus(job, tmp_path):
     log(tmp_path / "a", job, "make_ir_labels", did=40, seconds=2400)
     log(tmp_path / "a", job, "make_cam", did=40, seconds=2400)
     known = times(job, tmp_path, device="a GPU")
-    assert known["make_ir_labels"] == "40 min" and known["make_cam"] == "not known"
+    assert known["make_ir_labels"] == "0:40:00" and known["make_cam"] == "not known"
 
 
 def test_what_no_run_tells_is_said_with_the_command_that_would(job, tmp_path):
     log(tmp_path / "a", job, "train_aesipe", did=20, seconds=60)
-    said, command = estimate([job], [STAGES[:3]], tmp_path, "cpu").splitlines()[-2:]
+    said, command = list(estimate([job], [STAGES[:3]], tmp_path, "cpu"))[-2:]
     assert "tells what make_cam, eval_cam take" in said
     words = shlex.split(command)
     assert words[:5] == ["bash", "run_pipeline.sh", "configs/demo.yaml", "--to", "eval_cam"]
@@ -92,5 +92,5 @@ def test_what_no_run_tells_is_said_with_the_command_that_would(job, tmp_path):
 
 
 def test_a_finished_job_costs_nothing(job, tmp_path):
-    text = estimate([job], [()], tmp_path, "cpu")
-    assert text == "# full_seed0: finished\n\ntogether about 0 min on this machine (cpu)"
+    lines = list(estimate([job], [()], tmp_path, "cpu"))
+    assert lines == ["\n# full_seed0: finished", "\ntogether about 0:00:00 (h:mm:ss) on this machine (cpu)"]
