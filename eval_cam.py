@@ -17,6 +17,15 @@ def score(stage, layout, ids):
     return {"list": stage.settings.list, "maps": maps}
 
 
+def miou(result):
+    """{MAP_xWEIGHT[_crf]: mIoU} of every row."""
+    return {
+        f"{name}_x{row['background_weight']:g}{'_crf' * row['crf']}": row["miou"]
+        for name, rows in result["maps"].items()
+        for row in rows
+    }
+
+
 def main():
     stage = Stage("eval_cam", __doc__)
     settings = stage.settings
@@ -27,7 +36,7 @@ def main():
         return
     ids = usable_ids(layout, settings.list, (check_image, check_mask, check_labels), settings.skip_bad)
     record = stage.record(inputs(layout, ids, "labels", "images", "masks"), *settings.maps)
-    result = stage.evaluate("cam.json", record, lambda: score(stage, layout, ids), len(ids))
+    result = stage.evaluate("cam.json", record, lambda: score(stage, layout, ids), len(ids), miou)
     for name, rows in result["maps"].items():
         for row in rows:
             print(

@@ -15,37 +15,26 @@ from pathlib import Path
 
 from data.layout import Layout
 from errors import UserError
-from files import atomic
-from paper.plan import TEST, make_jobs
-from paper.render import Cell, csv_text, latex, markdown, miou
+from paper.plan import make_jobs
+from paper.render import write_tables
 from paper.tables import NETWORKS, TABLES
 from tool.config import Parser, run_main, word_reader
-from tool.settings import positive
+from tool.values import Positive
 
 ROOT = Path(__file__).resolve().parent
 
 
 def get_parser():
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    parser.add_argument("--table", type=int, nargs="+", choices=tuple(TABLES), default=tuple(TABLES), metavar="1|2|3")
-    parser.add_argument(
-        "--dataset",
-        default="configs/voc12_resnet101.yaml",
-        metavar="CONFIG",
-        help="config file of data, encoder and schedules; the tables set the method's switches (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--seeds", type=word_reader(positive), default=1, help="runs per network, seeds 0, 1 ... (default: 1)"
-    )
-    parser.add_argument(
-        "--networks",
-        nargs="+",
-        choices=tuple(NETWORKS),
-        metavar="NETWORK",
-        help=f"run no others than these, of {', '.join(NETWORKS)}",
-    )
-    parser.add_argument("--classes", nargs="+", metavar="NAME", help="mean over these classes, not all that occur")
-    parser.add_argument("--dry_run", action="store_true", help="list what is missing, with its time on this machine")
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--table", type=int, nargs="+", choices=tuple(TABLES), default=tuple(TABLES), metavar="1|2|3")
+    config = "config file of data, encoder and schedules; the tables set the method's switches (default: %(default)s)"
+    add("--dataset", default="configs/voc12_resnet101.yaml", metavar="CONFIG", help=config)
+    add("--seeds", type=word_reader(Positive), default=1, help="runs per network, seeds 0, 1 ... (default: 1)")
+    networks = f"run no others than these, of {', '.join(NETWORKS)}"
+    add("--networks", nargs="+", choices=tuple(NETWORKS), metavar="NETWORK", help=networks)
+    add("--classes", nargs="+", metavar="NAME", help="mean over these classes, not all that occur")
+    add("--dry_run", action="store_true", help="list what is missing, with its time by the logs of earlier runs")
     parser.usage = f"{Path(__file__).name} [flags] [section.key=value ...]"
     return parser
 
@@ -55,32 +44,6 @@ def parse_arguments(argv):
     overrides = [argument for argument in argv if "=" in argument and not argument.startswith("-")]
     args = get_parser().parse_args([argument for argument in argv if argument not in overrides])
     return argparse.Namespace(**vars(args), overrides=overrides)
-
-
-def estimate(jobs, missing):
-    """Print the commands of the jobs that are not finished and what they will cost."""
-    import torch
-
-    from paper.cost import count_images, seconds_an_image
-
-    device, seconds, total = torch.device("cuda" if torch.cuda.is_available() else "cpu"), {}, 0.0
-    print(f"timing one image of each stage on this machine ({device.type}) ...", flush=True)
-    for job, stages in zip(jobs, missing):
-        cost = 0.0
-        for stage in stages:
-            if stage not in seconds:
-                seconds[stage] = seconds_an_image(stage, job.arguments, device)
-            cost += seconds[stage] * count_images(stage, job.arguments(stage))
-        total += cost
-        print(f"\n# {job.name}: " + (f"{duration(cost)} for {', '.join(stages)}" if stages else "finished"))
-        for command in job.commands() if stages else ():
-            print(shlex.join(command))
-    print("\nper image: " + ", ".join(f"{stage} {1000 * value:.0f} ms" for stage, value in seconds.items()))
-    print(f"together about {duration(total)} on one process, without reading files and start-up")
-
-
-def duration(seconds):
-    return f"{seconds / 3600:.1f} h" if seconds > 5400 else f"{seconds / 60:.0f} min"
 
 
 def run_job(job):
@@ -94,72 +57,33 @@ def run_job(job):
 def check_classes(names, job):
     """UserError for a name that the dataset, if it is there already, does not have."""
     root = Path(job.arguments("eval_cam").dataset_root)
-    if names and root.exists():
-        known = Layout(root).class_names
-        wrong = next((name for name in names if name not in known), None)
-        if wrong is not None:
-            raise UserError(f"--classes: {root} has no class {wrong!r}: it has {', '.join(known)}")
-
-
-def cell(row, column, jobs, classes):
-    """The Cell of a row and a column from all seeds that are finished."""
-    found = []
-    for job in jobs:
-        if job.network == row.network:
-            if column in ("plain", "crf"):
-                found.append(job.cam_scores(row.background_weight, column == "crf"))
-            else:
-                found.append(job.segmentation_scores(TEST if column == TEST else None))
-    pending = "by the server" if column == TEST and row.network else ""
-    return Cell(row.paper.get(column), tuple(miou(scores, classes) for scores in found if scores), pending)
-
-
-def write_tables(numbers, jobs, folder, args):
-    """Write the tables with what is finished. Returns their Markdown."""
-    texts = []
-    for number in numbers:
-        table = TABLES[number]
-        rows = [
-            (
-                row.title,
-                row.network is None,
-                {column: cell(row, column, jobs, args.classes) for column in table.columns},
-            )
-            for row in table.rows
-        ]
-        title = f"Table {number}: {table.title}"
-        notes = [
-            f"mIoU in percent over {'all classes that occur' if args.classes is None else ', '.join(args.classes)}; "
-            f"ours: {args.dataset}, mean ± standard deviation (number of seeds)",
-            f"paper: as printed in the paper's Table {number}",
-        ]
-        texts.append(markdown(title, table.columns, rows, notes))
-        for suffix, text in (
-            (".md", texts[-1]),
-            (".csv", csv_text(table.columns, rows)),
-            (".tex", latex(title, table.columns, rows, notes)),
-        ):
-            with atomic(folder / f"table{number}{suffix}") as temporary:
-                temporary.write_text(text, encoding="utf-8")
-    return "\n".join(texts)
+    known = Layout(root).class_names if names and root.exists() else names or ()
+    wrong = next((name for name in names or () if name not in known), None)
+    if wrong is not None:
+        raise UserError(f"--classes: {root} has no class {wrong!r}: it has {', '.join(known)}")
 
 
 def main():
     args = parse_arguments(sys.argv[1:])
-    numbers = sorted(set(args.table))
-    jobs, folder = make_jobs([TABLES[number] for number in numbers], args.dataset, args.overrides, args.seeds)
+    tables = {number: TABLES[number] for number in sorted(set(args.table))}
+    jobs, folder = make_jobs(tables.values(), args.dataset, args.overrides, args.seeds)
     check_classes(args.classes, jobs[0])
     wanted = [job for job in jobs if job.network in (args.networks or NETWORKS)]
     missing = [job.missing() for job in wanted]
     if args.dry_run:
-        estimate(wanted, missing)
+        import torch
+
+        from paper.estimate import estimate
+
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+        print(*estimate(wanted, missing, folder.parent, device), sep="\n")
         return
     for job, stages in zip(wanted, missing):
         if stages:
             run_job(job)
-            write_tables(numbers, jobs, folder, args)
-    print(write_tables(numbers, jobs, folder, args))
-    print(", ".join(str(folder / f"table{number}.md") for number in numbers))
+            write_tables(tables, jobs, folder, args.dataset, args.classes)
+    print(write_tables(tables, jobs, folder, args.dataset, args.classes))
+    print(", ".join(str(folder / f"table{number}.md") for number in tables))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from bench.start import time_start
 from errors import UserError
 from tool.config import Parser, run_main, word_reader
 from tool.json_file import save_json
-from tool.settings import positive, rate
+from tool.values import Positive, Rate
 
 
 def get_parser():
@@ -40,14 +40,14 @@ def get_parser():
     parser.add_argument(
         "--start", metavar="CONFIG", help="what users wait for in place of them; CONFIG's run is finished"
     )
-    parser.add_argument("--list_length", type=word_reader(positive), default=10_582, help="images looked at by --start")
+    parser.add_argument("--list_length", type=word_reader(Positive), default=10_582, help="images looked at by --start")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--threads", type=word_reader(positive), help="of PyTorch on the CPU")
+    parser.add_argument("--threads", type=word_reader(Positive), help="of PyTorch on the CPU")
     parser.add_argument(
-        "--runs", type=word_reader(positive), default=5, help="counted runs of each, of which the median is shown"
+        "--runs", type=word_reader(Positive), default=5, help="counted runs of each, of which the median is shown"
     )
     parser.add_argument(
-        "--budget", type=word_reader(rate), default=60.0, help="seconds after which a slow one is not run again"
+        "--budget", type=word_reader(Rate), default=60.0, help="seconds after which a slow one is not run again"
     )
     parser.add_argument(
         "--precision",
@@ -56,11 +56,13 @@ def get_parser():
         help="of the networks in stages",
     )
     parser.add_argument("--compile", action="store_true", help="torch.compile the encoder in training stages")
-    parser.add_argument("--images", type=word_reader(positive), default=16, help="drawn for stages")
+    parser.add_argument("--images", type=word_reader(Positive), default=16, help="drawn for stages")
     parser.add_argument("--irn_backbone", default="resnet50", help="encoder of IRN in stages")
     parser.add_argument("--json", type=Path, help="file for the results")
     for field in fields(Shape):
-        parser.add_argument(f"--{field.name}", type=str if field.type is str else positive, default=field.default)
+        parser.add_argument(
+            f"--{field.name}", type=str if field.type is str else word_reader(Positive), default=field.default
+        )
     return parser
 
 

@@ -80,8 +80,11 @@ def evaluate(stage, layout, ids, folders):
             for name, folder in zip(names, folders)
         }
 
+    def miou(result):
+        return {f"{settings.list}_{name}": result[name]["miou"] for name in names}
+
     record = stage.record(inputs(layout, ids, "images", "masks"), *folders)
-    result = stage.evaluate(f"deeplab_{settings.list}.json", record, score, 0)
+    result = stage.evaluate(f"deeplab_{settings.list}.json", record, score, 0, miou)
     for name in names:
         print(f"DeepLabV3 on {settings.list}{' +CRF' if name == 'crf' else ''}: mIoU {100 * result[name]['miou']:.2f}")
 

@@ -4,6 +4,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import tool.stages
 from data.content import inputs
 from data.layout import Layout
 from data.usable import check_image, check_labels, usable_ids
@@ -13,18 +14,11 @@ from tool.json_file import load_json
 from tool.record import checkpoint_record, make_record, refuse_other, weights_input
 from tool.yaml_file import dump_yaml
 
-STAGES = (
-    "train_aesipe",
-    "make_cam",
-    "eval_cam",
-    "make_ir_labels",
-    "train_irn",
-    "make_seg_labels",
-    "deeplab_train",
-    "deeplab_test",
-)
+# Those that cost time: the driver makes the dataset and the report beside them.
+STAGES = tuple(stage.name for stage in tool.stages.STAGES if stage.name not in ("dataset", "eval_seg", "report"))
 TEST = "test"  # VOC's list whose masks only its server has
 MAP = "ae_is_cam"  # the method's last map, whatever the network: what the tables compare
+FEW = ("train_aesipe.max_epochs=1", "train_irn.max_epochs=1", "deeplab_train.max_iters=100")  # steps, to be timed
 
 
 @dataclass(frozen=True)
@@ -44,9 +38,8 @@ class Job:
 
     def arguments(self, stage):
         """The settings of a stage of this job, as its script parses them."""
-        values = override(read_config(self.config), self.overrides)
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-            file.write(dump_yaml(values))
+            file.write(dump_yaml(override(read_config(self.config), self.overrides)))
             file.flush()
             return parse(stage, argv=["--config", file.name])
 
@@ -64,29 +57,26 @@ class Job:
 
         A generator: whether there is a list `test` shows only when the first call has made the dataset.
         """
-        driver = ["bash", "run_pipeline.sh", self.config]
-        yield [*driver, "--to", "deeplab_test" if self.segmentation else "eval_cam", *self.overrides]
+        yield self._call("--to", self.stages[-1])
         if self._tested_list():
-            masks = self._layout().has_mask(self._layout().ids(TEST)[0])
-            archive = [] if masks else [f"deeplab_test.submission={self.archive}"]
-            yield [
-                *driver,
-                "--from",
-                "deeplab_test",
-                "--to",
-                "deeplab_test",
-                *self.overrides,
-                f"deeplab_test.list={TEST}",
-                *archive,
-            ]
+            layout = Layout(self.arguments("deeplab_test").dataset_root)
+            archive = () if layout.has_mask(layout.ids(TEST)[0]) else (f"deeplab_test.submission={self.archive}",)
+            yield self._call("--from", STAGES[-1], "--to", STAGES[-1], more=(f"deeplab_test.list={TEST}", *archive))
+
+    def short_run(self, stages):
+        """A call of the driver, into a run of its own, whose log tells how fast these of the job's stages are."""
+        last = [stage for stage in self.stages if stage in stages][-1]
+        evaluated = self.arguments("eval_cam")  # its list has both labels and masks
+        lists = [f"{stage}.{'train_' * (stage == 'train_aesipe')}list={evaluated.list}" for stage in STAGES[:-1]]
+        return self._call("--to", last, more=(f"common.session_name={evaluated.session_name}_timing", *FEW, *lists))
+
+    def _call(self, *flags, more=()):
+        return ["bash", "run_pipeline.sh", self.config, *flags, *self.overrides, *more]
 
     @property
     def archive(self):
         """The labels of the list `test` for VOC's evaluation server, where the list has no masks."""
         return self.arguments("deeplab_test").run / "submission_test.tgz"
-
-    def _layout(self):
-        return Layout(self.arguments("deeplab_test").dataset_root)
 
     def _tested_list(self):
         """Whether the segmentation network is to be run on a list `test` that the dataset has."""
@@ -101,7 +91,8 @@ class Job:
         if known is None:
             return self.stages
         refuse_other(path, known, make_record("train_aesipe", args, self._trained_inputs(args, known)))
-        todo = set() if self._cams_are_evaluated() else {"make_cam", "eval_cam"}
+        evaluated = all(self.cam_scores(weight, crf) for weight in self.weights for crf in (False, True))
+        todo = set() if evaluated else {"make_cam", "eval_cam"}
         if self.segmentation and self.segmentation_scores() is None:
             todo.update(self.stages[1:])
         if self._tested_list() and self.segmentation_scores(TEST) is None and not self.archive.exists():
@@ -116,19 +107,12 @@ class Job:
         ids = usable_ids(layout, args.train_list, (check_image, check_labels), args.skip_bad, show=False)
         return inputs(layout, ids, "labels", "images") | weights_input(args)
 
-    def _cams_are_evaluated(self):
-        return all(self.cam_scores(weight, crf) for weight in self.weights for crf in (False, True))
-
     def cam_scores(self, weight, crf):
         """Scores of the last map (`tool.metric.scores`), or None if they are not there."""
         args = self.arguments("eval_cam")
         results = load_json(args.run / "eval" / "cam.json")
-        if results is None or results["list"] != args.list:
-            return None
-        return next(
-            (row for row in results["maps"].get(MAP, ()) if row["background_weight"] == weight and row["crf"] == crf),
-            None,
-        )
+        rows = results["maps"].get(MAP, ()) if results and results["list"] == args.list else ()
+        return next((row for row in rows if row["background_weight"] == weight and row["crf"] == crf), None)
 
     def segmentation_scores(self, list_name=None):
         """Scores of the segmentation network after CRF if there are any, else without; None if not there."""
@@ -146,34 +130,28 @@ def make_jobs(tables, config, overrides, seeds):
     common = override(read_config(config), overrides).get("common") or {}
     folder = Path(common.get("run_root") or "runs") / Path(config).stem
     networks = dict.fromkeys(network for table in tables for network in table.networks)
-    return [
-        _make_job(tables, config, overrides, network, seed, folder.name)
-        for seed in range(seeds)
-        for network in networks
-    ], folder
+    made = [(tables, config, overrides, network, seed) for seed in range(seeds) for network in networks]
+    return [_make_job(*parts) for parts in made], folder
 
 
-def _make_job(tables, config, overrides, network, seed, folder):
+def _make_job(tables, config, overrides, network, seed):
     rows = [(table, row) for table in tables for row in table.rows if row.network == network]
-    segmentation = any(table.segmentation for table, _ in rows)
     weights = tuple(sorted({row.background_weight for _, row in rows}))
     own = [
-        f"common.session_name={folder}/{network}_seed{seed}",
+        f"common.session_name={Path(config).stem}/{network}_seed{seed}",
         f"common.seed={seed}",
-        *(f"train_aesipe.{key}={_value(value)}" for key, value in NETWORKS[network].items()),
-        f"eval_cam.background_weight={_value(list(weights))}",
+        *(f"train_aesipe.{key}={_yaml(value)}" for key, value in NETWORKS[network].items()),
+        f"eval_cam.background_weight={_yaml(list(weights))}",
         "eval_cam.crf=true",
         f"eval_cam.crf_maps=[{MAP}]",
     ]
-    job = Job(network, seed, config, (*overrides, *own), weights, segmentation)
-    if segmentation:
+    job = Job(network, seed, config, (*overrides, *own), weights, any(table.segmentation for table, _ in rows))
+    if job.segmentation:
         return job
     # The CAMs of the evaluated list are all that Tables 2 and 3 need.
     return replace(job, overrides=(*job.overrides, f"make_cam.list={job.arguments('eval_cam').list}"))
 
 
-def _value(value):
-    """A value in YAML, on one line."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "[" + ", ".join(map(str, value)) + "]" if isinstance(value, list) else str(value)
+def _yaml(value):
+    """A boolean, a word or a list, as YAML on one line."""
+    return str(value).replace("'", "").lower()

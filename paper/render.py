@@ -5,6 +5,9 @@ import io
 import statistics
 from dataclasses import dataclass
 
+from files import atomic
+from paper.plan import TEST
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -29,10 +32,8 @@ class Cell:
 
     def text(self, plus_minus="±"):
         """Ours as printed: the mean, the spread and the number of seeds."""
-        if not self.ours:
-            return self.pending
         spread = "" if self.spread is None else f" {plus_minus} {self.spread:.1f} ({len(self.ours)})"
-        return f"{self.mean:.1f}{spread}"
+        return f"{self.mean:.1f}{spread}" if self.ours else self.pending
 
 
 def miou(scores, classes=None):
@@ -43,31 +44,63 @@ def miou(scores, classes=None):
     return 100 * statistics.fmean(values) if values else 0.0
 
 
+def cell(row, column, jobs, classes):
+    """The Cell of a row (`paper.tables.Row`) and a column from all seeds that are finished."""
+    found = [
+        job.cam_scores(row.background_weight, column == "crf")
+        if column in ("plain", "crf")
+        else job.segmentation_scores(TEST if column == TEST else None)
+        for job in jobs
+        if job.network == row.network
+    ]
+    pending = "by the server" if column == TEST and row.network else ""
+    return Cell(row.paper.get(column), tuple(miou(scores, classes) for scores in found if scores), pending)
+
+
+def write_tables(tables, jobs, folder, config, classes=None):
+    """Write folder/tableN.md, .csv and .tex with what is finished. Returns their Markdown.
+
+    tables: {N: of `paper.tables.TABLES`}. config: path of the base config. classes: see `miou`.
+    """
+    texts = []
+    for number, table in tables.items():
+        rows = [
+            (row.title, row.network is None, {column: cell(row, column, jobs, classes) for column in table.columns})
+            for row in table.rows
+        ]
+        title = f"Table {number}: {table.title}"
+        notes = [
+            f"mIoU in percent over {'all classes that occur' if classes is None else ', '.join(classes)}; "
+            f"ours: {config}, mean ± standard deviation (number of seeds)",
+            f"paper: as printed in the paper's Table {number}",
+        ]
+        texts.append(markdown(title, table.columns, rows, notes))
+        tex = latex(title, table.columns, rows, notes)
+        for suffix, text in (("md", texts[-1]), ("csv", csv_text(table.columns, rows)), ("tex", tex)):
+            with atomic(folder / f"table{number}.{suffix}") as temporary:
+                temporary.write_text(text, encoding="utf-8")
+    return "\n".join(texts)
+
+
 def _lines(columns, rows, plus_minus):
-    """Header and cells as text. rows: [(title, published, {column: Cell})]."""
-    header = ["row"]
-    for title in columns.values():
-        header += [f"{title}: paper", "ours", "difference"]
-    body = []
+    """The header and the rows, as lists of text. rows: [(title, published, {column: Cell})]."""
+    yield ["row", *(text for title in columns.values() for text in (f"{title}: paper", "ours", "difference"))]
     for title, published, cells in rows:
         line = [f"{title}, published" if published else title]
-        for name in columns:
-            cell = cells[name]
-            line += [
-                "" if cell.paper is None else f"{cell.paper:.1f}",
-                cell.text(plus_minus),
-                "" if cell.difference is None else f"{cell.difference:+.1f}",
-            ]
-        body.append(line)
-    return header, body
+        for found in map(cells.get, columns):
+            line += [_number(found.paper, ".1f"), found.text(plus_minus), _number(found.difference, "+.1f")]
+        yield line
+
+
+def _number(value, form):
+    return "" if value is None else format(value, form)
 
 
 def markdown(title, columns, rows, notes):
     """notes: lines below the table."""
-    header, body = _lines(columns, rows, "±")
-    lines = [f"## {title}", "", "| " + " | ".join(header) + " |", "| " + " | ".join("---" for _ in header) + " |"]
-    lines += ["| " + " | ".join(line) + " |" for line in body]
-    return "\n".join([*lines, "", *(f"- {note}" for note in notes)]) + "\n"
+    header, *body = [f"| {' | '.join(line)} |" for line in _lines(columns, rows, "±")]
+    rule = f"|{' --- |' * (1 + 3 * len(columns))}"
+    return "\n".join([f"## {title}", "", header, rule, *body, "", *(f"- {note}" for note in notes)]) + "\n"
 
 
 def csv_text(columns, rows):
@@ -77,38 +110,21 @@ def csv_text(columns, rows):
     writer.writerow(["row", "column", "paper", "mean", "spread", "seeds", "difference", "published", "values"])
     for title, published, cells in rows:
         for name in columns:
-            cell = cells[name]
-            numbers = ["" if value is None else f"{value:.4f}" for value in (cell.mean, cell.spread, cell.difference)]
-            writer.writerow(
-                [
-                    title,
-                    name,
-                    "" if cell.paper is None else cell.paper,
-                    *numbers[:2],
-                    len(cell.ours),
-                    numbers[2],
-                    "yes" if published else "no",
-                    " ".join(f"{value:.4f}" for value in cell.ours),
-                ]
-            )
+            found = cells[name]
+            mean, spread, difference = (_number(n, ".4f") for n in (found.mean, found.spread, found.difference))
+            values = " ".join(f"{value:.4f}" for value in found.ours)
+            ours = [mean, spread, len(found.ours), difference, "yes" if published else "no", values]
+            writer.writerow([title, name, _number(found.paper, ""), *ours])
     return out.getvalue()
 
 
 def latex(title, columns, rows, notes):
     """A table for booktabs."""
-    header, body = _lines(columns, rows, r"$\pm$")
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{_escape(title)}}}",
-        rf"\begin{{tabular}}{{l{'rrr' * len(columns)}}}",
-        r"\toprule",
-        " & ".join(map(_escape, header)) + r" \\",
-        r"\midrule",
-    ]
-    lines += [" & ".join(map(_escape, line)) + r" \\" for line in body]
-    lines += [r"\bottomrule", r"\end{tabular}", *(f"% {note}" for note in notes), r"\end{table}"]
-    return "\n".join(lines) + "\n"
+    header, *body = [" & ".join(map(_escape, line)) + r" \\" for line in _lines(columns, rows, r"$\pm$")]
+    top = [r"\begin{table}", r"\centering", rf"\caption{{{_escape(title)}}}"]
+    top += [rf"\begin{{tabular}}{{l{'rrr' * len(columns)}}}", r"\toprule", header, r"\midrule"]
+    end = [r"\bottomrule", r"\end{tabular}", *(f"% {note}" for note in notes), r"\end{table}"]
+    return "\n".join([*top, *body, *end]) + "\n"
 
 
 def _escape(text):

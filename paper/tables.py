@@ -2,12 +2,8 @@
 
 from dataclasses import dataclass
 
-_SIPE = {
-    "structure_features": "semantic",
-    "ae": False,
-    "sequence": ["pamr", "prototype", "is_cam"],
-    "normalization": "max",
-}
+_SEQUENCE = ["pamr", "prototype", "is_cam"]
+_SIPE = {"structure_features": "semantic", "ae": False, "sequence": _SEQUENCE, "normalization": "max"}
 _AE = {**_SIPE, "ae": True}
 
 # Every network of the tables: its settings of train_aesipe.py. Rows that name the same network share one run.
@@ -16,9 +12,9 @@ NETWORKS = {
     "ae": _AE,
     "ae_hf": {**_AE, "structure_features": "hierarchical"},
     "full": {**_AE, "structure_features": "hierarchical", "normalization": "minmax"},
-    "pr_is": {**_AE, "sequence": ["prototype", "is_cam"]},
-    "pr_is_pamr_pr_is": {**_AE, "sequence": ["prototype", "is_cam", "pamr", "prototype", "is_cam"]},
-    "pamr_pr_is_pr_is": {**_AE, "sequence": ["pamr", "prototype", "is_cam", "prototype", "is_cam"]},
+    "pr_is": {**_AE, "sequence": _SEQUENCE[1:]},
+    "pr_is_pamr_pr_is": {**_AE, "sequence": _SEQUENCE[1:] + _SEQUENCE},
+    "pamr_pr_is_pr_is": {**_AE, "sequence": _SEQUENCE + _SEQUENCE[1:]},
 }
 
 
@@ -50,57 +46,49 @@ class Table:
         return tuple(dict.fromkeys(row.network for row in self.rows if row.network))
 
 
-def _cam_row(title, network, plain, crf, background_weight=1.0):
-    return Row(title, network, {"plain": plain, "crf": crf}, background_weight)
-
-
-def _published(title, val, test):
-    return Row(title, None, {"val": val, "test": test})
+def _table(title, segmentation, columns, *rows):
+    """rows: (title, network, the figures of the columns, background weight if it is not 1)."""
+    made = (Row(title, network, dict(zip(columns, paper)), *weight) for title, network, paper, *weight in rows)
+    return Table(title, segmentation, columns, tuple(made))
 
 
 _CAM_COLUMNS = {"plain": "mIoU", "crf": "mIoU + CRF"}
 
 TABLES = {
-    1: Table(
+    1: _table(
         "DeepLab trained on pseudo labels",
         True,
         {"val": "val", "test": "test"},
-        (
-            _published("SSWS (WideResNet-38)", 62.7, 64.3),
-            _published("SEAM (ResNet-38)", 64.5, 65.7),
-            _published("AdvCAM (ResNet-101)", 68.1, 68.0),
-            _published("CSE (ResNet-38)", 68.4, 68.2),
-            _published("CPN (ResNet-38)", 67.8, 68.5),
-            _published("PPC (ResNet-38)", 67.7, 67.4),
-            _published("AMN (ResNet-101)", 69.5, 69.6),
-            _published("RecurSeed (ResNet-101)", 72.8, 72.8),
-            _published("SIPE (ResNet-38)", 68.2, 69.5),
-            Row("SIPE (ResNet-101)", "baseline", {"val": 68.8, "test": 69.7}),
-            Row("AE-SIPE (ResNet-101)", "full", {"val": 71.0, "test": 71.1}),
-        ),
+        ("SSWS (WideResNet-38)", None, (62.7, 64.3)),
+        ("SEAM (ResNet-38)", None, (64.5, 65.7)),
+        ("AdvCAM (ResNet-101)", None, (68.1, 68.0)),
+        ("CSE (ResNet-38)", None, (68.4, 68.2)),
+        ("CPN (ResNet-38)", None, (67.8, 68.5)),
+        ("PPC (ResNet-38)", None, (67.7, 67.4)),
+        ("AMN (ResNet-101)", None, (69.5, 69.6)),
+        ("RecurSeed (ResNet-101)", None, (72.8, 72.8)),
+        ("SIPE (ResNet-38)", None, (68.2, 69.5)),
+        ("SIPE (ResNet-101)", "baseline", (68.8, 69.7)),
+        ("AE-SIPE (ResNet-101)", "full", (71.0, 71.1)),
     ),
-    2: Table(
+    2: _table(
         "ablation of the method's parts",
         False,
         _CAM_COLUMNS,
-        (
-            _cam_row("baseline (SIPE)", "baseline", 58.6, 64.7),
-            _cam_row("+ AE", "ae", 64.2, 66.6),
-            _cam_row("+ HF", "ae_hf", 65.4, 66.9),
-            _cam_row("+ norm", "full", 65.4, 66.9),
-            _cam_row("+ bg (x 0.8)", "full", 65.8, 67.8, background_weight=0.8),
-        ),
+        ("baseline (SIPE)", "baseline", (58.6, 64.7)),
+        ("+ AE", "ae", (64.2, 66.6)),
+        ("+ HF", "ae_hf", (65.4, 66.9)),
+        ("+ norm", "full", (65.4, 66.9)),
+        ("+ bg (x 0.8)", "full", (65.8, 67.8), 0.8),
     ),
-    3: Table(
+    3: _table(
         "sequence of modules after (Pr, IS)",
         False,
         _CAM_COLUMNS,
-        (
-            _cam_row("none (SIPE)", "baseline", 58.6, 64.7),
-            _cam_row("(Pr, IS)", "pr_is", 59.5, 65.1),
-            _cam_row("(Pr, IS, PAMR, Pr, IS)", "pr_is_pamr_pr_is", 56.6, 58.7),
-            _cam_row("(PAMR, Pr, IS, Pr, IS)", "pamr_pr_is_pr_is", 62.3, 65.4),
-            _cam_row("(PAMR, Pr, IS) = AE", "ae", 64.2, 66.6),
-        ),
+        ("none (SIPE)", "baseline", (58.6, 64.7)),
+        ("(Pr, IS)", "pr_is", (59.5, 65.1)),
+        ("(Pr, IS, PAMR, Pr, IS)", "pr_is_pamr_pr_is", (56.6, 58.7)),
+        ("(PAMR, Pr, IS, Pr, IS)", "pamr_pr_is_pr_is", (62.3, 65.4)),
+        ("(PAMR, Pr, IS) = AE", "ae", (64.2, 66.6)),
     ),
 }

@@ -178,7 +178,14 @@ def test_the_log_tells_the_steps_the_mious_and_what_each_stage_took(demo):
     for line in usage.values():
         assert 0 < line["seconds"] < 600 and 100 < line["peak_memory_mb"] < 10_000
         assert (line["device"], line["peak_gpu_memory_mb"], line["processes"]) == ("cpu", None, 1)
-    assert sorted(path.name for path in (demo.run / "tensorboard").iterdir()) == ["aesipe", "deeplab", "irn"]
+    assert sorted(path.name for path in (demo.run / "tensorboard").iterdir()) == [
+        "aesipe",
+        "deeplab",
+        "deeplab_test",
+        "eval_cam",
+        "eval_seg",
+        "irn",
+    ]
 
 
 def test_no_temporary_files_are_left(demo):

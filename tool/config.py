@@ -33,6 +33,7 @@ COMMON = (
     "deterministic",
     "compile",
     "skip_bad",
+    "tracker",
 )
 
 
@@ -40,7 +41,7 @@ class Parser(argparse.ArgumentParser):
     """Wrong flags and values are bad input like any other: one line, not a page of usage."""
 
     def __init__(self, **more):
-        super().__init__(formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False, **more)
+        super().__init__(allow_abbrev=False, **more)
 
     def parse_args(self, args=None, namespace=None):
         found, unknown = self.parse_known_args(args, namespace)

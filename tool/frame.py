@@ -8,6 +8,7 @@ from tool.parallel import is_alone, is_main, share
 from tool.record import make_record
 from tool.run import outdated, require_outputs
 from tool.stages import BY_NAME, STAGES
+from tool.tracker import track_scores
 from tool.usage import StageUsage
 
 
@@ -93,10 +94,10 @@ class Stage:
             done = Trainer(task, self.settings, dist, self.run / name, record).train()
         self.usage.finish(done, task.steps)
 
-    def evaluate(self, name, record, score, count):
+    def evaluate(self, name, record, score, count, miou):
         """The result of an evaluation, RUN/eval/NAME.json: made now by score(), or the one that is there.
 
-        count: of the images that it looks at.
+        count: of the images that it looks at. miou: function of the result that gives {name: mIoU} for the tracker.
         """
         path = Path("eval") / name
         result = self.run.evaluated(path, record)
@@ -104,5 +105,6 @@ class Stage:
             result = score()
             self.run.keep_settings(self.name, self.settings)
             self.run.keep_evaluation(path, result, record)
+            track_scores(self.settings, self.name, miou(result))
             self.usage.finish(count, count)
         return result

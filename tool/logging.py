@@ -1,14 +1,12 @@
-"""What a run says: a progress bar for people, JSON lines for programs, TensorBoard's files for curves and pictures."""
+"""What a run says: a progress bar for people, JSON lines for programs, a tracker for curves and pictures."""
 
-import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from files import writing
+from tool.tracker import RunTracker
 from tool.usage import append_json
 
 
@@ -16,18 +14,15 @@ class StepLog:
     """Progress of a training stage. Only the main process shows and writes.
 
     Scalars are averaged on their device between reports, so that reading them does not hold up a GPU at every step.
-    path: of the JSON lines; TensorBoard's files lie in the folder tensorboard/STAGE beside it.
+    path: of the JSON lines, in the run's folder. tracker: a name of `tool.tracker.TRACKERS`.
     """
 
-    def __init__(self, path, stage, start, steps, batch_size, show):
+    def __init__(self, path, stage, start, steps, batch_size, show, tracker="tensorboard"):
         self.path, self.stage, self.batch_size, self.show = Path(path), stage, batch_size, show
         self.bar = tqdm(total=steps, initial=start, desc=stage, unit="step", disable=not show, dynamic_ncols=True)
         self.sums, self.count, self.since = {}, 0, time.perf_counter()
-        threading.excepthook = _leave_to_caller
-        folder = self.path.parent / "tensorboard" / stage
-        with writing(folder):
-            # Steps that an earlier process did after its last saved state are done again: their points must go.
-            self.board = SummaryWriter(folder, purge_step=start + 1) if show else None
+        # Steps that an earlier process did after its last saved state are done again: the tracker drops their points.
+        self.tracker = RunTracker(tracker if show else "none", self.path.parent, stage, start)
 
     def add(self, scalars):
         for name, value in scalars.items():
@@ -43,7 +38,7 @@ class StepLog:
         self.bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()} | {"img/s": f"{speed:.1f}"})
         values = {**means, "images_per_second": round(speed, 2), **more}
         self._write({"step": step, **values})
-        self._draw("train", values, step)
+        self._track("train", values, step)
         return means
 
     def validation(self, step, scores):
@@ -54,13 +49,11 @@ class StepLog:
                 + ", ".join(f"{name} {100 * value:.2f}" for name, value in scores.items())
             )
         self._write({"step": step, "val": scores})
-        self._draw("val", scores, step)
+        self._track("val", scores, step)
 
     def picture(self, name, image, step):
-        """Show a picture, uint8 [H,W,3], in TensorBoard."""
-        if self.show:
-            with writing(self.board.log_dir):
-                self.board.add_image(name, image, step, dataformats="HWC")
+        """Show a picture, uint8 [H,W,3], in the tracker."""
+        self.tracker.image(name, image, step)
 
     @contextmanager
     def paused(self):
@@ -71,23 +64,11 @@ class StepLog:
 
     def close(self):
         self.bar.close()
-        if self.show:
-            with writing(self.board.log_dir):
-                self.board.close()
+        self.tracker.close()
 
     def _write(self, values):
         if self.show:
             append_json(self.path, {"stage": self.stage, **values})
 
-    def _draw(self, group, values, step):
-        if self.show:
-            with writing(self.board.log_dir):
-                for name, value in values.items():
-                    self.board.add_scalar(f"{group}/{name}", value, step)
-                self.board.flush()  # or the points of a killed process would be lost
-
-
-def _leave_to_caller(args, otherwise=threading.excepthook):
-    """TensorBoard's thread prints what stops it; the next call of its writer raises it as well, which is enough."""
-    if not (isinstance(args.exc_value, OSError) and type(args.thread).__module__.startswith("tensorboard")):
-        otherwise(args)
+    def _track(self, group, values, step):
+        self.tracker.scalars({f"{group}/{name}": value for name, value in values.items()}, step)

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, get_args, get_type_hints
 
 from msgspec import Meta
 
+from tool.tracker import TRACKERS
 from tool.values import Batch, Natural, Pixels, Positive, Radius, Rate, Scale, Share, Side, Text, brief, read
 
 Backbone = Literal["resnet101", "resnet50", "resnet18", "mobilenet_v2"]
@@ -24,6 +25,7 @@ Sequence = Annotated[tuple[Module, ...], Meta(min_length=1)]
 Rates = Annotated[tuple[Rate, ...], Meta(min_length=1)]
 Scales = Annotated[tuple[Scale, ...], Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+TrackerName = Literal[tuple(TRACKERS)]
 Workers = Annotated[int, Meta(ge=0, le=1024)]
 
 MAPS = get_args(MapName)
@@ -81,6 +83,17 @@ class Settings:
 class _Data(Settings):
     skip_bad: bool = setting(
         False, "go on without images that cannot be used, listing them, instead of stopping at once", decides=False
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tracked(Settings):
+    tracker: str = setting(
+        "tensorboard",
+        "what shows curves, scores and pictures: tensorboard, wandb (offline, unless WANDB_MODE says otherwise), "
+        "mlflow (in the run's folder, unless MLFLOW_TRACKING_URI names a server)",
+        choices=tuple(TRACKERS),
+        decides=False,
     )
 
 
@@ -161,7 +174,17 @@ METHOD = tuple(item.name for item in fields(_Method) if item.name not in {each.n
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Training(_Data, _Precision):
+class _Tracked(Settings):
+    tracker: TrackerName = setting(
+        "tensorboard",
+        "what shows curves, scores and pictures: tensorboard, wandb (offline, unless WANDB_MODE says otherwise), "
+        "mlflow (in the run's folder, unless MLFLOW_TRACKING_URI names a server)",
+        decides=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Training(_Data, _Precision, _Tracked):
     batch_size: Batch = setting(16, "over all processes together")
     crop_size: Side = setting(512, "pixels")
     lr: Rate = setting(0.01, "learning rate of pre-trained layers, per step")
@@ -252,7 +275,7 @@ class MakeCam(_Data, _Precision, _Method):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalCam(_Data):
+class EvalCam(_Data, _Tracked):
     list: Text = setting("train", "lists/NAME.txt of the dataset")
     maps: Maps = setting(("ae_is_cam",), "which of make_cam.py's exports")
     background_weight: Rates = setting((0.8,), "factors on the background's score before the argmax, each evaluated")
@@ -306,7 +329,7 @@ class MakeSegLabels(_Data, _Precision):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalSeg(_Data):
+class EvalSeg(_Data, _Tracked):
     list: Text = setting("train_aug", "lists/NAME.txt of the dataset")
     folder: Text = setting("seg_label", "folder of label images in the run's folder")
 
@@ -335,7 +358,7 @@ class DeeplabTrain(_Training, _TrainableEncoder):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeeplabTest(_Data, _Precision):
+class DeeplabTest(_Data, _Precision, _Tracked):
     list: Text = setting("val", "lists/NAME.txt of the dataset", decides=False, flags=("--list", "--split"))
     scales: Scales = setting((0.5, 0.75, 1.0, 1.25, 1.5, 1.75), "factors of the image's size")
     flip: bool = setting(True, "the mirror image too")

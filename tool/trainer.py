@@ -100,7 +100,13 @@ class Trainer:
     def _log(self, start):
         run = self.path.parents[1]
         return StepLog(
-            run / "log.jsonl", self.path.stem, start, self.task.steps, self.settings.batch_size, self.dist.main
+            run / "log.jsonl",
+            self.path.stem,
+            start,
+            self.task.steps,
+            self.settings.batch_size,
+            self.dist.main,
+            self.settings.tracker,
         )
 
     def _step(self, network, step, batch):

@@ -208,16 +208,18 @@ def _list_path(root, name):
 
 
 def get_parser():
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", required=True, help="the data set to be made")
     add_flags(parser, PrepareDataset, (*FLAGS, "num_workers"))
     return parser
 
 
 def main():
-    args = get_parser().parse_args()
+    given = vars(get_parser().parse_args())
+    root = given.pop("root")
+    args = PrepareDataset(**{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()})
     prepare_voc12(
-        args.root,
+        root,
         args.sources,
         args.voc_root,
         args.aug_dir,
@@ -227,7 +229,7 @@ def main():
         args.num_workers,
         COUNTS if args.check_counts else {},
     )
-    print(f"{args.root}: all is in place")
+    print(f"{root}: all is in place")
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ def settings_of(run, **changes):
                 "weight_decay": 1e-4,
                 "precision": "float32",
                 "save_every": 4,
+                "tracker": "tensorboard",
                 "seed": 3,
                 "batch_size": 2,
                 "compile": False,
