@@ -1,4 +1,4 @@
-"""What a dataset in the layout of `data.layout` holds, and all that is wrong with it.
+"""What a data set in the layout of `data.layout` holds, and all that is wrong with it.
 
     python -m data.check DATASET
 
@@ -9,13 +9,11 @@ could not work, else with 0, even where evaluation would stop.
 import argparse
 import sys
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 
-from conventions import IGNORE
-from data.image import IMAGE_SUFFIXES
-from data.layout import Layout, read_label_lines
-from data.usable import check_image
+from data.layout import Layout
+from data.usable import check_image, check_labels, check_mask_if_any, problem_of
 from errors import UserError
+from files import in_threads
 
 TRAINING, EVALUATION, NOTE = "Training could not work", "Evaluation would stop or mislead", "Worth a look"
 EXAMPLES = 10
@@ -29,7 +27,9 @@ class Findings:
         self.found = {TRAINING: {}, EVALUATION: {}, NOTE: {}}
 
     def add(self, severity, kind, example):
-        self.found[severity].setdefault(kind, []).append(str(example))
+        examples = self.found[severity].setdefault(kind, [])
+        if str(example) not in examples[-1:]:  # a file that is missing, or the like, is found at every image
+            examples.append(str(example))
 
     def __str__(self):
         lines = []
@@ -41,52 +41,53 @@ class Findings:
         return "\n".join(lines) or "\nNothing is wrong."
 
 
-def is_training(list_name):
-    return list_name.startswith("train")
-
-
-def check_lists(layout, findings):
-    """Returns {list: its IDs, each once} of the lists that can be read."""
+def read_lists(layout, findings):
+    """{list: its IDs, each once} of the lists that can be read."""
     lists = {}
     for name in sorted({path.stem for path in (layout.root / "lists").glob("*.txt")} | USED_LISTS):
         try:
             ids = layout.ids(name)
         except UserError as error:
-            severity = TRAINING if name == "train_aug" else EVALUATION
-            findings.add(severity, "lists missing or wrong", error)
+            findings.add(TRAINING if name == "train_aug" else EVALUATION, "lists missing or wrong", error)
             continue
         for image_id in (image_id for image_id, times in Counter(ids).items() if times > 1):
             findings.add(NOTE, "IDs more than once in a list", f"{image_id} in {name}")
         lists[name] = list(dict.fromkeys(ids))
-    trained = {image_id for name, ids in lists.items() if is_training(name) for image_id in ids}
-    for name, ids in lists.items():
-        for image_id in ids if not is_training(name) else ():
-            if image_id in trained:
-                findings.add(EVALUATION, "training images in a list to test on", f"{image_id} in {name}")
     return lists
 
 
-def check_labels(layout, lists, findings):
-    """Returns {ID: its known classes} as image_labels.txt says."""
+def check_lists(layout, lists, trained, findings):
+    """What lists say of each other and of the files, masks and labels that there are."""
+    for name, ids in lists.items():
+        for image_id in () if name.startswith("train") else trained.intersection(ids):
+            findings.add(EVALUATION, "training images in a list to test on", f"{image_id} in {name}")
+        lacking = [image_id for image_id in ids if not layout.has_mask(image_id)]
+        for image_id in lacking if len(lacking) < len(ids) else ():  # without any, it is not evaluated: no error
+            findings.add(EVALUATION, f"images without a mask in {name}, where others have one", image_id)
+    for image_id in sorted(layout.files().keys() - {image_id for ids in lists.values() for image_id in ids}):
+        findings.add(NOTE, "images in no list", image_id)
+
+
+def check_files(layout, lists, trained, findings):
+    """Images and masks of all lists, labels of those to train on."""
+    ids = list(dict.fromkeys(image_id for each in lists.values() for image_id in each))
+    for check, kind in ((check_image, "images"), (check_labels, "labels"), (check_mask_if_any, "masks")):
+        looked_at = [image_id for image_id in ids if check != check_labels or image_id in trained]
+        problems = in_threads(lambda image_id, check=check: problem_of(layout, image_id, (check,)), looked_at)
+        for image_id, problem in zip(looked_at, problems):
+            if problem:
+                trains = check != check_mask_if_any and image_id in trained
+                findings.add(TRAINING if trains else EVALUATION, f"{kind} missing or wrong", problem)
+
+
+def read_labels(layout, lists, trained, findings):
+    """{ID: its classes} of the images in lists whose labels are right."""
     labels = {}
-    try:
-        lines = list(read_label_lines(layout.root / "image_labels.txt"))
-    except UserError as error:
-        findings.add(TRAINING, "labels missing or wrong", error)
-        return labels
-    known = set(layout.class_names[1:])
-    for number, image_id, names in lines:
-        for name in sorted(set(names) - known):
-            findings.add(TRAINING, "classes that classes.txt lacks", f"{name!r} in line {number} of image_labels.txt")
-        if image_id in labels:
-            findings.add(TRAINING, "IDs with two lines in image_labels.txt", f"{image_id}, line {number}")
-        labels[image_id] = known & set(names)
-    trained = {image_id: name for name, ids in lists.items() if is_training(name) for image_id in ids}
-    for image_id, name in trained.items():
-        if image_id not in labels:
-            findings.add(TRAINING, "training images without a line in image_labels.txt", f"{image_id} in {name}")
-        elif not labels[image_id]:
-            findings.add(NOTE, "training images without any class", f"{image_id} in {name}")
+    for image_id in dict.fromkeys(image_id for ids in lists.values() for image_id in ids):
+        if problem_of(layout, image_id, (check_labels,)) is None:
+            labels[image_id] = {layout.class_names[1 + index] for index in layout.present(image_id)}
+            if image_id in trained and not labels[image_id]:
+                findings.add(NOTE, "training images without any class", image_id)
     counts = Counter(name for image_id in lists.get("train_aug", ()) for name in labels.get(image_id, ()))
     for name in layout.class_names[1:]:
         if not counts[name]:
@@ -96,97 +97,38 @@ def check_labels(layout, lists, findings):
     return labels
 
 
-def image_problems(layout, image_id):
-    """A list of (kind, example) of the image's file and mask, and whether each concerns the mask."""
-    found = []
-    names = layout.files().get(image_id, ())
-    size = None
-    try:
-        size = check_image(layout, image_id)
-    except UserError as error:
-        if not names:
-            suffixed = any(image_id.lower().endswith(suffix) for suffix in IMAGE_SUFFIXES)
-            found.append(("images missing", image_id + " (IDs have no suffix)" * suffixed, False))
-        else:
-            found.append(("images unreadable" if len(names) == 1 else "IDs of two files", error, False))
-    if not layout.has_mask(image_id):
-        return found
-    try:
-        mask = layout.mask(image_id)
-    except UserError as error:
-        return [*found, ("masks unreadable", error, True)]
-    if size is not None and mask.shape != size:
-        found.append(
-            ("masks of another size than their image", f"{image_id}: mask {list(mask.shape)}, image {list(size)}", True)
-        )
-    wrong = mask[(mask >= layout.n_classes) & (mask != IGNORE)]
-    if wrong.size:
-        found.append(
-            (
-                f"masks with values other than 0 to {layout.n_classes - 1} and {IGNORE}",
-                f"{image_id}: {wrong.max()}",
-                True,
-            )
-        )
-    return found
-
-
-def check_files(layout, lists, findings):
-    """Images and masks of all lists."""
-    lists_of = {}
-    for name, ids in lists.items():
-        for image_id in ids:
-            lists_of.setdefault(image_id, []).append(name)
-    with ThreadPoolExecutor(8) as pool:
-        for image_id, problems in zip(lists_of, pool.map(lambda each: image_problems(layout, each), lists_of)):
-            for kind, example, of_mask in problems:
-                trains = not of_mask and any(map(is_training, lists_of[image_id]))
-                findings.add(TRAINING if trains else EVALUATION, kind, example)
-    for name, ids in lists.items():
-        lacking = [image_id for image_id in ids if not layout.has_mask(image_id)]
-        if len(lacking) < len(ids):  # a list without any mask is not evaluated, and that is no error
-            for image_id in lacking:
-                findings.add(EVALUATION, f"images without a mask in {name}, where others have one", image_id)
-    unused = sorted(layout.files().keys() - lists_of.keys())
-    for image_id in unused:
-        findings.add(NOTE, "images in no list", image_id)
-
-
 def summary(layout, lists, labels):
     """What was found: counts, and a table of the classes' images in each list."""
     masks = layout.mask_folder.name if layout.mask_folder else "none: evaluation is left out"
-    lines = [
-        f"{layout.root}: {len(layout.files())} images, {layout.n_classes - 1} classes and "
-        f"{layout.class_names[0]}, {len(labels)} labelled images; masks: {masks}"
-    ]
-    rows = {
-        "images": {name: len(ids) for name, ids in lists.items()},
-        "with a mask": {name: sum(map(layout.has_mask, ids)) for name, ids in lists.items()},
-        "with labels": {name: sum(image_id in labels for image_id in ids) for name, ids in lists.items()},
-    }
-    for class_name in layout.class_names[1:]:
-        rows[f"  {class_name}"] = {
-            name: sum(class_name in labels.get(image_id, ()) for image_id in ids) for name, ids in lists.items()
-        }
+    rows = {"images": lambda image_id: True, "with a mask": layout.has_mask, "with labels": labels.__contains__}
+    for name in layout.class_names[1:]:
+        rows[f"  {name}"] = lambda image_id, name=name: name in labels.get(image_id, ())
     width = max(map(len, rows))
-    lines.append(" ".join([" " * width, *(f"{name:>9}" for name in lists)]))
-    for title, cells in rows.items():
-        lines.append(" ".join([f"{title:{width}}", *(f"{cells[name]:>{max(9, len(name))}}" for name in lists)]))
+    lines = [
+        f"{layout.root}: {len(layout.files())} images, {layout.n_classes - 1} classes and {layout.class_names[0]}, "
+        f"{len(labels)} labelled images; masks: {masks}",
+        " ".join([" " * width, *(f"{name:>9}" for name in lists)]),
+    ]
+    for title, counts in rows.items():
+        cells = [f"{sum(map(counts, ids)):>{max(9, len(name))}}" for name, ids in lists.items()]
+        lines.append(" ".join([f"{title:{width}}", *cells]))
     return "\n".join(lines)
 
 
 def check(root):
-    """Returns (text, Findings) of a dataset. Raises UserError if it cannot be looked at."""
+    """Returns (text, Findings) of a data set. Raises UserError if it cannot be looked at."""
     layout, findings = Layout(root), Findings()
-    layout.files()  # one listing, before threads ask for it; without a folder of images there is nothing to check
-    lists = check_lists(layout, findings)
-    labels = check_labels(layout, lists, findings)
-    check_files(layout, lists, findings)
+    layout.files()  # without a folder of images there is nothing to check
+    lists = read_lists(layout, findings)
+    trained = {image_id for name, ids in lists.items() if name.startswith("train") for image_id in ids}
+    check_lists(layout, lists, trained, findings)
+    check_files(layout, lists, trained, findings)
+    labels = read_labels(layout, lists, trained, findings)
     return f"{summary(layout, lists, labels)}\n{findings}", findings
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="data.check", description="Say what is wrong with a dataset.")
+    parser = argparse.ArgumentParser(prog="data.check", description="Say what is wrong with a data set.")
     parser.add_argument("dataset", help="its folder, in VOC layout (docs/own_data.md)")
     sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
     try:

@@ -18,7 +18,7 @@ def usable_ids(dataset, list_name, checks, skip_bad=False, show=True):
     if none is left.
     """
     ids = dataset.ids(list_name)
-    problems = dict(zip(ids, in_threads(lambda image_id: _problem(dataset, image_id, checks), ids)))
+    problems = dict(zip(ids, in_threads(lambda image_id: problem_of(dataset, image_id, checks), ids)))
     dataset.index.save()
     bad = {image_id: problem for image_id, problem in problems.items() if problem}
     if not bad:
@@ -40,7 +40,8 @@ def usable_ids(dataset, list_name, checks, skip_bad=False, show=True):
     return [image_id for image_id in ids if image_id not in bad]
 
 
-def _problem(dataset, image_id, checks):
+def problem_of(dataset, image_id, checks):
+    """What the first check that an image fails says, None if it passes all."""
     try:
         for check in checks:
             check(dataset, image_id)

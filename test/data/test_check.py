@@ -9,6 +9,8 @@ from PIL import Image
 from data import check as module
 from data.check import EVALUATION, NOTE, TRAINING, check
 
+IMAGES, LABELS, MASKS = (f"{what} missing or wrong" for what in ("images", "labels", "masks"))
+
 
 def save(path, size=(20, 30), value=None):
     """A random image, or a mask that is `value` all over."""
@@ -58,32 +60,17 @@ def rewrite(name, text):
 @pytest.mark.parametrize(
     "damage, severity, kind, example",
     [
-        (lambda root: (root / "JPEGImages/a.jpg").unlink(), TRAINING, "images missing", "a"),
-        (lambda root: (root / "JPEGImages/d.jpg").unlink(), EVALUATION, "images missing", "d"),
-        (rewrite("lists/train.txt", "a.jpg\n"), TRAINING, "images missing", "IDs have no suffix"),
-        (lambda root: (root / "JPEGImages/b.jpg").write_bytes(b"x"), TRAINING, "images unreadable", "b.jpg"),
-        (lambda root: save(root / "JPEGImages/b.png"), TRAINING, "IDs of two files", "b.jpg and b.png"),
-        (
-            rewrite("image_labels.txt", "a cow\nb dog\nc cat\n"),
-            TRAINING,
-            "classes that classes.txt lacks",
-            "'cow' in line 1",
-        ),
-        (
-            rewrite("image_labels.txt", "a cat\na dog\nb dog\nc cat\n"),
-            TRAINING,
-            "IDs with two lines in image_labels.txt",
-            "a, line 2",
-        ),
-        (
-            rewrite("image_labels.txt", "a cat\nc dog\n"),
-            TRAINING,
-            "training images without a line in image_labels.txt",
-            "b in train_aug",
-        ),
-        (rewrite("image_labels.txt", "a\nb\nc\n"), TRAINING, "labels missing or wrong", "no image of train_aug"),
-        (lambda root: (root / "image_labels.txt").unlink(), TRAINING, "labels missing or wrong", "cannot be read"),
-        (rewrite("image_labels.txt", "a\nb cat\nc dog\n"), NOTE, "training images without any class", "a in train_aug"),
+        (lambda root: (root / "JPEGImages/a.jpg").unlink(), TRAINING, IMAGES, "a.jpg: no such image"),
+        (lambda root: (root / "JPEGImages/d.jpg").unlink(), EVALUATION, IMAGES, "d.jpg: no such image"),
+        (rewrite("lists/train.txt", "a.jpg\n"), TRAINING, IMAGES, "a.jpg.jpg: no such image"),
+        (lambda root: (root / "JPEGImages/b.jpg").write_bytes(b"x"), TRAINING, IMAGES, "b.jpg: cannot be decoded"),
+        (lambda root: save(root / "JPEGImages/b.png"), TRAINING, IMAGES, "b.jpg and b.png have the same ID"),
+        (rewrite("image_labels.txt", "a cow\nb dog\nc cat\n"), TRAINING, LABELS, "line 1: class 'cow' of a"),
+        (rewrite("image_labels.txt", "a cat\na dog\nb dog\nc cat\n"), TRAINING, LABELS, "line 2: a second line for a"),
+        (rewrite("image_labels.txt", "a cat\nc dog\n"), TRAINING, LABELS, "has no line for b"),
+        (rewrite("image_labels.txt", "a\nb\nc\n"), TRAINING, LABELS, "no image of train_aug"),
+        (lambda root: (root / "image_labels.txt").unlink(), TRAINING, LABELS, "cannot be read"),
+        (rewrite("image_labels.txt", "a\nb cat\nc dog\n"), NOTE, "training images without any class", "a"),
         (rewrite("image_labels.txt", "a cat\nb cat\nc cat\n"), NOTE, "classes without an image in train_aug", "dog"),
         (lambda root: (root / "lists/train_aug.txt").unlink(), TRAINING, "lists missing or wrong", "train_aug.txt: no"),
         (lambda root: (root / "lists/val.txt").unlink(), EVALUATION, "lists missing or wrong", "val.txt: no such"),
@@ -94,16 +81,11 @@ def rewrite(name, text):
         (
             lambda root: save(root / "SegmentationClass/a.png", (30, 20), 1),
             EVALUATION,
-            "masks of another size than their image",
-            "a: mask [30, 20], image [20, 30]",
+            MASKS,
+            "a.png: is [30, 20], its image [20, 30]",
         ),
-        (
-            lambda root: save(root / "SegmentationClass/a.png", value=3),
-            EVALUATION,
-            "masks with values other than 0 to 2 and 255",
-            "a: 3",
-        ),
-        (lambda root: save(root / "SegmentationClass/a.png"), EVALUATION, "masks unreadable", "must be an index PNG"),
+        (lambda root: save(root / "SegmentationClass/a.png", value=3), EVALUATION, MASKS, "a.png: holds the value 3"),
+        (lambda root: save(root / "SegmentationClass/a.png"), EVALUATION, MASKS, "must be an index PNG"),
         (
             lambda root: (root / "SegmentationClass/a.png").unlink(),
             EVALUATION,
@@ -132,9 +114,9 @@ def test_many_examples_are_cut_short_and_all_kinds_come_in_one_go(root):
     (root / "lists/train_aug.txt").write_text("".join(f"{number:03d}\n" for number in range(50)))
     (root / "lists/val.txt").unlink()
     text, findings = check(root)
-    assert len(findings.found[TRAINING]["images missing"]) == 50
-    line = next(line for line in text.splitlines() if "images missing" in line)
-    assert "(50)" in line and line.endswith("009 and 40 more") and "val.txt" in text
+    assert len(findings.found[TRAINING][IMAGES]) == 50
+    line = next(line for line in text.splitlines() if IMAGES in line)
+    assert "(50)" in line and line.endswith("009.jpg: no such image and 40 more") and "val.txt" in text
 
 
 @pytest.mark.parametrize("part", ["classes.txt", "JPEGImages", ""])
