@@ -12,7 +12,7 @@ from tool.config import parse, run_main
 
 def predict(settings):
     """Ask the run's networks about each image that is found. Returns whether all of them could be read."""
-    from infer.photo import NETWORKS, ask, chosen_classes, load_networks, read_for_network, trained_side
+    from infer.photo import NETWORKS, chosen_classes, load_networks, read_for_network, trained_side
     from tool.dist import init_dist, set_precision
     from viz.photo import ENDINGS, write_outputs
 
@@ -20,8 +20,8 @@ def predict(settings):
     class_names = trained_class_names(settings.run, settings.dataset_root)
     classes = chosen_classes(settings.labels, class_names)
     files, problems = find_images(settings.image, out)
-    networks = load_networks(settings, len(class_names), device)
     dtype = set_precision(settings.precision, device)
+    networks = load_networks(settings, classes, class_names, dtype, device)
     max_side = settings.max_side or trained_side(settings.run)
     kinds = [kind for network in networks for kind in NETWORKS[network.name]]
     names = output_names(files, out, [f"_{kind}{ending}" for kind in kinds for ending in ENDINGS])
@@ -37,7 +37,7 @@ def predict(settings):
             continue
         start, pixels, said, written = out / names[path], image.permute(1, 2, 0).numpy(), [], []
         for network in networks:
-            keys, outputs, found = ask(network, image.to(device), classes, class_names, settings, dtype)
+            keys, outputs, found = network.ask(image.to(device))
             said.append(f"{network.name}: {found}" if len(networks) > 1 else found)
             written += write_outputs(start, pixels, size, keys, outputs, class_names)
         seen = "" if image.shape[1:] == size else f", seen at {image.shape[2]} x {image.shape[1]}"

@@ -1,6 +1,7 @@
 """What a run's networks say of any photograph, asked by predict.py."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -69,8 +70,8 @@ class Output(NamedTuple):
     heat: np.ndarray | None = None
 
 
-def segment(model, image, classes, scales, settings, dtype):
-    """The segmentation of one image among the classes, or all for None: see `localize`."""
+def segment(model, scales, classes, class_names, settings, dtype, image):
+    """The segmentation of one image among the classes, or all for None: see `Network`."""
     probabilities = multi_scale_probabilities(model, image, scales, True, dtype).cpu()
     if classes is None:  # those that have any probability, as in deeplab/test.py
         likely = probabilities.amax(dim=(1, 2)) > min(0.01, 0.5 / len(probabilities))
@@ -80,88 +81,71 @@ def segment(model, image, classes, scales, settings, dtype):
     kept = kept / np.maximum(kept.sum(axis=0), 1e-12)
     if settings.crf:
         kept = dense_crf_probabilities(image.permute(1, 2, 0).cpu().numpy(), kept)
-    labels = kept.argmax(axis=0)
-    found = {
-        k: (float(kept[i][labels == i].mean()), float((labels == i).mean()))
-        for i, k in enumerate(keys)
-        if k and (labels == i).any()
-    }
-    return keys, {"deeplab": Output(kept)}, found
+    labels, found = kept.argmax(axis=0), []
+    for i in np.setdiff1d(labels, 0):
+        where = labels == i
+        found.append((kept[i][where].mean(), class_names[keys[i]], f" ({100 * where.mean():.0f} %)"))
+    return keys, {"deeplab": Output(kept)}, _said(found) or class_names[0]
 
 
-def localize(model, image, classes, scales, settings, dtype):
-    """Maps of one image for the classes, or for None of those that the classifier finds.
-
-    image: uint8 [3,h,w] on the model's device. Returns (keys [k], background first; {kind: Output}; {class:
-    (probability, its share of the image or None)} of the classes found).
-    """
-    probabilities = class_probabilities(model, image, dtype)
+def localize(model, scales, classes, class_names, settings, dtype, image):
+    """Maps of one image for the classes, or for None of those that the classifier finds: see `Network`."""
+    probabilities, unsure = class_probabilities(model, image, dtype), ""
     if classes is None:
-        above = (probabilities >= settings.threshold).nonzero()[:, 0].tolist()
-        classes = [k + 1 for k in above or [int(probabilities.argmax())]]
+        classes = ((probabilities >= settings.threshold).nonzero()[:, 0] + 1).tolist()
+        if not classes:
+            unsure = f"none from {settings.threshold:g} up, the strongest: "
+            classes = [int(probabilities.argmax()) + 1]
     labels = torch.zeros_like(probabilities)
     labels[[k - 1 for k in classes]] = 1
     keys, maps = multi_scale_maps(model, image, labels, scales, MAPS, dtype)
-    pixels = image.permute(1, 2, 0).cpu().numpy()
-    return (
-        keys.cpu().numpy(),
-        {kind: _map_output(pixels, cam.cpu().numpy(), settings) for kind, cam in maps.items()},
-        {k: (float(probabilities[k - 1]), None) for k in classes},
-    )
+    outputs, pixels = {}, image.permute(1, 2, 0).cpu().numpy()
+    for kind, cam in maps.items():
+        cam = cam.cpu().numpy()
+        outputs[kind] = Output(cam, settings.background_weight, heat=cam)
+        if settings.crf:
+            refined = dense_crf_labels(pixels, weighted_argmax(cam, settings.background_weight), len(cam))
+            one_hot = refined == np.arange(len(cam))[:, None, None]
+            outputs[kind] = Output(one_hot.astype(np.float32), heat=cam)
+    found = [(float(probabilities[k - 1]), class_names[k], "") for k in classes]
+    return keys.cpu().numpy(), outputs, unsure + _said(found)
 
 
-def _map_output(pixels, cam, settings):
-    if not settings.crf:
-        return Output(cam, settings.background_weight, heat=cam)
-    labels = dense_crf_labels(pixels, weighted_argmax(cam, settings.background_weight), len(cam))
-    return Output((labels == np.arange(len(cam))[:, None, None]).astype(np.float32), heat=cam)
-
-
-def describe(found, class_names):
-    """`cat 0.97 (23 %), dog 0.61 (4 %)`, the probable first."""
-    parts = []
-    for k, (probability, share) in sorted(found.items(), key=lambda item: -item[1][0]):
-        parts.append(f"{class_names[k]} {probability:.2f}" + (f" ({100 * share:.0f} %)" if share is not None else ""))
-    return ", ".join(parts) or class_names[0]
+def _said(found):
+    """`cat 0.97 (23 %), dog 0.61 (4 %)`, the probable first. found: [(probability, name, its share in words)]."""
+    found = sorted(found, key=lambda each: -each[0])
+    return ", ".join(f"{name} {probability:.2f}{share}" for probability, name, share in found)
 
 
 class Network(NamedTuple):
-    """A trained network: use is `segment` or `localize`, scales are factors of the image's size."""
+    """A trained network to ask.
+
+    ask: function from an image, uint8 [3,h,w] on the network's device, to (keys [k]: classes, background first; {kind:
+    Output}; what was found, in words). scales: factors of the image's size.
+    """
 
     name: str
-    model: torch.nn.Module
-    use: Callable
+    ask: Callable
     scales: tuple
 
 
-def load_networks(settings, n_classes, device):
-    """The chosen Networks. settings: `tool.settings.Predict`."""
+def load_networks(settings, classes, class_names, dtype, device):
+    """The chosen Networks. settings: `tool.settings.Predict`. classes: to look for, None for all."""
     config, loaded = settings.run.config(), []
     for name in chosen_networks(settings.run, settings.network):
-        if name == "deeplab":
-            stage, use, model = "deeplab_test", segment, load_deeplab(settings.run, n_classes, device)
-        else:
-            stage, use, model = "make_cam", localize, load_aesipe(settings.run, n_classes, device)
+        stage, use, load = USES[name]
+        model = load(settings.run, len(class_names), device)
         scales = settings.scales or config.get(stage, {}).get("scales") or BY_NAME[stage].settings().scales
         try:
             scales = read(Scales, scales)
         except (TypeError, ValueError) as error:  # in a file that anyone may have edited
-            raise UserError(
-                f"{settings.run / 'config.yaml'}: {stage}.scales: {error}: mend it, or give --scales"
-            ) from error
-        loaded.append(Network(name, model, use, scales))
+            where = settings.run / "config.yaml"
+            raise UserError(f"{where}: {stage}.scales: {error}: mend it, or give --scales") from error
+        loaded.append(Network(name, partial(use, model, scales, classes, class_names, settings, dtype), scales))
     return loaded
 
 
-def ask(network, image, classes, class_names, settings, dtype):
-    """Ask a Network about one image, uint8 [3,h,w] on its device, among the classes, or all for None.
-
-    Returns (keys [k]: classes, background first; {kind: Output}; what was found, in words).
-    """
-    keys, outputs, found = network.use(network.model, image, classes, network.scales, settings, dtype)
-    unsure = network.use is localize and classes is None and max(p for p, _ in found.values()) < settings.threshold
-    said = f"none from {settings.threshold:g} up, the strongest: " if unsure else ""
-    return keys, outputs, said + describe(found, class_names)
+USES = {"deeplab": ("deeplab_test", segment, load_deeplab), "aesipe": ("make_cam", localize, load_aesipe)}
 
 
 def trained_side(run):

@@ -11,8 +11,8 @@ from viz.curves import STAGES, sweep_charts, training_charts
 from viz.failure import COLOURS, draw_change, failure_summary
 from viz.gallery import gallery_groups
 from viz.pictures import PALETTE, data_uri
-from viz.runs import setting_rows, steps_of, usage
-from viz.sweep import best_points
+from viz.runs import MAP_NAMES, setting_rows, steps_of, usage
+from viz.sweep import THRESHOLDS, WEIGHTS
 from viz.tables import class_columns, compared_scores, confusions, highlights
 
 
@@ -34,7 +34,10 @@ def write_page(path, artist, swept, ids, changes, figures, args):
         "scores": compared_scores(runs),
         "classes": class_columns(*runs[:2]) if args.per_class else None,
         "sweeps": sweep_charts(runs, swept),
-        "best_points": best_points(runs, swept),
+        "swept": swept,
+        "map_names": MAP_NAMES,
+        "weights": WEIGHTS,
+        "thresholds": THRESHOLDS,
         "confusions": confusions(runs[0]),
         "curves": training_charts(runs),
         "groups": gallery_groups(runs, swept, ids, args.images),

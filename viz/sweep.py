@@ -14,7 +14,6 @@ from module.labels import weighted_argmax
 from tool.cam_file import load_cam
 from tool.metric import label_confusion_matrix, scores
 from tool.parallel import parallel_map
-from viz.runs import MAP_NAMES
 
 WEIGHTS = np.round(np.arange(41) * 0.05, 2)  # factors on the background's score
 THRESHOLDS = np.round(np.arange(40) * 0.025, 3)  # constant scores of the background
@@ -104,19 +103,3 @@ def score_maps(layout, runs, ids, background_weight, workers):
         for key in folders
         if mious[key]
     }
-
-
-def best_points(runs, swept):
-    """[(map, run, images, best weight, mIoU there, best threshold, mIoU there)] of the sweeps."""
-    return [
-        (
-            MAP_NAMES[name],
-            runs[number].name,
-            len(result.miou),
-            WEIGHTS[result.weights.argmax()],
-            result.weights.max(),
-            THRESHOLDS[result.thresholds.argmax()],
-            result.thresholds.max(),
-        )
-        for (number, name), result in swept.items()
-    ]
