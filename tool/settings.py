@@ -87,17 +87,6 @@ class _Data(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Tracked(Settings):
-    tracker: str = setting(
-        "tensorboard",
-        "what shows curves, scores and pictures: tensorboard, wandb (offline, unless WANDB_MODE says otherwise), "
-        "mlflow (in the run's folder, unless MLFLOW_TRACKING_URI names a server)",
-        choices=tuple(TRACKERS),
-        decides=False,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Run(Settings):
     """Of tools that use a finished run, which may have come from another machine without its dataset."""
 

@@ -62,7 +62,6 @@ def settings_of(run, **changes):
                 "seed": 3,
                 "batch_size": 2,
                 "compile": False,
-                "tracker": "tensorboard",
             },
             **changes,
         }
