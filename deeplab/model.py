@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
+from conventions import IGNORE
 from net.backbone import build_backbone
 
 ATROUS_RATES = (6, 12, 18)  # for output stride 16
@@ -34,7 +35,7 @@ def segmentation_loss(logits, target):
     logits: [N,K,H,W]. target: [N,H,W] integers. One row a pixel, since the loss over maps has no deterministic
     algorithm on a GPU; rows of channels_last logits need no copy.
     """
-    return F.cross_entropy(logits.permute(0, 2, 3, 1).flatten(0, 2), target.flatten().long(), ignore_index=255)
+    return F.cross_entropy(logits.permute(0, 2, 3, 1).flatten(0, 2), target.flatten().long(), ignore_index=IGNORE)
 
 
 def step_losses(criterion, network, batch):
