@@ -8,11 +8,36 @@ default. No import in here is heavy: `--help` and the driver's first check read 
 import math
 import os
 from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 
-BACKBONES = ("resnet101", "resnet50", "resnet18", "mobilenet_v2")
+BACKBONES = (  # of torchvision
+    "resnet101",
+    "resnet50",
+    "resnet18",
+    "resnet34",
+    "resnet152",
+    "resnext50_32x4d",
+    "resnext101_32x8d",
+    "resnext101_64x4d",
+    "wide_resnet50_2",
+    "wide_resnet101_2",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "mobilenet_v3_small",
+)
+NETWORKS = (
+    "deeplabv3",
+    "torchvision:deeplabv3_resnet50",
+    "torchvision:deeplabv3_resnet101",
+    "torchvision:deeplabv3_mobilenet_v3_large",
+    "torchvision:fcn_resnet50",
+    "torchvision:fcn_resnet101",
+    "torchvision:lraspp_mobilenet_v3_large",
+)
 MAPS = ("ae_is_cam", "is_cam", "cam")  # keys of AESIPE.forward that are exported, the method's last map first
 AE_SEQUENCE = ("pamr", "prototype", "is_cam")
+AFFINITIES = ("pamr",)
 PRECISIONS = ("auto", "float32", "tf32", "bfloat16", "float16")
 MAX_INT = 2**32 - 1  # the largest seed that every generator takes
 
@@ -87,6 +112,20 @@ def text(value):
     return value
 
 
+def known(names, *libraries):
+    """The kind of names that are known here, or LIBRARY:NAME, which the library checks when it builds what it names."""
+    shown = ", ".join([*names, *(f"{library}:NAME" for library in libraries)])
+
+    def parse(text):
+        library, colon, name = text.partition(":")
+        if text not in names and not (colon and name and library in libraries):
+            near = get_close_matches(text, names, n=1, cutoff=0)[0]
+            raise ValueError(f"unknown: {brief(text)}, did you mean {near}? There are {shown}")
+        return text
+
+    return parse
+
+
 def run_name(value):
     """The kind of names of runs: a folder below run_root, or folders with / between them."""
     if any(part in ("", ".", "..") for part in value.split("/")) or not value.isprintable():
@@ -104,6 +143,7 @@ share = number(0, 1)
 scale = number(above=0, high=8)  # of an image's size
 side = whole(32, 8192, why=", two cells of the networks' grid")
 batch = whole(1, 65536)
+backbone_name = known(BACKBONES, "timm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +207,7 @@ class _Precision(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class _Encoder(Settings):
-    backbone: str = setting("resnet101", "the encoder", choices=BACKBONES)
+    backbone: str = setting("resnet101", "the encoder, of torchvision or timm:NAME", kind=backbone_name)
     weights: str = setting(
         "imagenet",
         "imagenet (downloaded), none, or a file; {run} stands for the run's folder",
@@ -215,6 +255,7 @@ class _Method(Settings):
     cam_background: str = setting(
         "all", "background of the CAM: 1 - max over all classes, or over the image's own", choices=("all", "present")
     )
+    affinity: str = setting("pamr", "the module that pamr in --sequence stands for", choices=AFFINITIES)
 
     def problem(self):
         if (
@@ -328,7 +369,7 @@ class TrainAesipe(_Training, _TrainableEncoder, _Method):
 class MakeCam(_Data, _Precision, _Method):
     structure_features: str | None = setting(
         None,
-        "of the structure analysis; default, as of the four below: as trained",
+        "of the structure analysis; default, as of the five below: as trained",
         choices=("hierarchical", "semantic"),
     )
     ae: bool | None = setting(None, "affinity enhancement: run --sequence after the first IS-CAM", kind=bool)
@@ -341,6 +382,7 @@ class MakeCam(_Data, _Precision, _Method):
     cam_background: str | None = setting(
         None, "background of the CAM: 1 - max over all classes, or over the image's own", choices=("all", "present")
     )
+    affinity: str | None = setting(None, "the module that pamr in --sequence stands for", choices=AFFINITIES)
     list: str = setting("train_aug", "lists/NAME.txt of the dataset", kind=text, decides=False)
     scales: tuple = setting((1.0, 0.5, 1.5, 2.0), "factors of the image's size", kind=scale, many="+")
     maps: tuple = setting(
@@ -380,7 +422,7 @@ class MakeIrLabels(_Data):
 class TrainIrn(_Training, _Encoder):
     """Settings of train_irn.py; in a record, all that builds the network: `net.irn.build`."""
 
-    backbone: str = setting("resnet50", "the encoder", choices=BACKBONES)
+    backbone: str = setting("resnet50", "the encoder, of torchvision or timm:NAME", kind=backbone_name)
     batch_size: int = setting(32, "over all processes together", kind=batch)
     lr: float = setting(
         0.1, "learning rate of the boundary head, per step; the displacement head's is ten times it", kind=rate
@@ -426,6 +468,11 @@ class DeeplabTrain(_Training, _TrainableEncoder):
     batch_norm: str = setting(
         "train", "running statistics fixed, or usual batch norm (synchronised over GPUs)", choices=("frozen", "train")
     )
+    network: str = setting(
+        "deeplabv3",
+        "deeplabv3; torchvision:NAME, whose encoder is in its name, not --backbone; smp:NAME, such as smp:Unet",
+        kind=known(NETWORKS, "smp"),
+    )
     max_iters: int = setting(20_000, "training steps", kind=whole(1, 100_000_000))
     list: str = setting("train_aug", "lists/NAME.txt of the dataset", kind=text, decides=False)
     labels: str = setting(
@@ -440,6 +487,8 @@ class DeeplabTrain(_Training, _TrainableEncoder):
                 f"batch_size {self.batch_size} on {world} process(es): batch norm of DeepLab's image pooling needs "
                 "two images or more on each"
             )
+        if self.frozen_stages and ":" in self.network:
+            return f"network {self.network} trains all of its encoder: frozen_stages must be 0"
         return super().problem()
 
 
@@ -563,4 +612,9 @@ def from_plain(kind, values):
             parts = value if isinstance(value, list) else [value]
             if choices and not (value is None or all(part in choices for part in parts)):
                 raise ValueError(f"{item.name} is {brief(value)}, not one of {', '.join(map(str, choices))}")
+            if isinstance(value, str):
+                try:
+                    item.metadata["kind"](value)
+                except ValueError as error:
+                    raise ValueError(f"{item.name}: {error}") from error
     return replace(kind(), **given)
