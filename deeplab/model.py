@@ -1,16 +1,19 @@
-"""DeepLabV3 (Chen et al., 2017): an encoder with a dilated last stage and torchvision's ASPP head."""
+"""Segmentation networks by name; the method's is DeepLabV3 (Chen et al., 2017): an encoder with a dilated last stage
+and torchvision's ASPP head."""
 
 import torch.nn.functional as F
-from torch import nn
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
+from conventions import IGNORE
+from errors import UserError
 from net.backbone import build_backbone
+from net.segmentation import Segmenter, smp_segmenter, torchvision_segmenter
 
 ATROUS_RATES = (6, 12, 18)  # for output stride 16
 
 
-class DeepLabV3(nn.Module):
-    """encoder: a `net.backbone.Encoder` built with dilate_last. n_classes: K, with the background."""
+class DeepLabV3(Segmenter):
+    """encoder: a `net.encoder.Encoder` built with dilate_last. n_classes: K, with the background."""
 
     def __init__(self, encoder, n_classes):
         super().__init__()
@@ -22,10 +25,11 @@ class DeepLabV3(nn.Module):
         logits = self.head(self.encoder(image)[-1])
         return F.interpolate(logits.float(), image.shape[2:], mode="bilinear", align_corners=False)
 
-    def parameter_groups(self, lr, head_factor=10):
-        """Groups for the optimiser: the encoder at lr, the head at head_factor * lr."""
-        encoder = [parameter for parameter in self.encoder.parameters() if parameter.requires_grad]
-        return [{"params": encoder, "lr": lr}, {"params": list(self.head.parameters()), "lr": head_factor * lr}]
+
+NETWORKS = {
+    "deeplabv3": DeepLabV3
+}  # name -> `Segmenter` made of (encoder, n_classes); tool/settings.py lists the names
+LIBRARIES = {"torchvision": torchvision_segmenter, "smp": smp_segmenter}  # of names of the form torchvision:NAME
 
 
 def segmentation_loss(logits, target):
@@ -34,7 +38,7 @@ def segmentation_loss(logits, target):
     logits: [N,K,H,W]. target: [N,H,W] integers. One row a pixel, since the loss over maps has no deterministic
     algorithm on a GPU; rows of channels_last logits need no copy.
     """
-    return F.cross_entropy(logits.permute(0, 2, 3, 1).flatten(0, 2), target.flatten().long(), ignore_index=255)
+    return F.cross_entropy(logits.permute(0, 2, 3, 1).flatten(0, 2), target.flatten().long(), ignore_index=IGNORE)
 
 
 def step_losses(criterion, network, batch):
@@ -42,6 +46,16 @@ def step_losses(criterion, network, batch):
 
 
 def build(settings, n_classes, weights):
-    """settings: `tool.settings.DeeplabTrain`. weights: see `build_backbone`. Returns (DeepLabV3, segmentation_loss)."""
-    encoder = build_backbone(settings.backbone, weights, settings.frozen_stages, settings.batch_norm, dilate_last=True)
-    return DeepLabV3(encoder, n_classes), segmentation_loss
+    """settings: `tool.settings.DeeplabTrain`. weights: see `build_backbone`. Returns (`Segmenter`, segmentation_loss).
+
+    Raises UserError for a network that is unknown or does not fit the other settings.
+    """
+    name, library = settings.network, settings.network.partition(":")[0]
+    if name in NETWORKS:
+        encoder = build_backbone(
+            settings.backbone, weights, settings.frozen_stages, settings.batch_norm, dilate_last=True
+        )
+        return NETWORKS[name](encoder, n_classes), segmentation_loss
+    if library not in LIBRARIES:
+        raise UserError(f"network {name!r} is unknown: choose from {', '.join(NETWORKS)}, torchvision:NAME or smp:NAME")
+    return LIBRARIES[library](name, settings, n_classes, weights), segmentation_loss

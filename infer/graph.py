@@ -11,8 +11,7 @@ from files import atomic
 from infer.maps import load_aesipe
 from infer.run import trained_class_names
 from infer.segmentation import load_deeplab
-from net.backbone import IMAGENET_MEAN, IMAGENET_STD
-from net.export import Localizer, differences, save_onnx, save_pt2, trace
+from net.export import Localizer, differences, normalization, save_onnx, save_pt2, trace
 
 TOLERANCE = 1e-3  # between the graph and the network
 SAVE = {"pt2": save_pt2, "onnx": save_onnx}
@@ -33,7 +32,7 @@ def export_network(settings):
     with atomic(settings.out) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch about itself: its exporters' own calls are deprecated in places
         try:
-            graph = SAVE[settings.format](trace(model, n_labels), temporary, about(settings.what, class_names))
+            graph = SAVE[settings.format](trace(model, n_labels), temporary, about(settings.what, class_names, model))
         except ImportError as error:
             raise UserError(f"--format {settings.format}: {error}: pip install onnxscript onnxruntime") from error
         worst = differences(graph, model, n_labels)
@@ -48,7 +47,7 @@ def export_network(settings):
     )
 
 
-def about(what, class_names):
+def about(what, class_names, model):
     """What one must know to use a graph, as JSON: it is in the .pt2 file as extra file about.json."""
     maps = "float [N,K,h,w] in [0,1] at stride 16"
     inputs = {"image": "float [N,3,H,W], RGB in [0,1], H and W from 17 up; normalised inside"}
@@ -56,13 +55,14 @@ def about(what, class_names):
     if what == "aesipe":
         inputs["labels"] = "float [N,K-1] in {0,1}: the classes of each image, without the background"
         outputs = {"score": "float [N,K-1], class logits", "cam": maps, "is_cam": maps, "ae_is_cam": maps}
+    mean, std = ([round(float(value), 6) for value in values.flatten()] for values in normalization(model))
     return json.dumps(
         {
             "network": what,
             "class_names": class_names,
             "inputs": inputs,
             "outputs": outputs,
-            "normalization_inside": {"mean": IMAGENET_MEAN, "std": IMAGENET_STD},
+            "normalization_inside": {"mean": mean, "std": std},
         },
         indent=1,
     )

@@ -1,19 +1,23 @@
-"""Affinity enhancement (AE): PAMR spreads the IS-CAM along the image's own edges and new prototypes follow."""
+"""Affinity enhancement (AE): an affinity module spreads the IS-CAM along the image's edges, new prototypes follow."""
 
 import torch
 import torch.nn.functional as F
 
 from module.cam import map_seeds, normalize_map, present_classes
+from module.pamr import PAMR
 from module.prototype import class_prototypes, image_specific_cam
 
+# Name -> function without arguments that makes the module: image [N,3,H,W] in [0,1], mask [N,K,h,w] -> [N,K,H,W].
+AFFINITIES = {"pamr": PAMR}
 AE_SEQUENCE = ("pamr", "prototype", "is_cam")
 
 
 @torch.no_grad()
 def pamr_refine(cam, image, valid, pamr, image_stride=4):
-    """PAMR on the present classes only, at 1/image_stride of the image, and back to the grid.
+    """The affinity module on the present classes only, at 1/image_stride of the image, and back to the grid.
 
-    cam, valid: [N,K,h,w]. image: [N,3,H,W] in [0,1]. Returns [N,K,h,w] without gradient, zero for absent classes.
+    cam, valid: [N,K,h,w]. image: [N,3,H,W] in [0,1]. pamr: one of AFFINITIES, made.
+    Returns [N,K,h,w] without gradient, zero for absent classes.
     """
     size = [max(1, side // image_stride) for side in image.shape[2:]]
     guide = F.interpolate(image, size, mode="bilinear", align_corners=True)
@@ -27,8 +31,9 @@ def pamr_refine(cam, image, valid, pamr, image_stride=4):
 def refine_is_cam(features, is_cam, image, valid, pamr, sequence=AE_SEQUENCE, image_stride=4):
     """Run the modules that follow the first IS-CAM in the given order (each row of the paper's Table 3).
 
-    "pamr" refines the map, "prototype" takes seeds from it and new prototypes from them, "is_cam" draws the map of the
-    newest prototypes. Returns (cam [N,K,h,w], seeds [N,K,h,w] or None): the last map and the last seeds taken.
+    "pamr" refines the map by the affinity module, whichever it is, "prototype" takes seeds from it and new prototypes
+    from them, "is_cam" draws the map of the newest prototypes.
+    Returns (cam [N,K,h,w], seeds [N,K,h,w] or None): the last map and the last seeds taken.
     Raises ValueError for an unknown step and for "is_cam" before any "prototype".
     """
     cam, seeds, prototypes = is_cam, None, None
@@ -48,12 +53,12 @@ def refine_is_cam(features, is_cam, image, valid, pamr, sequence=AE_SEQUENCE, im
 
 
 def affinity_enhanced_cam(features, is_cam, image, valid, pamr, normalization="minmax", image_stride=4):
-    """AE-IS-CAM: IS-CAM -> PAMR -> seeds -> prototypes -> IS-CAM, normalised.
+    """AE-IS-CAM: IS-CAM -> affinity module -> seeds -> prototypes -> IS-CAM, normalised.
 
     features: [N,C,h,w]. is_cam: [N,K,h,w]. image: [N,3,H,W] in [0,1]. valid: [N,K,h,w] in {0,1}.
-    pamr: a `module.pamr.PAMR`. normalization: see `module.cam.normalize_map`.
+    pamr: one of AFFINITIES, made. normalization: see `module.cam.normalize_map`.
     Returns (AE-IS-CAM [N,K,h,w] in [0,1], seeds [N,K,h,w] one-hot). Gradients flow to the features through the new
-    prototypes and cosines, not through PAMR. The padding of a crop never becomes a seed.
+    prototypes and cosines, not through the affinity module. The padding of a crop never becomes a seed.
     """
     cam, seeds = refine_is_cam(features, is_cam, image, valid, pamr, image_stride=image_stride)
     return normalize_map(cam, valid, normalization), seeds

@@ -2,9 +2,9 @@
 
 import torch
 
+from conventions import IGNORE
 from module.paths import path_maxima, shift
 
-IGNORED = 255
 EPSILON = 1e-5
 
 # Kinds of pairs: equal labels, background or not, and unequal labels.
@@ -81,7 +81,7 @@ def _weigh_pixels(boundary, targets, labels, radius):
     size = len(order)
     ranks = torch.empty_like(order, dtype=torch.int32)
     ranks[order] = torch.arange(size, dtype=torch.int32, device=order.device)
-    known = labels != IGNORED
+    known = labels != IGNORE
     # Bins of one histogram: first the kind of pair, then the rank of the pixel that decides it.
     first_bins = (labels > 0).to(torch.int32) * size
     decided = ranks.new_zeros(3 * size)

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-IGNORE = 255
+from conventions import IGNORE
+
 MAX_ELEMENTS = 1 << 24  # of the scores held at the labels' size: 64 MiB
 
 

@@ -7,12 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from module.affinity import AE_SEQUENCE, refine_is_cam
+from errors import UserError
+from module.affinity import AE_SEQUENCE, AFFINITIES, refine_is_cam
 from module.cam import inside_mask, normalize_cam, normalize_map, valid_mask
-from module.pamr import PAMR
 from module.prototype import class_prototypes, image_specific_cam
 from module.structure import structure_seeds
 from net.backbone import build_backbone
+from net.encoder import trained_parameters
 
 PROJECTIONS = (128, 128, 256, 256)  # channels of the hierarchical feature from stages 1-4
 
@@ -20,10 +21,12 @@ PROJECTIONS = (128, 128, 256, 256)  # channels of the hierarchical feature from 
 class AESIPE(nn.Module):
     """Encoder, classifier and the prototype branch; one network for training, CAM export and inspection.
 
-    encoder: a `net.backbone.Encoder`. n_classes: K, with the background.
+    encoder: a `net.encoder.Encoder`. n_classes: K, with the background.
     structure_features: "hierarchical" (the paper's +HF) or "semantic" (stage 4, as SIPE).
     sequence: modules after the first IS-CAM; empty is SIPE, AE_SEQUENCE is AE-SIPE, others are Table 3's.
     normalization: of the last map, "minmax", "max" or "none". cam_background: see `module.cam.normalize_cam`.
+    affinity: the module that the sequence's "pamr" stands for, of `module.affinity.AFFINITIES`. It learns nothing.
+    Raises UserError for an affinity that is not there.
     """
 
     def __init__(
@@ -34,14 +37,17 @@ class AESIPE(nn.Module):
         sequence=AE_SEQUENCE,
         normalization="minmax",
         cam_background="all",
+        affinity="pamr",
     ):
         super().__init__()
+        if affinity not in AFFINITIES:
+            raise UserError(f"affinity {affinity!r} is unknown: choose from {', '.join(AFFINITIES)}")
         self.encoder = encoder
         self.projections = nn.ModuleList(
             nn.Conv2d(channels, width, 1, bias=False) for channels, width in zip(encoder.channels[1:], PROJECTIONS)
         )
         self.classifier = nn.Conv2d(encoder.channels[-1], n_classes - 1, 1, bias=False)
-        self.pamr = PAMR()
+        self.pamr = AFFINITIES[affinity]().requires_grad_(False)
         self.structure_features = structure_features
         self.sequence = tuple(sequence)
         self.normalization = normalization
@@ -74,7 +80,7 @@ class AESIPE(nn.Module):
         """From features to maps, in the order of the paper's method section and its figure 1. In float32.
 
         logits, semantic, hierarchical: of `encode`; summed over image and flipped image at export.
-        image: [N,3,H,W] in [0,1], guides PAMR. valid: [N,K,h,w], see `module.cam.valid_mask`.
+        image: [N,3,H,W] in [0,1], guides the affinity module. valid: [N,K,h,w], see `module.cam.valid_mask`.
         Returns a dict: cam, is_cam [N,K,h,w] in [0,1]; seeds [N,K,h,w] one-hot; prototypes [N,K,768];
         ae_is_cam, the map after `sequence`, normalised (IS-CAM itself, normalised, if the sequence is empty);
         ae_seeds, the last seeds (those of the structure analysis if the sequence takes none).
@@ -98,9 +104,10 @@ class AESIPE(nn.Module):
 
     def parameter_groups(self, lr, lr_new):
         """Groups for the optimiser: pre-trained layers at lr, new layers at lr_new (rates per step)."""
-        new = [*self.projections.parameters(), *self.classifier.parameters()]
-        pretrained = [parameter for parameter in self.encoder.parameters() if parameter.requires_grad]
-        return [{"params": pretrained, "lr": lr}, {"params": new, "lr": lr_new}]
+        return [
+            {"params": trained_parameters(self.encoder), "lr": lr},
+            {"params": trained_parameters(self, self.encoder), "lr": lr_new},
+        ]
 
 
 def aesipe_loss(output, labels):
@@ -130,6 +137,7 @@ def build(settings, n_classes, weights):
         settings.sequence if settings.ae else (),
         settings.normalization,
         settings.cam_background,
+        settings.affinity,
     )
     return model, aesipe_loss
 

@@ -1,5 +1,6 @@
-"""Encoders from torchvision, cut into a stem and four stages with output stride 16."""
+"""Encoders by name: torchvision's, timm's, and whatever is added to BUILDERS."""
 
+import difflib
 import hashlib
 from http.client import HTTPException
 from pathlib import Path
@@ -10,81 +11,62 @@ from torch import nn
 
 from errors import UserError
 from files import check_file
+from net.encoder import Encoder, Parts
+from net.weights import Weights
 
-BACKBONES = ("resnet101", "resnet50", "resnet18", "mobilenet_v2")
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 HEADS = ("fc.", "classifier.")  # torchvision's ImageNet classifiers: not part of an encoder
-
-
-class Encoder(nn.Module):
-    """A torchvision classification network as five maps.
-
-    stages: the stem (stride 4) and stages 1-4 (strides 4, 8, 16, 16). channels: widths of the five maps.
-    frozen_stages: the stem and stages 1..frozen_stages get no gradient; 0 trains everything.
-    batch_norm: "frozen" keeps the running statistics as they are and trains the affine part only; "train" is usual
-        batch norm, for networks from scratch.
-    """
-
-    def __init__(self, stages, channels, frozen_stages=2, batch_norm="frozen"):
-        super().__init__()
-        self.stages = nn.ModuleList(stages)
-        self.channels = channels
-        self.batch_norm = batch_norm
-        self.frozen = frozen_stages + 1 if frozen_stages else 0
-        self.stages[: self.frozen].requires_grad_(False)
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
-
-    def train(self, mode=True):
-        """As nn.Module.train, but batch norm that must keep its statistics stays in eval mode."""
-        super().train(mode)
-        fixed = self.stages if self.batch_norm == "frozen" else self.stages[: self.frozen]
-        for layer in fixed.modules():
-            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-                layer.eval()
-        return self
-
-    def forward(self, image):
-        """image: [N,3,H,W] RGB in [0,1]. Returns the list of five maps [N,channels[i],H/stride,W/stride]."""
-        x = (image - self.mean) / self.std
-        maps = []
-        for number, stage in enumerate(self.stages):
-            with torch.set_grad_enabled(torch.is_grad_enabled() and number >= self.frozen):
-                x = stage(x)
-            maps.append(x)
-        return maps
+RESNETS = (
+    "resnet101",
+    "resnet50",
+    "resnet18",
+    "resnet34",
+    "resnet152",
+    "resnext50_32x4d",
+    "resnext101_32x8d",
+    "resnext101_64x4d",
+    "wide_resnet50_2",
+    "wide_resnet101_2",
+)
+# Where stages 1-4 begin in torchvision's list `features`, and the widths of the five maps.
+MOBILENETS = {
+    "mobilenet_v2": ((3, 4, 7, 14), [24, 24, 32, 96, 1280]),
+    "mobilenet_v3_large": ((3, 4, 7, 13), [24, 24, 40, 112, 960]),
+    "mobilenet_v3_small": ((2, 2, 4, 9), [16, 16, 24, 48, 576]),  # one layer of stride 4: stage 1 is the stem's map
+}
 
 
 def build_backbone(name, weights="imagenet", frozen_stages=2, batch_norm="frozen", dilate_last=False):
     """Build an encoder.
 
-    name: one of BACKBONES. weights: "imagenet" (torchvision's IMAGENET1K_V1, downloaded and cached by it), "none", or
-    a file: a torchvision state dict, with or without its classifier, or a checkpoint of this project.
+    name: one of BUILDERS, or timm:NAME for a network of timm. weights: "imagenet" (the library's own, downloaded and
+    cached by it), "none", or a file: a state dict of the library, with or without its classifier, or a checkpoint of
+    this project.
     dilate_last: dilate stage 4 by 2 in place of its stride, as DeepLabV3 does; else the stride is just removed.
-    Raises UserError naming the first key that does not fit.
+    Raises UserError for an unknown name, and naming the first key of the file that does not fit.
     """
-    if name not in BACKBONES:
-        raise UserError(f"backbone {name!r} is unknown: choose from {', '.join(BACKBONES)}")
-    network = _torchvision_network(name, weights)
-    state = None
-    if weights not in ("imagenet", "none"):
-        state = _read_state(weights)
-        if not any(key.startswith("encoder.") for key in state):
-            _load(network, {k: v for k, v in state.items() if not k.startswith(HEADS)}, weights, ignore=HEADS)
-            state = None
-    cut = _cut_mobilenet if name == "mobilenet_v2" else _cut_resnet
-    stages, channels = cut(network, dilate_last)
-    encoder = Encoder(stages, channels, frozen_stages, batch_norm)
-    if state is not None:
-        prefix = "encoder."
-        _load(encoder, {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}, weights)
+    build = BUILDERS.get(name)
+    if name.startswith("timm:"):
+        from net.timm_encoder import timm_parts as build  # imports timm, which is optional
+    elif build is None:
+        near = difflib.get_close_matches(name, BUILDERS, n=1, cutoff=0)[0]
+        raise UserError(f"backbone {name!r} is unknown: did you mean {near}? There are {', '.join(BUILDERS)}")
+    weights = Weights(weights)
+    parts = build(name, weights, dilate_last)
+    if weights.pretrained and not parts.filled:
+        raise UserError(f"backbone {name} has no ImageNet weights: give --weights none or a file")
+    encoder = Encoder(parts, frozen_stages, batch_norm)
+    if not parts.filled:
+        weights.of_encoder().fill(encoder)
     return encoder
 
 
-def _torchvision_network(name, weights):
-    if weights != "imagenet":
-        return torchvision.models.get_model(name, weights=None)
+def torchvision_network(name, weights):
+    """torchvision's classification network with the weights, unless they are a checkpoint of this project."""
+    if not weights.pretrained:
+        network = torchvision.models.get_model(name, weights=None)
+        if not weights.of_checkpoint:
+            weights.fill(network, HEADS)
+        return network
     url = torchvision.models.get_model_weights(name).IMAGENET1K_V1.url
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
     _check_hash(path, url)
@@ -117,54 +99,23 @@ def _check_hash(path, url):
         )
 
 
-def _read_state(path):
-    check_file(path)
-    if not Path(path).is_file():
-        raise UserError(f"weights {path}: no such file (give imagenet, none, or a file)")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UserError(f"weights {path}: not a readable PyTorch state file ({type(error).__name__})") from error
-    if isinstance(state, dict) and isinstance(state.get("model"), dict):
-        state = state["model"]
-    if not isinstance(state, dict) or not all(
-        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
-    ):
-        raise UserError(f"weights {path}: holds no state dict of tensors")
-    return state
-
-
-def _load(module, state, path, ignore=()):
-    wanted = {key: value for key, value in module.state_dict().items() if not key.startswith(tuple(ignore))}
-    for key, value in wanted.items():
-        if key.endswith("num_batches_tracked") and key not in state:
-            continue  # files written before PyTorch 0.4.1 lack it, and nothing here reads it
-        if key not in state:
-            raise UserError(f"weights {path}: {key} is missing: is it of another backbone?")
-        if state[key].shape != value.shape:
-            raise UserError(
-                f"weights {path}: {key} has shape {list(state[key].shape)}, not {list(value.shape)}: "
-                "is it of another backbone?"
-            )
-    extra = next((key for key in state if key not in wanted), None)
-    if extra is not None:
-        raise UserError(f"weights {path}: {extra} is not a part of this backbone")
-    module.load_state_dict(state, strict=False)
-
-
-def _cut_resnet(network, dilate_last):
+def _resnet(name, weights, dilate_last):
+    network = torchvision_network(name, weights)
     stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
-    stages = [stem, network.layer1, network.layer2, network.layer3, network.layer4]
     width = network.fc.in_features
     _remove_stride(network.layer4, dilate_last)
-    return stages, [64, width // 8, width // 4, width // 2, width]
+    return Parts(
+        [stem, network.layer1, network.layer2, network.layer3, network.layer4],
+        [64, width // 8, width // 4, width // 2, width],
+        filled=not weights.of_checkpoint,
+    )
 
 
-def _cut_mobilenet(network, dilate_last):
-    parts = network.features
-    stages = [parts[:3], parts[3:4], parts[4:7], parts[7:14], parts[14:]]
+def _mobilenet(name, weights, dilate_last):
+    layers, (starts, channels) = torchvision_network(name, weights).features, MOBILENETS[name]
+    stages = [layers[start:end] for start, end in zip((0, *starts), (*starts, len(layers)))]
     _remove_stride(stages[4], dilate_last)
-    return stages, [24, 24, 32, 96, 1280]
+    return Parts(stages, channels, filled=not weights.of_checkpoint)
 
 
 def _remove_stride(stage, dilate):
@@ -177,4 +128,8 @@ def _remove_stride(stage, dilate):
         # As torchvision does it, the block that lost its stride keeps its own dilation; those after it double.
         if dilate and not strided and layer.kernel_size != (1, 1):
             layer.dilation = (2, 2)
-            layer.padding = (2, 2)
+            layer.padding = tuple(side - 1 for side in layer.kernel_size)
+
+
+# Name -> function (name, `net.weights.Weights`, dilate_last) -> `net.encoder.Parts`. tool/settings.py lists the names.
+BUILDERS = {**dict.fromkeys(RESNETS, _resnet), **dict.fromkeys(MOBILENETS, _mobilenet)}

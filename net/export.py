@@ -1,10 +1,13 @@
 """AE-SIPE and DeepLabV3 as graphs of torch.export or ONNX, for images of any size and number."""
 
 import copy
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from errors import UserError
 
 LOGITS = "logits"
 MAPS = ("cam", "is_cam", "ae_is_cam")
@@ -61,12 +64,29 @@ def trace(model, n_labels=None):
 
     model: takes an image [N,3,H,W] and, with n_labels, labels [N,n_labels]. N, H and W stay free; H and W must be at
     least 17, since a map of a single position has a layout of its own in memory, which a graph would have to know.
+    Raises UserError for a network that does what no graph can hold.
     """
     inputs = examples(EXAMPLE, n_labels)
     dynamic = torch.export.Dim.DYNAMIC
     shapes = [{0: dynamic, 2: dynamic, 3: dynamic}, {0: dynamic}]
-    with torch.no_grad():
+    with torch.no_grad(), _or_refused():
         return torch.export.export(traceable(model), inputs, dynamic_shapes=tuple(shapes[: len(inputs)]), strict=False)
+
+
+@contextmanager
+def _or_refused():
+    """torch's exporters raise errors of many kinds, with pages of text, for what they cannot trace."""
+    try:
+        yield
+    except Exception as error:
+        first = " ".join(str(error).split())[:200]
+        raise UserError(f"this network cannot be made a graph: {type(error).__name__}: {first}") from error
+
+
+def normalization(model):
+    """(mean, std), tensors [3,1,1], by which the network normalises an image in [0,1]."""
+    part = next(module for module in model.modules() if hasattr(module, "mean") and hasattr(module, "std"))
+    return part.mean, part.std
 
 
 def examples(size, n_labels=None, seed=0):
@@ -96,7 +116,8 @@ def save_onnx(program, path, about):
 
     names = _names(program)
     # Its optimiser takes minutes for PAMR's thousands of nodes; onnxruntime does the same when it loads the file.
-    onnx = torch.onnx.export(program, dynamo=True, verbose=False, optimize=False, output_names=names)
+    with _or_refused():
+        onnx = torch.onnx.export(program, dynamo=True, verbose=False, optimize=False, output_names=names)
     onnx.model.metadata_props["about.json"] = about
     onnx.save(path, external_data=False)
     options = onnxruntime.SessionOptions()
@@ -125,7 +146,9 @@ def differences(graph, model, n_labels=None, sizes=CHECKED):
     worst = {}
     for seed, size in enumerate(sizes, 1):
         inputs = examples(size, n_labels, seed)
-        for name, (one, other) in _pairs(graph(*inputs), model(*inputs)):
+        with _or_refused():  # a graph may hold for some sizes only
+            got = graph(*inputs)
+        for name, (one, other) in _pairs(got, model(*inputs)):
             difference = (one - other).abs().max() / other.abs().max().clamp_min(1)
             worst[name] = max(worst.get(name, 0.0), float(difference))
     return worst

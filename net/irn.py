@@ -6,6 +6,7 @@ from torch import nn
 
 from module.irn_loss import affinity_displacement_loss, irn_loss
 from net.backbone import build_backbone
+from net.encoder import trained_parameters
 
 STRIDE = 4  # of the two fields
 
@@ -60,10 +61,10 @@ class IRN(nn.Module):
         self.mean_displacement.copy_(mean)
 
     def parameter_groups(self, lr):
-        """Parameter groups for SGD: the boundary head at learning rate `lr`, the displacement head at 10 lr."""
+        """Parameter groups for SGD: the boundary head at learning rate `lr`, all else but the encoder at 10 lr."""
         return [
-            {"params": list(self.boundary.parameters()), "lr": lr},
-            {"params": list(self.displacement.parameters()), "lr": 10 * lr},
+            {"params": trained_parameters(self.boundary), "lr": lr},
+            {"params": trained_parameters(self, self.encoder, self.boundary), "lr": 10 * lr},
         ]
 
 

@@ -21,6 +21,7 @@ from deeplab.model import DeepLabV3
 from deeplab.model import build as build_deeplab
 from infer.maps import load_aesipe
 from infer.segmentation import load_deeplab
+from module.affinity import AFFINITIES
 from module.cam import present_classes
 from module.pamr import PAMR
 from net.aesipe import AESIPE
@@ -263,7 +264,7 @@ def largest_difference(got, expected):
 @pytest.mark.parametrize("name", ["deeplab", "aesipe"])
 def test_graphs_equal_their_networks_at_sizes_that_they_were_not_made_with(made, script, monkeypatch, name, form):
     """As files, read as others read them. PAMR of a few neighbours and steps: the whole takes most of the time."""
-    monkeypatch.setattr("net.aesipe.PAMR", partial(PAMR, iterations=2, dilations=(1, 3)))
+    monkeypatch.setitem(AFFINITIES, "pamr", partial(PAMR, iterations=2, dilations=(1, 3)))
     path = made.root / f"{name}.{form}"
     done = script("export.py", "--run", made.run, "--what", name, "--format", form, "--out", path)
     assert done.status == 0 and done.err == ""
@@ -326,6 +327,8 @@ def test_onnx_without_its_packages_is_one_line(made, script, monkeypatch, tmp_pa
 
 class Doubled(torch.nn.Module):
     """Goes wrong once it is a graph."""
+
+    mean = std = torch.ones(3, 1, 1)
 
     def forward(self, image):
         return image * 2 if torch.compiler.is_exporting() else image

@@ -55,6 +55,8 @@ def load_state(path, device="cpu"):
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()  # torch.load passes over the checksums
+            folders = [item.filename for item in archive.infolist() if item.external_attr & 0x10]
+            damaged = damaged or next(iter(folders), None)  # for which torch.load hands out memory as it is
         if damaged is not None:
             raise UserError(f"{path}: {damaged} has changed since it was written: delete it")
         return torch.load(path, map_location=device, weights_only=True)
@@ -158,8 +160,8 @@ def fold_batch_norm(model):
     for parent in list(model.modules()):
         convolution = None
         for name, child in parent.named_children():
-            if isinstance(child, nn.BatchNorm2d) and convolution is not None:
+            if type(child) is nn.BatchNorm2d and convolution is not None:  # other kinds may do more
                 setattr(parent, convolution, fuse_conv_bn_eval(getattr(parent, convolution), child))
                 setattr(parent, name, nn.Identity())
-            convolution = name if isinstance(child, nn.Conv2d) else None
+            convolution = name if type(child) is nn.Conv2d else None
     return model

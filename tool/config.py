@@ -15,7 +15,7 @@ from errors import OtherProcessFailed, UserError
 from tool.failure import explain
 from tool.settings import types
 from tool.stages import BY_NAME
-from tool.values import brief, read, words
+from tool.values import brief, nearest, read, words
 from tool.yaml_file import parse_yaml, read_yaml
 
 SECTIONS = ("common", *BY_NAME)
@@ -53,14 +53,6 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         raise UserError(f"{message} (see --help)")
-
-
-def nearest(word, known):
-    """`: did you mean NAME?` of the known name that is most like a word, empty if none is."""
-    import difflib
-
-    found = difflib.get_close_matches(word, known, 1)
-    return f": did you mean {found[0]}?" if found else ""
 
 
 def add_flags(parser, kind, names=None):

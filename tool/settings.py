@@ -14,9 +14,36 @@ from typing import Annotated, Literal, get_args, get_type_hints
 from msgspec import Meta
 
 from tool.tracker import TRACKERS
-from tool.values import Batch, Natural, Pixels, Positive, Radius, Rate, Scale, Share, Side, Text, brief, read
+from tool.values import Batch, Names, Natural, Pixels, Positive, Radius, Rate, Scale, Share, Side, Text, brief, read
 
-Backbone = Literal["resnet101", "resnet50", "resnet18", "mobilenet_v2"]
+BACKBONES = (  # of torchvision
+    "resnet101",
+    "resnet50",
+    "resnet18",
+    "resnet34",
+    "resnet152",
+    "resnext50_32x4d",
+    "resnext101_32x8d",
+    "resnext101_64x4d",
+    "wide_resnet50_2",
+    "wide_resnet101_2",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "mobilenet_v3_small",
+)
+NETWORKS = (
+    "deeplabv3",
+    "torchvision:deeplabv3_resnet50",
+    "torchvision:deeplabv3_resnet101",
+    "torchvision:deeplabv3_mobilenet_v3_large",
+    "torchvision:fcn_resnet50",
+    "torchvision:fcn_resnet101",
+    "torchvision:lraspp_mobilenet_v3_large",
+)
+AFFINITIES = ("pamr",)
+Affinity = Annotated[str, Names(AFFINITIES)]
+Backbone = Annotated[str, Names(BACKBONES, ("timm",))]
+NetworkName = Annotated[str, Names(NETWORKS, ("smp",))]
 MapName = Literal["ae_is_cam", "is_cam", "cam"]  # keys of AESIPE.forward, folders of the run; the last map first
 Module = Literal["pamr", "prototype", "is_cam"]
 Precision = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
@@ -110,7 +137,7 @@ class _Precision(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class _Encoder(Settings):
-    backbone: Backbone = setting("resnet101", "the encoder")
+    backbone: Backbone = setting("resnet101", "the encoder, of torchvision or timm:NAME")
     weights: Text = setting(
         "imagenet", "imagenet (downloaded), none, or a file; {run} stands for the run's folder", decides=False
     )
@@ -147,6 +174,7 @@ class _Method(Settings):
     cam_background: Literal["all", "present"] = setting(
         "all", "background of the CAM: 1 - max over all classes, or over the image's own"
     )
+    affinity: Affinity = setting("pamr", "the module that pamr in --sequence stands for")
 
     def problem(self):
         if (
@@ -249,8 +277,9 @@ class TrainAesipe(_Training, _TrainableEncoder, _Method):
 @dataclass(frozen=True, kw_only=True)
 class MakeCam(_Data, _Precision, _Method):
     structure_features: Literal["hierarchical", "semantic"] | None = setting(
-        None, "of the structure analysis; default, as of the four below: as trained"
+        None, "of the structure analysis; default, as of the five below: as trained"
     )
+    affinity: Affinity | None = setting(None, "the module that pamr in --sequence stands for")
     ae: bool | None = setting(None, "affinity enhancement: run --sequence after the first IS-CAM")
     sequence: Sequence | None = setting(None, "modules after the first IS-CAM, in order (Table 3)")
     normalization: Literal["minmax", "max", "none"] | None = setting(None, "of the last map, per class over the image")
@@ -288,7 +317,7 @@ class MakeIrLabels(_Data):
 class TrainIrn(_Training, _Encoder):
     """Settings of train_irn.py; in a record, all that builds the network: `net.irn.build`."""
 
-    backbone: Backbone = setting("resnet50", "the encoder")
+    backbone: Backbone = setting("resnet50", "the encoder, of torchvision or timm:NAME")
     batch_size: Batch = setting(32, "over all processes together")
     lr: Rate = setting(0.1, "learning rate of the boundary head, per step; the displacement head's is ten times it")
     max_epochs: Count = setting(3, "passes over the list")
@@ -331,6 +360,9 @@ class DeeplabTrain(_Training, _TrainableEncoder):
     batch_norm: Literal["frozen", "train"] = setting(
         "train", "running statistics fixed, or usual batch norm (synchronised over GPUs)"
     )
+    network: NetworkName = setting(
+        "deeplabv3", "deeplabv3; torchvision:NAME, whose encoder is in its name, not --backbone; smp:NAME, as smp:Unet"
+    )
     max_iters: Positive = setting(20_000, "training steps")
     list: Text = setting("train_aug", "lists/NAME.txt of the dataset", decides=False)
     labels: Text = setting("seg_label", "folder of label images in the run's folder, or `truth` for full supervision")
@@ -343,6 +375,8 @@ class DeeplabTrain(_Training, _TrainableEncoder):
                 f"batch_size {self.batch_size} on {world} process(es): batch norm of DeepLab's image pooling needs "
                 "two images or more on each"
             )
+        if self.frozen_stages and ":" in self.network:
+            return f"network {self.network} trains all of its encoder: frozen_stages must be 0"
         return super().problem()
 
 

@@ -6,6 +6,7 @@ a process a stage.
 
 import math
 import types
+from dataclasses import dataclass
 from typing import Annotated, Literal, Union, get_args, get_origin
 
 import msgspec
@@ -25,6 +26,22 @@ Scale = Annotated[float, Meta(gt=0, le=8)]  # factor of an image's size
 Text = Annotated[str, Meta(pattern=r"^[^\0]*\S[^\0]*$")]
 
 
+@dataclass(frozen=True)
+class Names:
+    """Of a text by Annotated: it is a known name, or LIBRARY:NAME, which the library checks when it builds it."""
+
+    known: tuple
+    libraries: tuple = ()
+
+    @property
+    def shown(self):
+        return *self.known, *(f"{library}:NAME" for library in self.libraries)
+
+    def has(self, text):
+        library, _, name = text.partition(":")
+        return text in self.known or bool(name and library in self.libraries)
+
+
 def read(kind, value):
     """The value of a type of settings, from a word of the command line or a plain value of a file or record.
 
@@ -41,10 +58,37 @@ def read(kind, value):
     try:
         found = msgspec.convert(value, inner, strict=base(inner) is bool)
     except msgspec.ValidationError:
-        raise ValueError(f"must be {describe(kind)}: {brief(value)}") from None
-    if not all(map(_is_sound, found if parts is not None else [found])):
-        raise ValueError(f"must be {describe(kind)}: {brief(value)}")
+        raise ValueError(_refusal(kind, value)) from None
+    names = _names(inner)
+    for each in found if parts is not None else [found]:
+        if not _is_sound(each) or (names and not names.has(each)):
+            raise ValueError(_refusal(kind, value))
     return found
+
+
+def _refusal(kind, value):
+    known = _choices(words(kind)[1])
+    return f"must be {describe(kind)}: {brief(value)}{nearest(str(value), known)}"
+
+
+def nearest(word, known):
+    """`: did you mean NAME?` of the known name that is most like a word, empty if none is."""
+    from difflib import get_close_matches  # only where something is wrong
+
+    found = get_close_matches(word, [str(name) for name in known], 1)
+    return f": did you mean {found[0]}?" if found else ""
+
+
+def _names(kind):
+    """The Names of a type, None if it has none."""
+    return next((each for each in getattr(kind, "__metadata__", ()) if isinstance(each, Names)), None)
+
+
+def _choices(kind):
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    names = _names(kind)
+    return names.known if names else ()
 
 
 def _is_sound(value):
@@ -61,6 +105,8 @@ def describe(kind):
     if parts is not None:
         number, inner = parts
         return f"{'a list of' if number in '+*' else f'{number} values, each'} {describe(inner)}"
+    if names := _names(kind):
+        return f"one of {', '.join(names.shown)}"
     if get_origin(kind) is Literal:
         return f"one of {', '.join(map(str, get_args(kind)))}"
     if base(kind) is bool:

@@ -1,26 +1,35 @@
 import hashlib
 import io
 import pickle
+import re
+import sys
 from urllib.error import URLError
 
 import pytest
 import torch
 import torchvision
+from scripts import error_lines, run
 from torch import nn
 
 from errors import UserError
-from net.backbone import BACKBONES, HEADS, build_backbone
+from net.backbone import BUILDERS, HEADS, build_backbone
+from net.encoder import Parts
+from tool.settings import BACKBONES, backbone_name
 
 CHANNELS = {
     "resnet101": [64, 256, 512, 1024, 2048],
     "resnet50": [64, 256, 512, 1024, 2048],
     "resnet18": [64, 64, 128, 256, 512],
     "mobilenet_v2": [24, 24, 32, 96, 1280],
+    "resnext50_32x4d": [64, 256, 512, 1024, 2048],
+    "wide_resnet50_2": [64, 256, 512, 1024, 2048],
+    "mobilenet_v3_large": [24, 24, 40, 112, 960],
+    "mobilenet_v3_small": [16, 16, 24, 48, 576],
 }
 DILATED = {"resnet101": 2, "resnet50": 2, "resnet18": 3, "mobilenet_v2": 3}  # 3x3 convs after the one with the stride
 
 
-@pytest.fixture(scope="module", params=BACKBONES)
+@pytest.fixture(scope="module", params=CHANNELS)
 def encoder(request):
     torch.manual_seed(0)
     return request.param, build_backbone(request.param, "none").eval()
@@ -174,9 +183,51 @@ def test_file_without_batch_counters_is_read(network, tmp_path):
     assert torch.equal(encoder.stages[4][1].bn2.running_var, state["layer4.1.bn2.running_var"])
 
 
-def test_unknown_backbone_is_refused():
-    with pytest.raises(UserError, match="'vgg'.*resnet101"):
-        build_backbone("vgg", "none")
+def test_settings_list_the_names_that_can_be_built():
+    """They are listed there too since an unknown one is refused before torch is imported."""
+    assert set(BACKBONES) == set(BUILDERS)
+
+
+def test_unknown_backbone_is_refused_with_the_nearest_name():
+    with pytest.raises(UserError, match="'resnet5' is unknown: did you mean resnet50.*resnet101"):
+        build_backbone("resnet5", "none")
+
+
+def test_a_script_refuses_an_unknown_backbone_before_any_heavy_import():
+    done = run(sys.executable, "-X", "importtime", "train_aesipe.py", "--backbone", "resnet5")
+    assert done.returncode == 2 and "did you mean resnet50?" in error_lines(done.stderr)[0]
+    assert not re.search(r"\| +torch$", done.stderr, re.MULTILINE)
+    with pytest.raises(ValueError, match="unknown: timm:, did you mean"):
+        backbone_name("timm:")
+
+
+def tiny(name, weights, dilate_last):
+    """A builder as docs/extending.md has one, without weights of its own."""
+    widths = [3, 4, 4, 6, 8, 8]
+    strides = (4, 1, 2, 2, 1)
+    stages = [nn.Conv2d(a, b, 3, s, 1) for a, b, s in zip(widths, widths[1:], strides)]
+    return Parts(stages, widths[1:])
+
+
+def test_a_builder_that_does_not_read_weights_cannot_pass_over_them(monkeypatch, tmp_path):
+    monkeypatch.setitem(BUILDERS, "tiny", tiny)
+    with pytest.raises(UserError, match="tiny has no ImageNet weights: give --weights none or a file"):
+        build_backbone("tiny", "imagenet")
+    encoder = build_backbone("tiny", "none")
+    for prefix in ("", "encoder."):
+        state = {prefix + key: value for key, value in encoder.state_dict().items()}
+        loaded = build_backbone("tiny", saved(tmp_path / "w.pth", state))
+        assert torch.equal(loaded.stages[4].weight, encoder.stages[4].weight)
+    refusal("tiny", saved(tmp_path / "w.pth", {"stages.0.weight": torch.zeros(1)}))
+
+
+def test_dilated_5x5_convolutions_keep_the_size():
+    encoder = build_backbone("mobilenet_v3_large", "none", dilate_last=True).eval()
+    wide = [c for c in encoder.stages[4].modules() if isinstance(c, nn.Conv2d) and c.kernel_size == (5, 5)]
+    assert [(c.dilation, c.padding) for c in wide] == [((1, 1), (2, 2)), ((2, 2), (4, 4)), ((2, 2), (4, 4))]
+    with torch.no_grad():
+        maps = encoder(torch.rand(1, 3, 65, 97))
+    assert maps[4].shape[2:] == maps[3].shape[2:]
 
 
 def test_missing_file_is_refused(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from net.backbone import BACKBONES, build_backbone
+from net.backbone import build_backbone
 from tool.checkpoint import fold_batch_norm
 
 
@@ -23,7 +23,7 @@ def trained_like(model):
     return model.eval()
 
 
-@pytest.mark.parametrize("backbone", [name for name in BACKBONES if name != "resnet101"])
+@pytest.mark.parametrize("backbone", ["resnet50", "resnet18", "mobilenet_v2", "mobilenet_v3_small"])
 def test_folding_batch_norm_keeps_every_map(backbone):
     torch.manual_seed(0)
     encoder = trained_like(build_backbone(backbone, "none"))
