@@ -52,7 +52,7 @@ Sequence = Annotated[tuple[Module, ...], Meta(min_length=1)]
 Rates = Annotated[tuple[Rate, ...], Meta(min_length=1)]
 Scales = Annotated[tuple[Scale, ...], Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
-TrackerName = Literal[tuple(TRACKERS)]
+TrackerName = Annotated[str, Names(tuple(TRACKERS))]
 Workers = Annotated[int, Meta(ge=0, le=1024)]
 
 MAPS = get_args(MapName)
@@ -161,6 +161,14 @@ class _TrainableEncoder(_Encoder):
     )
 
 
+def _sequence_problem(settings):
+    """What is wrong with the order of the method's modules; None if nothing is."""
+    steps = (settings.sequence or ()) if settings.ae else ()
+    if "is_cam" in steps and "prototype" not in steps[: steps.index("is_cam")]:
+        return f"sequence {' '.join(steps)}: is_cam needs a prototype step before it"
+    return None
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Method(Settings):
     """The switches between SIPE, AE-SIPE and the rows of the paper's Tables 2 and 3."""
@@ -177,14 +185,7 @@ class _Method(Settings):
     affinity: Affinity = setting("pamr", "the module that pamr in --sequence stands for")
 
     def problem(self):
-        if (
-            self.ae
-            and self.sequence
-            and "is_cam" in self.sequence
-            and "prototype" not in self.sequence[: self.sequence.index("is_cam")]
-        ):
-            return f"sequence {' '.join(self.sequence)}: is_cam needs a prototype step before it"
-        return super().problem()
+        return _sequence_problem(self) or super().problem()
 
 
 METHOD = tuple(item.name for item in fields(_Method) if item.name not in {each.name for each in fields(Settings)})
@@ -275,7 +276,7 @@ class TrainAesipe(_Training, _TrainableEncoder, _Method):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MakeCam(_Data, _Precision, _Method):
+class MakeCam(_Data, _Precision):
     structure_features: Literal["hierarchical", "semantic"] | None = setting(
         None, "of the structure analysis; default, as of the five below: as trained"
     )
@@ -290,6 +291,9 @@ class MakeCam(_Data, _Precision, _Method):
     scales: Scales = setting((1.0, 0.5, 1.5, 2.0), "factors of the image's size")
     maps: Maps = setting(("ae_is_cam",), "what to export, each into the folder of its name", decides=False)
     cam_bits: Literal[16, 8] = setting(16, "float16, or steps of 1/255")
+
+    def problem(self):
+        return _sequence_problem(self) or super().problem()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ class Tracker:
     points that it left of later ones do not count. Methods may raise OSError and errors of the package.
     """
 
-    package = None  # of Python, which need not be installed
+    package: str | None = None  # of Python, which need not be installed
 
     def __init__(self, run, stage, start):
         pass

@@ -38,7 +38,7 @@ WORDS = {
 class Loader(yaml.SafeLoader):
     """PyYAML's safe loader with these words alone."""
 
-    yaml_implicit_resolvers = {}  # noqa: RUF012  PyYAML's own form
+    yaml_implicit_resolvers: dict = {}  # noqa: RUF012  PyYAML's own form
 
     def compose_node(self, parent, index):
         event = self.peek_event()
