@@ -86,21 +86,12 @@ def training_charts(runs):
             for run in runs
         ]
         rates = [[{"step": record["step"], "learning rate": record.get("lr")} for record in log] for log in steps]
-        for title, caption, lines, y_label in (
-            ("losses", "Means over the steps between two lines of the log.", _lines(runs, steps), "loss"),
-            (
-                "learning rate",
-                "Of the first group of parameters, the pre-trained layers.",
-                _lines(runs, rates),
-                "learning rate",
-            ),
-            (
-                "validation",
-                "mIoU of the maps on the images that training checked, percent.",
-                _lines(runs, checks),
-                "mIoU, percent",
-            ),
+        for title, caption, logs, y_label in (
+            ("losses", "Means over the steps between two lines of the log.", steps, "loss"),
+            ("learning rate", "Of the first group of parameters, the pre-trained layers.", rates, "learning rate"),
+            ("validation", "mIoU of the maps on the images that training checked, percent.", checks, "mIoU, percent"),
         ):
+            lines = _lines(runs, logs)
             if lines:
                 charts.append(chart(f"{name}: {title}", caption, lines, "step", y_label, log=title == "losses"))
     return charts
