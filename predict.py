@@ -47,6 +47,7 @@ def predict(settings):
 
 
 def complain(problem):
+    """One line on stderr, as scripts print what is wrong."""
     print(f"error: {problem}", file=sys.stderr, flush=True)
 
 

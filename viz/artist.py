@@ -3,12 +3,8 @@
 import warnings
 from functools import cache, partial
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import torch
+from matplotlib.figure import Figure
 
 from data.label_png import read_labels
 from files import atomic
@@ -145,12 +141,14 @@ def draw_grid(rows, path, captions):
     """Write rows of {title: picture} as a PNG, a column a title, with a caption under each row."""
     rows = list(rows)
     titles = _titles(rows)
-    size = 2 * len(titles), 1.8 * len(rows)
-    figure, axes = plt.subplots(len(rows), len(titles), figsize=size, squeeze=False, layout="constrained")
+    figure = Figure(figsize=(2 * len(titles), 1.8 * len(rows)), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.15)  # inches, for the captions, which may be wider than their columns
+    axes = figure.subplots(len(rows), len(titles), squeeze=False)
     for axis, title in zip(axes[0], titles):
         axis.set_title(title, fontsize=10, parse_math=False)  # a $ in a name is a $
     for row, line, caption in zip(rows, axes, captions):
-        line[0].text(0, -0.02, caption, transform=line[0].transAxes, fontsize=7, va="top", parse_math=False)
+        place = {"transform": line[0].transAxes, "va": "top", "in_layout": False}
+        line[0].text(0, -0.02, caption, **place, fontsize=7, parse_math=False)
         for axis, title in zip(line, titles):
             axis.axis("off")
             if title in row:
@@ -158,7 +156,6 @@ def draw_grid(rows, path, captions):
     with atomic(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a name in another script is drawn as boxes
         figure.savefig(temporary, dpi=110, format="png")
-    plt.close(figure)
 
 
 def _titles(rows):

@@ -2,15 +2,11 @@
 
 import io
 import re
-import warnings
 from typing import NamedTuple
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 
 from viz.runs import MAP_NAMES, is_number, steps_of
 from viz.sweep import THRESHOLDS, WEIGHTS
@@ -59,8 +55,9 @@ class Chart(NamedTuple):
 
 def chart(title, caption, lines, x_label, y_label, log=False):
     """Draw the Lines as a Chart."""
-    with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(5.4, 3.0), layout="constrained")
+    with rc_context(STYLE):
+        figure, file = Figure(figsize=(5.4, 3.0), layout="constrained"), io.StringIO()
+        axis = figure.subplots()
         for line in lines:
             marker = "o" if len(line.x) == 1 else None
             axis.plot(line.x, line.y, color=line.colour, dashes=line.dash, marker=marker)
@@ -68,12 +65,8 @@ def chart(title, caption, lines, x_label, y_label, log=False):
         axis.set(xlabel=x_label, ylabel=y_label)
         if log and all(value > 0 for line in lines for value in line.y if np.isfinite(value)):
             axis.set_yscale("log")
-        file = io.StringIO()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing")
-            nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-            figure.savefig(file, format="svg", transparent=True, metadata=nothing)
-        plt.close(figure)
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(file, format="svg", transparent=True, metadata=nothing)
     # Inline SVG has no prolog and no names of schemas.
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", file.getvalue().partition("<svg")[2]).replace("xlink:href", "href")
     alt = f"{title}: {y_label} over {x_label}, {len(lines)} curves"
@@ -93,21 +86,12 @@ def training_charts(runs):
             for run in runs
         ]
         rates = [[{"step": record["step"], "learning rate": record.get("lr")} for record in log] for log in steps]
-        for title, caption, lines, y_label in (
-            ("losses", "Means over the steps between two lines of the log.", _lines(runs, steps), "loss"),
-            (
-                "learning rate",
-                "Of the first group of parameters, the pre-trained layers.",
-                _lines(runs, rates),
-                "learning rate",
-            ),
-            (
-                "validation",
-                "mIoU of the maps on the images that training checked, percent.",
-                _lines(runs, checks),
-                "mIoU, percent",
-            ),
+        for title, caption, logs, y_label in (
+            ("losses", "Means over the steps between two lines of the log.", steps, "loss"),
+            ("learning rate", "Of the first group of parameters, the pre-trained layers.", rates, "learning rate"),
+            ("validation", "mIoU of the maps on the images that training checked, percent.", checks, "mIoU, percent"),
         ):
+            lines = _lines(runs, logs)
             if lines:
                 charts.append(chart(f"{name}: {title}", caption, lines, "step", y_label, log=title == "losses"))
     return charts
