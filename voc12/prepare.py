@@ -1,35 +1,23 @@
 """VOC 2012 from official trees, archives or a download -> the layout of `data.layout`.
 
-    python voc12/prepare.py --root DIR [--sources DIR ...] [--download]
-
 The lists are derived from the official files: train, val and test from ImageSets/Segmentation, train_aug from SBD's
 train and val united with VOC's train, without VOC's val. Lists, classes and labels are written last.
 """
 
-import argparse
-import sys
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data.image import image_size
 from errors import UserError
 from files import save_lines
-from tool.config import Parser, add_flags, run_main
 from tool.io import load_json, save_json
 from tool.parallel import parallel_map
-from tool.settings import PrepareDataset
 from voc12.annotations import disagreements, is_voc_id, read_annotation, read_list
 from voc12.classes import CLASS_NAMES, COUNTS
 from voc12.masks import MaskJob, make_mask
 from voc12.sources import locate, missing
 
 LISTS = ("train", "val", "train_aug")
-
-
-# Those settings of prepare_dataset.py that this script has too.
-FLAGS = ("sources", "voc_root", "aug_dir", "download", "mirror", "skip_difficult", "check_counts")
 
 
 def prepare_voc12(
@@ -43,7 +31,7 @@ def prepare_voc12(
     workers=1,
     counts=COUNTS,
 ):
-    """Make the data set in root, or what is missing of it; the arguments are the flags FLAGS.
+    """Make the data set in root, or what is missing of it; the arguments are settings of prepare_dataset.py.
 
     counts: the length that each list must have, {} for any. Raises UserError.
     """
@@ -205,30 +193,3 @@ def _own_folder(path):
 
 def _list_path(root, name):
     return root / "lists" / f"{name}.txt"
-
-
-def get_parser():
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    parser.add_argument("--root", required=True, help="the data set to be made")
-    add_flags(parser, PrepareDataset, (*FLAGS, "num_workers"))
-    return parser
-
-
-def main():
-    args = get_parser().parse_args()
-    prepare_voc12(
-        args.root,
-        args.sources,
-        args.voc_root,
-        args.aug_dir,
-        args.download,
-        args.mirror,
-        args.skip_difficult,
-        args.num_workers,
-        COUNTS if args.check_counts else {},
-    )
-    print(f"{args.root}: all is in place")
-
-
-if __name__ == "__main__":
-    run_main(main)

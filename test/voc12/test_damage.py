@@ -140,7 +140,7 @@ DAMAGE = {
     ),
     "list that is no text": (
         lambda o: (o.voc / "ImageSets/Segmentation/val.txt").write_bytes(b"\xff\xfe\x00"),
-        "{voc}/ImageSets/Segmentation/val.txt: cannot be read as a list",
+        "{voc}/ImageSets/Segmentation/val.txt: is no UTF-8 text file",
     ),
     "no images": (lambda o: (o.voc / "JPEGImages").rename(o.voc / "Pictures"), "{voc}/JPEGImages: missing"),
     "no SBD": (
