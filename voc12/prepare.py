@@ -5,6 +5,7 @@ train and val united with VOC's train, without VOC's val. Lists, classes and lab
 """
 
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 
 from data.image import image_size
@@ -14,7 +15,7 @@ from tool.io import load_json, save_json
 from tool.parallel import parallel_map
 from voc12.annotations import disagreements, is_voc_id, read_annotation, read_list
 from voc12.classes import CLASS_NAMES, COUNTS
-from voc12.masks import MaskJob, make_mask
+from voc12.masks import make_mask
 from voc12.sources import locate, missing
 
 LISTS = ("train", "val", "train_aug")
@@ -69,7 +70,6 @@ def _make_trainval(root, places, voc_root, aug_dir, fetching, skip_difficult, wo
     voc = Path(voc_root) if voc_root else locate("voc", root, places, *fetching)
     if voc is None:
         raise missing("voc", root, places)
-    _check_tree(voc)
     lists, masks = _lists_and_masks(root, voc, aug_dir, places, fetching)
     for name in LISTS:
         _check_count(name, lists[name], counts, [voc, *sorted({path.parent for path in masks.values()})])
@@ -77,18 +77,8 @@ def _make_trainval(root, places, voc_root, aug_dir, fetching, skip_difficult, wo
     annotations = {
         image_id: read_annotation(voc / "Annotations" / f"{image_id}.xml", skip_difficult) for image_id in ids
     }
-    out = _own_folder(root / "SegmentationClassAug")
-    jobs = [
-        MaskJob(
-            image_id,
-            masks[image_id],
-            voc / "JPEGImages" / f"{image_id}.jpg",
-            out / f"{image_id}.png",
-            official=masks[image_id].parent == voc / "SegmentationClass",
-        )
-        for image_id in ids
-    ]
-    report = disagreements(annotations, parallel_map(make_mask, jobs, workers, "masks"))
+    make = partial(make_mask, voc, _own_folder(root / "SegmentationClassAug"), masks)
+    report = disagreements(annotations, parallel_map(make, ids, workers, "masks"))
     _link_images(root, voc, ids)
     save_lines(root / "label_report.txt", report)
     print(f"{len(report)} of {len(ids)} images have labels and masks that disagree: {root / 'label_report.txt'}")
@@ -105,14 +95,6 @@ def _check_count(name, ids, counts, folders):
             f"{name} has {len(ids)} images, not {counts[name]}: these are not complete, or not "
             f"the official ones: {', '.join(map(str, folders))} (--no-check_counts takes a part of VOC)"
         )
-
-
-def _check_tree(voc):
-    for part in ("JPEGImages", "Annotations", "ImageSets/Segmentation"):
-        if not (voc / part).is_dir():
-            raise UserError(
-                f"{voc / part}: missing: is {voc} the folder VOCdevkit/VOC2012 of the official archive, and complete?"
-            )
 
 
 def _lists_and_masks(root, voc, aug_dir, places, fetching):
