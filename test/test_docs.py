@@ -191,7 +191,6 @@ def test_commands_within_sentences_name_scripts_and_flags_that_there_are():
         "reproduce.py",
         "train_aesipe.py",
         "train_irn.py",
-        "voc12/prepare.py",
     ],
 )
 def test_help_waits_for_no_heavy_import(script):

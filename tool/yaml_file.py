@@ -15,7 +15,6 @@ import re
 import reprlib
 
 import yaml
-from yaml.constructor import ConstructorError
 
 from errors import UserError
 from files import check_file
@@ -43,33 +42,31 @@ class Loader(yaml.SafeLoader):
     def compose_node(self, parent, index):
         event = self.peek_event()
         if getattr(event, "anchor", None) or getattr(event, "tag", None):
-            raise ConstructorError(
-                None, None, "tags (!), anchors (&) and aliases (*) are not read: write the value out", event.start_mark
-            )
+            _refuse(event, "tags (!), anchors (&) and aliases (*) are not read: write the value out")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node, deep=False):
         keys = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, list | dict):
-                raise ConstructorError(None, None, "a key must be a word, not a list or mapping", key_node.start_mark)
+            if key_node.id != "scalar":
+                _refuse(key_node, "a key must be a word, not a list or mapping")
+            key = self.construct_object(key_node)
             if key in keys:
-                raise ConstructorError(
-                    None, None, f"{reprlib.repr(key)} is given twice: leave one out", key_node.start_mark
-                )
+                _refuse(key_node, f"{reprlib.repr(key)} is given twice: leave one out")
             keys.add(key)
         return super().construct_mapping(node, deep)
 
     def refuse_doubtful(self, node):
-        word = reprlib.repr(node.value)
-        raise ConstructorError(
-            None,
-            None,
-            f"{word} is one number to some readers and another one, or text, to others: write it in decimal "
-            "and without zeros in front, or in quotes if it is text",
-            node.start_mark,
+        _refuse(
+            node,
+            f"{reprlib.repr(node.value)} is one number to some readers and another one, or text, to others: write it "
+            "in decimal and without zeros in front, or in quotes if it is text",
         )
+
+
+def _refuse(what, problem):
+    """what: a node or event, whose line is named."""
+    raise yaml.constructor.ConstructorError(None, None, problem, what.start_mark)
 
 
 class Dumper(yaml.SafeDumper):

@@ -3,9 +3,9 @@
 import re
 from typing import NamedTuple
 
+from data.layout import read_lines
 from data.xml_tree import parse_xml
 from errors import UserError
-from files import check_file
 from voc12.classes import CLASS_NAMES
 
 
@@ -21,13 +21,9 @@ def is_voc_id(text):
 
 def read_list(path):
     """The IDs of a list, one a line. Raises UserError if it is missing, empty, or holds what is no ID."""
-    check_file(path)
-    try:
-        ids = path.read_text(encoding="utf-8").split()
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: missing: is the tree complete?") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as a list of images ({error}): replace it") from error
+    if not path.exists():
+        raise UserError(f"{path}: missing: is the tree complete?")
+    ids = [line.strip() for _, line in read_lines(path)]
     wrong = next((image_id for image_id in ids if not is_voc_id(image_id)), None)
     if wrong is not None:
         raise UserError(f"{path}: {wrong!r} is no image ID: replace the list by the official one")

@@ -1,35 +1,24 @@
 """VOC 2012 from official trees, archives or a download -> the layout of `data.layout`.
 
-    python voc12/prepare.py --root DIR [--sources DIR ...] [--download]
-
 The lists are derived from the official files: train, val and test from ImageSets/Segmentation, train_aug from SBD's
 train and val united with VOC's train, without VOC's val. Lists, classes and labels are written last.
 """
 
-import argparse
-import sys
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data.image import image_size
 from errors import UserError
 from files import save_lines
-from tool.config import Parser, add_flags, run_main
 from tool.json_file import load_json, save_json
 from tool.parallel import parallel_map
-from tool.settings import PrepareDataset
 from voc12.annotations import disagreements, is_voc_id, read_annotation, read_list
 from voc12.classes import CLASS_NAMES, COUNTS
-from voc12.masks import MaskJob, make_mask
+from voc12.masks import make_mask
 from voc12.sources import locate, missing
 
 LISTS = ("train", "val", "train_aug")
-
-
-# Those settings of prepare_dataset.py that this script has too.
-FLAGS = ("sources", "voc_root", "aug_dir", "download", "mirror", "skip_difficult", "check_counts")
 
 
 def prepare_voc12(
@@ -43,7 +32,7 @@ def prepare_voc12(
     workers=1,
     counts=COUNTS,
 ):
-    """Make the data set in root, or what is missing of it; the arguments are the flags FLAGS.
+    """Make the data set in root, or what is missing of it; the arguments are settings of prepare_dataset.py.
 
     counts: the length that each list must have, {} for any. Raises UserError.
     """
@@ -81,7 +70,6 @@ def _make_trainval(root, places, voc_root, aug_dir, fetching, skip_difficult, wo
     voc = Path(voc_root) if voc_root else locate("voc", root, places, *fetching)
     if voc is None:
         raise missing("voc", root, places)
-    _check_tree(voc)
     lists, masks = _lists_and_masks(root, voc, aug_dir, places, fetching)
     for name in LISTS:
         _check_count(name, lists[name], counts, [voc, *sorted({path.parent for path in masks.values()})])
@@ -89,18 +77,8 @@ def _make_trainval(root, places, voc_root, aug_dir, fetching, skip_difficult, wo
     annotations = {
         image_id: read_annotation(voc / "Annotations" / f"{image_id}.xml", skip_difficult) for image_id in ids
     }
-    out = _own_folder(root / "SegmentationClassAug")
-    jobs = [
-        MaskJob(
-            image_id,
-            masks[image_id],
-            voc / "JPEGImages" / f"{image_id}.jpg",
-            out / f"{image_id}.png",
-            official=masks[image_id].parent == voc / "SegmentationClass",
-        )
-        for image_id in ids
-    ]
-    report = disagreements(annotations, parallel_map(make_mask, jobs, workers, "masks"))
+    make = partial(make_mask, voc, _own_folder(root / "SegmentationClassAug"), masks)
+    report = disagreements(annotations, parallel_map(make, ids, workers, "masks"))
     _link_images(root, voc, ids)
     save_lines(root / "label_report.txt", report)
     print(f"{len(report)} of {len(ids)} images have labels and masks that disagree: {root / 'label_report.txt'}")
@@ -117,14 +95,6 @@ def _check_count(name, ids, counts, folders):
             f"{name} has {len(ids)} images, not {counts[name]}: these are not complete, or not "
             f"the official ones: {', '.join(map(str, folders))} (--no-check_counts takes a part of VOC)"
         )
-
-
-def _check_tree(voc):
-    for part in ("JPEGImages", "Annotations", "ImageSets/Segmentation"):
-        if not (voc / part).is_dir():
-            raise UserError(
-                f"{voc / part}: missing: is {voc} the folder VOCdevkit/VOC2012 of the official archive, and complete?"
-            )
 
 
 def _lists_and_masks(root, voc, aug_dir, places, fetching):
@@ -205,32 +175,3 @@ def _own_folder(path):
 
 def _list_path(root, name):
     return root / "lists" / f"{name}.txt"
-
-
-def get_parser():
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", required=True, help="the data set to be made")
-    add_flags(parser, PrepareDataset, (*FLAGS, "num_workers"))
-    return parser
-
-
-def main():
-    given = vars(get_parser().parse_args())
-    root = given.pop("root")
-    args = PrepareDataset(**{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()})
-    prepare_voc12(
-        root,
-        args.sources,
-        args.voc_root,
-        args.aug_dir,
-        args.download,
-        args.mirror,
-        args.skip_difficult,
-        args.num_workers,
-        COUNTS if args.check_counts else {},
-    )
-    print(f"{root}: all is in place")
-
-
-if __name__ == "__main__":
-    run_main(main)

@@ -73,15 +73,14 @@ def mirror(archives):
 
 @pytest.fixture
 def prepare(monkeypatch, capsys):
-    """prepare(ROOT, arguments): status, out and err of voc12/prepare.py."""
+    """prepare(ROOT, arguments): status, out and err of prepare_dataset.py --kind voc12."""
 
     def call(root, *arguments, workers=1):
-        monkeypatch.setattr(
-            sys, "argv", ["prepare.py", "--root", str(root), "--num_workers", str(workers), *map(str, arguments)]
-        )
+        flags = ("--kind", "voc12", "--dataset_root", root, "--num_workers", workers, *arguments)
+        monkeypatch.setattr(sys, "argv", ["prepare_dataset.py", *map(str, flags)])
         status = 0
         try:
-            runpy.run_path(str(REPOSITORY / "voc12/prepare.py"), run_name="__main__")
+            runpy.run_path(str(REPOSITORY / "prepare_dataset.py"), run_name="__main__")
         except SystemExit as stop:
             status = stop.code
         said = capsys.readouterr()

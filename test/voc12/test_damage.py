@@ -140,9 +140,9 @@ DAMAGE = {
     ),
     "list that is no text": (
         lambda o: (o.voc / "ImageSets/Segmentation/val.txt").write_bytes(b"\xff\xfe\x00"),
-        "{voc}/ImageSets/Segmentation/val.txt: cannot be read as a list",
+        "{voc}/ImageSets/Segmentation/val.txt: is no UTF-8 text file",
     ),
-    "no images": (lambda o: (o.voc / "JPEGImages").rename(o.voc / "Pictures"), "{voc}/JPEGImages: missing"),
+    "no images": (lambda o: (o.voc / "JPEGImages").rename(o.voc / "Pictures"), "{voc}/JPEGImages/2"),
     "no SBD": (
         lambda o: (o.sbd / "cls").rename(o.sbd / "class"),
         "SBD is missing (looked in {root}, {base}): fetch " + SOURCES["sbd"].url,
@@ -163,7 +163,11 @@ def test_damaged_trees(official, prepare, kind):
 
 @pytest.mark.parametrize(
     "flag, message",
-    [("--sources", "no such folder or archive"), ("--aug_dir", "missing"), ("--voc_root", "JPEGImages: missing")],
+    [
+        ("--sources", "no such folder or archive"),
+        ("--aug_dir", "missing"),
+        ("--voc_root", "train.txt: missing: is the tree complete"),
+    ],
 )
 def test_folders_that_are_not_there(official, prepare, tmp_path, flag, message):
     done = prepare(official.root, "--sources", official.base, flag, tmp_path / "nowhere")

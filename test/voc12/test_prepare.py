@@ -81,7 +81,7 @@ def test_trees_become_lists_labels_and_masks(official, prepare):
         0,
         [
             f"2 of 9 images have labels and masks that disagree: {official.root / 'label_report.txt'}",
-            f"{official.root}: all is in place",
+            f"{official.root}: 21 classes, test 2, train 3, train_aug 7, val 2",
         ],
     )
     check(official.root)
@@ -124,7 +124,8 @@ def test_a_prepared_set_is_left_alone_and_the_test_list_may_come_later(official,
     before = stamps(official.root)
     (official.sbd / "train.txt").unlink()
     done = prepare(official.root)
-    assert (done.status, done.out) == (0, f"{official.root}: all is in place\n") and stamps(official.root) == before
+    said = f"{official.root}: 21 classes, train 3, train_aug 7, val 2\n"
+    assert (done.status, done.out) == (0, said) and stamps(official.root) == before
     assert prepare(official.root, "--sources", official.test).status == 0
     check(official.root)
     after = stamps(official.root)
