@@ -26,9 +26,8 @@ class DeepLabV3(Segmenter):
         return F.interpolate(logits.float(), image.shape[2:], mode="bilinear", align_corners=False)
 
 
-NETWORKS = {
-    "deeplabv3": DeepLabV3
-}  # name -> `Segmenter` made of (encoder, n_classes); tool/settings.py lists the names
+# Name -> class of a `Segmenter` that is made of (encoder, n_classes). tool/settings.py lists the names.
+NETWORKS = {"deeplabv3": DeepLabV3}
 LIBRARIES = {"torchvision": torchvision_segmenter, "smp": smp_segmenter}  # of names of the form torchvision:NAME
 
 

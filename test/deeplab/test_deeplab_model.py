@@ -1,9 +1,17 @@
+import sys
+
 import pytest
 import torch
+import torchvision
 from torch import nn
 
-from deeplab.model import build
-from infer.segmentation import multi_scale_probabilities
+import tool.settings
+from deeplab.model import NETWORKS, DeepLabV3, build, step_losses
+from errors import UserError
+from infer.segmentation import load_deeplab, multi_scale_probabilities
+from net.backbone import build_backbone
+from tool.checkpoint import save_result
+from tool.record import make_record
 from tool.settings import DeeplabTrain
 
 SETTINGS = {"backbone": "resnet18", "weights": "none", "frozen_stages": 0, "batch_norm": "frozen"}
@@ -107,3 +115,140 @@ def test_probabilities_are_means_over_scales_and_flips(model):
     torch.testing.assert_close(mirrored.flip(2), result, atol=1e-4, rtol=1e-3)
     single = [multi_scale_probabilities(model, image, (scale,), flip=True) for scale in (1.0, 0.5, 1.5)]
     torch.testing.assert_close(sum(single) / 3, result)
+
+
+def test_a_layer_that_is_added_is_trained():
+    class Longer(DeepLabV3):
+        def __init__(self, encoder, n_classes):
+            super().__init__(encoder, n_classes)
+            self.more = nn.Conv2d(2, 2, 1)
+
+    model = Longer(build_backbone("resnet18", "none"), 4)
+    head = model.parameter_groups(0.01)[1]["params"]
+    assert [id(p) for p in head] == [id(p) for part in (model.head, model.more) for p in part.parameters()]
+
+
+def test_settings_list_the_networks():
+    names = torchvision.models.list_models(module=torchvision.models.segmentation)
+    assert set(tool.settings.NETWORKS) == {*NETWORKS, *(f"torchvision:{name}" for name in names)}
+
+
+OTHERS = ["torchvision:fcn_resnet50", "torchvision:lraspp_mobilenet_v3_large", "torchvision:deeplabv3_resnet50"]
+SMP = ["smp:Unet", "smp:DeepLabV3Plus", "smp:PSPNet", "smp:PAN"]
+
+
+def build_other(name, **changes):
+    if name.startswith("smp:"):
+        pytest.importorskip("segmentation_models_pytorch")
+    return build_small(network=name, **changes)
+
+
+def batch_of(height, width):
+    return {"image": torch.rand(2, 3, height, width), "target": torch.randint(0, 4, (2, height, width))}
+
+
+@pytest.mark.parametrize("name", [*OTHERS, *SMP])
+def test_networks_of_other_libraries_train_a_step_and_load_again(name, tmp_path):
+    torch.manual_seed(0)
+    model, criterion = build_other(name)
+    model.train()
+    encoder, rest = model.parameter_groups(0.01)
+    assert (encoder["lr"], rest["lr"]) == (0.01, 0.1)
+    grouped = [*encoder["params"], *rest["params"]]
+    assert {id(p) for p in grouped} == {id(p) for p in model.parameters() if p.requires_grad}
+    assert {id(p) for p in encoder["params"]} <= {id(p) for p in model.encoder.parameters()}
+    before = grouped[0].detach().clone()
+    step_losses(criterion, model, batch_of(64, 80))["loss"].backward()
+    assert all(p.grad is not None for p in grouped)
+    torch.optim.SGD([encoder, rest]).step()
+    assert not torch.equal(grouped[0], before)
+
+    settings = DeeplabTrain(**SETTINGS, network=name)
+    save_result(tmp_path / "ckpt/deeplab.pt", model.state_dict(), make_record("deeplab_train", settings, {}))
+    loaded, image = load_deeplab(tmp_path, 4, torch.device("cpu")), torch.rand(1, 3, 65, 97)
+    with torch.inference_mode():
+        logits, again = model.eval()(image), loaded(image)
+    assert logits.shape == (1, 4, 65, 97) and logits.dtype == torch.float32
+    torch.testing.assert_close(again, logits, rtol=1e-3, atol=1e-3 * float(logits.abs().max()))
+    assert model(torch.rand(1, 3, 17, 33)).shape == (1, 4, 17, 33)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model(torch.rand(1, 3, 32, 32)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["torchvision:fcn_resnet50", "smp:Unet"])
+def test_images_are_normalised_inside_and_the_encoders_batch_norm_frozen_on_request(name):
+    for batch_norm in ("frozen", "train"):
+        model = build_other(name, batch_norm=batch_norm)[0].train()
+        norm = next(layer for layer in model.encoder.modules() if isinstance(layer, nn.BatchNorm2d))
+        before = norm.running_mean.clone()
+        model(torch.rand(2, 3, 64, 64))
+        assert torch.equal(norm.running_mean, before) == (batch_norm == "frozen")
+    seen = []
+    model.eval().network.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    image = torch.rand(1, 3, 128, 160)
+    model(image)
+    torch.testing.assert_close(seen[0][0, 2], (image[0, 2] - 0.406) / 0.225)
+
+
+@pytest.mark.parametrize(
+    "name, backbone",
+    [
+        ("torchvision:fcn_resnet50", "resnet50"),
+        ("torchvision:lraspp_mobilenet_v3_large", "mobilenet_v3_large"),
+        ("smp:Unet", "resnet18"),
+        ("smp:Unet", "mobilenet_v2"),
+    ],
+)
+def test_the_encoder_begins_with_a_file_of_torchvision(tmp_path, name, backbone):
+    if name.startswith("smp:"):
+        pytest.importorskip("segmentation_models_pytorch")
+    state = torchvision.models.get_model(backbone).state_dict()
+    torch.save(state, tmp_path / "w.pth")
+    settings = DeeplabTrain(**{**SETTINGS, "backbone": backbone}, network=name)
+    model, _ = build(settings, 4, str(tmp_path / "w.pth"))
+    first = next(iter(state.values()))
+    assert torch.equal(next(iter(model.encoder.state_dict().values())), first)
+    last = [value for key, value in state.items() if not key.startswith(("fc.", "classifier."))][-2]
+    assert any(value.shape == last.shape and torch.equal(value, last) for value in model.encoder.state_dict().values())
+    torch.save({f"encoder.{key}": value for key, value in state.items()}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match="cannot begin with an encoder of this project, such as .*w.pth"):
+        build(settings, 4, str(tmp_path / "w.pth"))
+
+
+def test_smp_takes_the_encoder_of_timm_by_its_name():
+    pytest.importorskip("segmentation_models_pytorch")
+    model, criterion = build_small(network="smp:Unet", backbone="timm:efficientnet_b0")
+    step_losses(criterion, model.train(), batch_of(64, 64))["loss"].backward()
+    assert {type(layer) for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)} == {nn.BatchNorm2d}
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"network": "torchvision:fcn"}, "unknown: torchvision has .*fcn_resnet50"),
+        ({"network": "deeplab"}, "unknown: choose from deeplabv3, torchvision:NAME or smp:NAME"),
+        ({"network": "torchvision:fcn_resnet50", "frozen_stages": 2}, "give --frozen_stages 0"),
+        ({"network": "smp:Nothing"}, "unknown: smp has Unet"),
+        ({"network": "smp:Unet", "backbone": "mobilenet_v3_large"}, "has no encoder mobilenet_v3_large: choose from"),
+        ({"network": "smp:DPT"}, "smp:DPT with backbone resnet18 cannot be built: Only Timm"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_in_a_line(changes, words):
+    if "smp" in changes["network"]:
+        pytest.importorskip("segmentation_models_pytorch")
+    with pytest.raises(UserError, match=words) as error:
+        build_small(**changes)
+    assert "\n" not in str(error.value)
+
+
+def test_settings_refuse_frozen_stages_and_unknown_networks_at_once():
+    assert "frozen_stages must be 0" in DeeplabTrain(network="smp:Unet", frozen_stages=2).problem()
+    with pytest.raises(ValueError, match="unknown: torchvision:fcn, did you mean torchvision:fcn_resnet50"):
+        tool.settings.known(tool.settings.NETWORKS, "smp")("torchvision:fcn")
+
+
+def test_without_smp_the_line_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
+    with pytest.raises(UserError, match="pip install segmentation-models-pytorch$"):
+        build_small(network="smp:Unet")

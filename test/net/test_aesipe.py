@@ -5,7 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from module.affinity import AE_SEQUENCE, affinity_enhanced_cam
+import tool.settings
+from errors import UserError
+from module.affinity import AE_SEQUENCE, AFFINITIES, affinity_enhanced_cam
 from module.cam import inside_mask, normalize_map, valid_mask
 from module.prototype import class_prototypes, image_specific_cam
 from module.structure import structure_seeds
@@ -208,7 +210,7 @@ def test_parameter_groups_hold_every_trained_parameter_once(model):
     assert len(grouped) == len({id(p) for p in grouped})
     assert {id(p) for p in grouped} == {id(p) for p in model.parameters() if p.requires_grad}
     assert {id(p) for p in new["params"]} == {
-        id(p) for name, p in model.named_parameters() if name.startswith(("classifier.", "projections."))
+        id(p) for name, p in model.named_parameters() if not name.startswith("encoder.")
     }
 
 
@@ -252,3 +254,61 @@ def test_build_follows_its_settings(ae, sequence):
     assert model.classifier.weight.shape == (3, 512, 1, 1) and model.encoder.batch_norm == "train"
     assert not any(p.requires_grad for p in model.encoder.stages[:4].parameters())
     assert all(p.requires_grad for p in model.encoder.stages[4].parameters())
+
+
+def test_a_layer_that_is_added_is_trained(model):
+    class Longer(AESIPE):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            self.more = nn.Conv2d(2, 2, 1)
+
+    longer = Longer(model.encoder, 5)
+    new = longer.parameter_groups(0.01, 0.1)[1]["params"]
+    order = [*longer.projections.parameters(), *longer.classifier.parameters(), *longer.more.parameters()]
+    assert [id(p) for p in new] == [id(p) for p in order]
+
+
+class ColourWalk(nn.Module):
+    """A random walk over four neighbours, likelier to those of the same colour."""
+
+    def __init__(self, steps=8, sharpness=10):
+        super().__init__()
+        self.steps, self.sharpness = steps, sharpness
+        self.unused = nn.Parameter(torch.ones(1))
+
+    def forward(self, image, mask):
+        mask = nn.functional.interpolate(mask, image.shape[2:], mode="bilinear", align_corners=True)
+        shifts = [(0, 1), (0, -1), (1, 0), (-1, 0)]
+        nearness = [(image - image.roll(shift, (2, 3))).abs().mean(1, keepdim=True) for shift in shifts]
+        weights = torch.cat([-self.sharpness * distance for distance in nearness], dim=1).softmax(dim=1)
+        for _ in range(self.steps):
+            mask = sum(weights[:, i : i + 1] * mask.roll(shift, (2, 3)) for i, shift in enumerate(shifts))
+        return mask
+
+
+def test_another_affinity_module_takes_part_in_a_step(model, output, monkeypatch):
+    monkeypatch.setitem(AFFINITIES, "walk", ColourWalk)
+    other = network(affinity="walk").train()
+    with torch.no_grad():
+        maps = other.eval()(example_image(), LABELS, BOX)
+    assert all(torch.equal(maps[name], output[name]) for name in ("cam", "seeds", "is_cam"))
+    assert not torch.equal(maps["ae_seeds"], output["ae_seeds"]) and not torch.equal(
+        maps["ae_is_cam"], output["ae_is_cam"]
+    )
+    before = {name: value.detach().clone() for name, value in other.named_parameters()}
+    optimizer = torch.optim.SGD(other.train().parameter_groups(0.01, 0.1))
+    aesipe_loss(other(example_image(), LABELS, BOX), LABELS)["loss"].backward()
+    optimizer.step()
+    assert all((p.grad is not None) == p.requires_grad for p in other.parameters())
+    assert torch.equal(other.pamr.unused, before["pamr.unused"])  # it runs without gradient
+    assert not torch.equal(other.classifier.weight, before["classifier.weight"])
+
+
+def test_pamr_adds_nothing_to_a_checkpoint(model):
+    assert not any(name.startswith("pamr") for name in model.state_dict())
+    with pytest.raises(UserError, match="affinity 'mine' is unknown: choose from pamr"):
+        AESIPE(model.encoder, 5, affinity="mine")
+
+
+def test_settings_list_the_affinity_modules():
+    assert tuple(AFFINITIES) == tool.settings.AFFINITIES

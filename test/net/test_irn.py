@@ -111,3 +111,14 @@ def test_widths_replace_the_encoder_channels():
 
     network = IRN(Padded(), widths=[8, 12, 16, 20, 24])
     assert network(torch.rand(1, 3, 32, 32))["boundary"].shape == (1, 1, 8, 8)
+
+
+def test_a_layer_that_is_added_is_trained(network):
+    class Longer(IRN):
+        def __init__(self, encoder):
+            super().__init__(encoder)
+            self.more = nn.Conv2d(2, 2, 1)
+
+    boundary, displacement = Longer(TinyEncoder()).parameter_groups(0.1)
+    plain = network.parameter_groups(0.1)
+    assert [len(group["params"]) for group in plain] == [len(boundary["params"]), len(displacement["params"]) - 2]
