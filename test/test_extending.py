@@ -11,9 +11,13 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scripts import REPOSITORY, run
+
+from tool.json_file import load_json
 
 DOCUMENT = REPOSITORY / "docs/extending.md"
 # What is added to a command so that it ends in seconds.
@@ -22,6 +26,7 @@ ADDED = {
     "prepare_dataset.py": "--train 6 --train_aug 8 --val 2 --size 80 --num_workers 1",
     "train_aesipe.py": f"{TRAINING} --max_epochs 1 --long_side 56 80 --val_every 0",
     "make_cam.py": "--scales 1 --num_workers 0",
+    "count_classes.py": "",
     "deeplab/train.py": f"{TRAINING} --max_iters 2",
     "deeplab/test.py": "--scales 1 --num_workers 0",
     "-m": "-n 0 -x",
@@ -50,8 +55,8 @@ def apply_changes(root, changes):
         (root / path).write_text(content)
 
 
-def follow(heading, root):
-    """A copy of the project at root in which the recipe was followed and its commands run."""
+def follow(heading, root, prepare=lambda root: None):
+    """A copy of the project at root in which the recipe was followed and its commands run, after prepare(root)."""
     files = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.run(files, cwd=REPOSITORY, capture_output=True, text=True).stdout.split("\0"):
         if name and (REPOSITORY / name).is_file():
@@ -60,6 +65,7 @@ def follow(heading, root):
     text = section(heading)
     (root / re.search(r"Save\s+this\s+as\s+`([^`]+)`:", text)[1]).write_text(block(text, "python"))
     apply_changes(root, block(text, "text"))
+    prepare(root)
     for command in block(text, "bash").splitlines():
         python, *words = shlex.split(command)
         assert python == "python"
@@ -75,7 +81,7 @@ def weights(path):
 def test_an_affinity_module(tmp_path):
     run_folder = follow("An affinity module", tmp_path) / "runs/walk"
     assert "affinity: walk" in (run_folder / "config.yaml").read_text()
-    assert len(list((run_folder / "cam").glob("*.npz"))) == 8
+    assert len(list((run_folder / "ae_is_cam").glob("*.npz"))) == 8
 
 
 def test_an_encoder(tmp_path):
@@ -92,6 +98,29 @@ def test_a_segmentation_network(tmp_path):
 def test_a_layer(tmp_path):
     model = weights(follow("A layer", tmp_path) / "runs/gate/ckpt/aesipe.pt")
     assert model["gate.gate"].abs().max() > 0  # it was trained
+
+
+def draw_pets(root):
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (root / "data/pets" / name).mkdir(parents=True)
+        for number in range(5):
+            pixels = rng.integers(0, 256, (60, 70, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / "data/pets" / name / f"{number}.jpg")
+
+
+def test_a_data_set(tmp_path):
+    run_folder = follow("A data set", tmp_path, draw_pets) / "runs/pets"
+    assert (run_folder / "classes.txt").read_text() == "background\ncat\ndog\n"
+    assert len(list((run_folder / "ae_is_cam").glob("*.npz"))) == 9
+
+
+def test_a_stage(tmp_path):
+    root = follow("A stage", tmp_path)
+    found = load_json(root / "runs/counted/eval/count_classes.json")
+    assert found["list"] == "train" and sum(found["counts"].values()) >= 6
+    done = run("env", "-C", root, "bash", "run_pipeline.sh", "--help")
+    assert "eval_seg deeplab_train deeplab_test count_classes report" in done.stdout
 
 
 def test_changes_that_do_not_fit_are_found(tmp_path):

@@ -94,7 +94,7 @@ class Stage:
             done = Trainer(task, self.settings, dist, self.run / name, record).train()
         self.usage.finish(done, task.steps)
 
-    def evaluate(self, name, record, score, count, miou):
+    def evaluate(self, name, record, score, count, miou=None):
         """The result of an evaluation, RUN/eval/NAME.json: made now by score(), or the one that is there.
 
         count: of the images that it looks at. miou: function of the result that gives {name: mIoU} for the tracker.
@@ -105,6 +105,7 @@ class Stage:
             result = score()
             self.run.keep_settings(self.name, self.settings)
             self.run.keep_evaluation(path, result, record)
-            track_scores(self.settings, self.name, miou(result))
+            if miou is not None:
+                track_scores(self.settings, self.name, miou(result))
             self.usage.finish(count, count)
         return result

@@ -23,7 +23,7 @@ Radius = Annotated[int, Meta(ge=2, le=256)]  # below 2 there is no pair
 Rate = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Scale = Annotated[float, Meta(gt=0, le=8)]  # factor of an image's size
-Text = Annotated[str, Meta(pattern=r"^[^\0]*\S[^\0]*$")]
+Text = Annotated[str, Meta(pattern=r"^[^\0]*[^\s\0][^\0]*$")]
 
 
 @dataclass(frozen=True)

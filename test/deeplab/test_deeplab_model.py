@@ -165,7 +165,7 @@ def test_networks_of_other_libraries_train_a_step_and_load_again(name, tmp_path)
 
     settings = DeeplabTrain(**SETTINGS, network=name)
     save_result(tmp_path / "ckpt/deeplab.pt", model.state_dict(), make_record("deeplab_train", settings, {}))
-    loaded, image = load_deeplab(tmp_path, 4, torch.device("cpu")), torch.rand(1, 3, 65, 97)
+    loaded, image = load_deeplab(Run(tmp_path), 4, torch.device("cpu")), torch.rand(1, 3, 65, 97)
     with torch.inference_mode():
         logits, again = model.eval()(image), loaded(image)
     assert logits.shape == (1, 4, 65, 97) and logits.dtype == torch.float32

@@ -23,7 +23,7 @@ def job(tmp_path):
 
 
 def keep(folder, stage, values):
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(dump_yaml({**Run(folder).config(), stage: values}))
 
 

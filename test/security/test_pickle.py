@@ -216,7 +216,7 @@ def test_text_and_json_with_code(made, marker, image, script, toy):
         assert done.status == 2 and len(error_lines(done.err)) == 1
         (toy / "toy.json").write_bytes(content)
         done = script("prepare_dataset.py", "--kind", "toy", "--dataset_root", toy)
-        refused(done, toy / "toy.json")
+        refused(done, toy)
 
 
 def test_names_are_never_run(tmp_path):
