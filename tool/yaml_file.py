@@ -104,7 +104,7 @@ def parse_yaml(text):
     """The value of a YAML text: None, bool, int, float, str, or lists and dicts of them. Raises ValueError, of one
     line, with the line of the text."""
     try:
-        return yaml.load(text, Loader)
+        return Loader(text).get_single_data()
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ValueError(f"line {line}: holds the character U+{error.character:04X}, as no text does") from error
