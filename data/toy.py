@@ -214,9 +214,9 @@ def _check_same_set(root, settings):
     try:
         found = (root / "toy.json").read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{root} exists and is not a toy set: it has no toy.json") from error
+        raise UserError(f"{root / 'toy.json'}: is missing or no text: {root} exists and is not a toy set") from error
     if found != settings:
-        raise UserError(f"{root} holds a toy set of other settings: {found[:200]}, not {settings}")
+        raise UserError(f"{root / 'toy.json'}: is of a toy set of other settings: {found[:200]!r}, not {settings}")
 
 
 def make_toy(root, train=200, train_aug=400, val=100, size=160, seed=0):

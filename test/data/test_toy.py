@@ -105,7 +105,7 @@ def test_existing_set_is_left_alone(root):
 
 def test_other_settings_are_refused(root):
     before = contents(root)
-    with pytest.raises(UserError, match=r'other settings: .*"val": 4.*"seed": 5}, not .*"val": 5.*"seed": 6}$'):
+    with pytest.raises(UserError, match=r"""other settings: '.*"val": 4.*"seed": 5}', not .*"val": 5.*"seed": 6}$"""):
         toy.make_toy(root, **{**SETTINGS, "seed": 6, "val": 5})
     assert contents(root) == before
 
