@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from errors import UserError
 from net.backbone import build_backbone
-from tool.checkpoint import fold_batch_norm
+from tool.checkpoint import fold_batch_norm, load_state, save_state
 
 
 def trained_like(model):
@@ -41,3 +42,27 @@ def test_batch_norm_after_something_else_stays():
     image = torch.rand(2, 3, 4, 4)
     expected = model(image)
     assert torch.equal(fold_batch_norm(model)(image), expected) and isinstance(model[2], nn.BatchNorm2d)
+
+
+def test_a_norm_that_does_more_than_normalise_stays():
+    class NormAct(nn.BatchNorm2d):
+        def forward(self, x):
+            return super().forward(x).relu()
+
+    torch.manual_seed(0)
+    model = trained_like(nn.Sequential(nn.Conv2d(3, 3, 1), NormAct(3)))
+    image = torch.rand(2, 3, 4, 4)
+    expected = model(image)
+    assert torch.equal(fold_batch_norm(model)(image), expected) and isinstance(model[1], NormAct)
+
+
+def test_an_entry_marked_as_a_folder_is_refused(tmp_path):
+    """torch.load would hand out memory that nobody wrote, in place of its tensor."""
+    path = tmp_path / "a.pt"
+    save_state(path, {"model": {"weight": torch.ones(5)}})
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"archive/data/0") - 46  # in the archive's directory
+    content[entry + 38] ^= 0x10  # of the attributes of MS-DOS
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"archive/data/0 has changed since it was written: delete it"):
+        load_state(path)
