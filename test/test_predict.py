@@ -18,6 +18,7 @@ from data.layout import Layout
 from infer.maps import load_aesipe, multi_scale_maps
 from infer.segmentation import load_deeplab, multi_scale_probabilities
 from module.labels import labels_at_size, weighted_argmax
+from tool.run import Run
 from viz.photo import with_legend
 
 MAPS = ("cam", "is_cam", "ae_is_cam")

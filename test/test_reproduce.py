@@ -113,7 +113,10 @@ def test_networks_are_shared_by_rows_and_tables(tmp_path):
     assert full.segmentation and full.weights == (0.8, 1.0)
     args = full.arguments("train_aesipe")
     assert (
-        args.seed == 1 and args.normalization == "minmax" and args.ae and args.run == tmp_path / "demo" / "full_seed1"
+        args.seed == 1
+        and args.normalization == "minmax"
+        and args.ae
+        and args.run.path == tmp_path / "demo" / "full_seed1"
     )
     assert full.arguments("make_cam").list == "train_aug"  # the later stages need them all
     alone = next(job for job in jobs if job.name == "ae_seed0")

@@ -12,7 +12,9 @@ from infer.segmentation import load_deeplab, multi_scale_probabilities
 from net.backbone import build_backbone
 from tool.checkpoint import save_result
 from tool.record import make_record
+from tool.run import Run
 from tool.settings import DeeplabTrain
+from tool.values import read
 
 SETTINGS = {"backbone": "resnet18", "weights": "none", "frozen_stages": 0, "batch_norm": "frozen"}
 
@@ -244,8 +246,8 @@ def test_what_cannot_be_built_is_refused_in_a_line(changes, words):
 
 def test_settings_refuse_frozen_stages_and_unknown_networks_at_once():
     assert "frozen_stages must be 0" in DeeplabTrain(network="smp:Unet", frozen_stages=2).problem()
-    with pytest.raises(ValueError, match="unknown: torchvision:fcn, did you mean torchvision:fcn_resnet50"):
-        tool.settings.known(tool.settings.NETWORKS, "smp")("torchvision:fcn")
+    with pytest.raises(ValueError, match="torchvision:fcn: did you mean torchvision:fcn_resnet50"):
+        read(tool.settings.NetworkName, "torchvision:fcn")
 
 
 def test_without_smp_the_line_says_how_to_install_it(monkeypatch):

@@ -1,4 +1,5 @@
 import json
+import subprocess
 
 import numpy as np
 import pytest
@@ -8,9 +9,11 @@ from errors import UserError
 from files import read_stamp
 from tool.cam_file import load_cam, save_cam
 from tool.json_file import load_json, save_json
-from tool.run import Run, outdated, require_outputs
-from tool.settings import MakeCam, MakeSegLabels
+from tool.record import make_record
+from tool.run import Run, keep_record, outdated, require_outputs
+from tool.settings import MakeCam, MakeIrLabels, MakeSegLabels, TrainIrn
 
+TINY = TrainIrn()
 STAMPS = {image_id: f"{number:032x}" for number, image_id in enumerate("abcd", 1)}
 
 
@@ -102,3 +105,39 @@ def test_an_output_must_be_whole_in_every_folder(tmp_path):
     save(tmp_path / "one" / "b.npz", STAMPS["b"])
     both = {image_id: STAMPS[image_id] for image_id in "ab"}
     assert outdated(both, [tmp_path / "one", tmp_path / "two"], ".npz") == ["b"]
+
+
+def make_old_run(folder):
+    """As earlier versions left one: AE-IS-CAM in cam/, the classifier's CAM in classifier_cam/."""
+    cams = make_record("make_cam", MakeCam(), {"classes": "c1"}, {"ckpt/aesipe.pt": make_record("tiny", TINY, {})})
+    for name in ("cam", "classifier_cam", "is_cam"):
+        keep_record(folder / name, cams)
+    labels = make_record("make_ir_labels", MakeIrLabels(), {"classes": "c1"}, {"cam": cams})
+    keep_record(folder / "ir_label", labels)
+    return cams
+
+
+def test_a_run_with_the_old_names_says_how_to_rename_them(tmp_path):
+    cams, run = make_old_run(tmp_path), Run(tmp_path)
+    commands = f"mv {tmp_path}/cam {tmp_path}/ae_is_cam && mv {tmp_path}/classifier_cam {tmp_path}/cam"
+    for look in (lambda: run.sources("ae_is_cam"), lambda: run.claim("ae_is_cam", cams)):
+        with pytest.raises(UserError, match=f"is of an earlier version.*: {commands}$"):
+            look()
+    subprocess.run(["bash", "-c", commands], check=True)
+    run.claim("ae_is_cam", cams)
+    run.claim("cam", cams)
+    labels = make_record("make_ir_labels", MakeIrLabels(), {"classes": "c1"}, run.sources("ae_is_cam"))
+    run.claim("ir_label", labels)  # what was made from cam/ was made from ae_is_cam/
+
+
+def test_half_of_the_renaming_is_finished(tmp_path):
+    make_old_run(tmp_path)
+    (tmp_path / "cam").rename(tmp_path / "ae_is_cam")
+    with pytest.raises(UserError, match=f"rename them: mv {tmp_path}/classifier_cam {tmp_path}/cam$"):
+        Run(tmp_path).sources("ae_is_cam")
+
+
+def test_a_run_that_exports_the_cam_alone_is_no_old_one(tmp_path):
+    cams = make_record("make_cam", MakeCam(), {"classes": "c1"})
+    Run(tmp_path).claim("cam", cams)
+    assert Run(tmp_path).sources("cam")["cam"]["output"] == "cam"

@@ -1,0 +1,53 @@
+"""The order of the house: who imports whom, one place for dependencies, the README's table of stages."""
+
+import ast
+import re
+import sys
+
+import pytest
+from scripts import REPOSITORY, run
+
+from tool.stages import STAGES, TOOLS, markdown
+
+PACKAGES = ("bench", "data", "deeplab", "infer", "module", "net", "paper", "tool", "viz", "voc12")
+BOTTOM = ("conventions", "errors", "files")  # modules beside the scripts that all may import
+FILES = [*REPOSITORY.glob("*.py"), *(path for name in PACKAGES for path in (REPOSITORY / name).glob("*.py"))]
+SCRIPTS = {path.stem for path in REPOSITORY.glob("*.py")} - {*BOTTOM} | {"deeplab.train", "deeplab.test"}
+
+
+def imported(path):
+    """The modules that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_no_script_is_imported(path):
+    assert not SCRIPTS & {*imported(path)}
+
+
+def test_every_stage_has_its_script_and_settings():
+    for stage in (*STAGES, *TOOLS):
+        assert (REPOSITORY / stage.script).is_file() and stage.settings().problem() is None
+        assert stage.script.removesuffix(".py").replace("/", ".") in SCRIPTS
+
+
+def test_the_readme_has_the_table_of_stages():
+    assert markdown() in (REPOSITORY / "README.md").read_text()
+
+
+def test_requirements_are_those_of_pyproject():
+    block = re.search(r"^dependencies = \[.*?\n(.*?)^\]", (REPOSITORY / "pyproject.toml").read_text(), re.M | re.S)[1]
+    wanted = re.findall(r"\"(.+?)\"", block)
+    lines = (REPOSITORY / "requirements.txt").read_text().splitlines()
+    assert sorted(line for line in lines if not line.startswith("#")) == sorted(wanted)
+
+
+@pytest.mark.parametrize("start", [["deeplab/train.py"], ["-m", "deeplab.train"], ["-m", "deeplab.test"]])
+def test_stages_in_a_folder_start_by_path_and_by_module(start):
+    done = run(sys.executable, *start, "--help")
+    assert done.returncode == 0 and "--session_name" in done.stdout
