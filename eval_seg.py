@@ -4,7 +4,7 @@ from data.content import inputs, stamps
 from data.datasets import open_dataset
 from data.usable import check_image, check_labels, check_mask, usable_ids
 from tool.config import run_main
-from tool.frame import Stage
+from tool.frame import StageCall
 
 
 def score(stage, layout, ids):
@@ -18,7 +18,7 @@ def score(stage, layout, ids):
 
 
 def main():
-    stage = Stage("eval_seg", __doc__)
+    stage = StageCall("eval_seg", __doc__)
     settings = stage.settings
     layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
     ids = layout.ids(settings.list)

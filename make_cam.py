@@ -6,7 +6,7 @@ from data.content import class_input, stamps
 from data.datasets import open_dataset
 from data.usable import check_labels, check_scaled_image, usable_ids
 from tool.config import run_main
-from tool.frame import Stage
+from tool.frame import StageCall
 from tool.stages import AESIPE
 
 
@@ -31,7 +31,7 @@ def export(stage, layout, stamps, ids):
 
 
 def main():
-    stage = Stage("make_cam", __doc__)
+    stage = StageCall("make_cam", __doc__)
     settings = stage.settings
     layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
     checks = (partial(check_scaled_image, settings.scales), check_labels)

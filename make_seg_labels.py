@@ -6,7 +6,7 @@ from data.content import class_input, stamps
 from data.datasets import open_dataset
 from data.usable import check_image, check_labels, usable_ids
 from tool.config import run_main
-from tool.frame import Stage
+from tool.frame import StageCall
 from tool.stages import IRN
 
 
@@ -35,7 +35,7 @@ def label(stage, layout, stamps, ids):
 
 
 def main():
-    stage = Stage("make_seg_labels", __doc__)
+    stage = StageCall("make_seg_labels", __doc__)
     settings = stage.settings
     layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
     record = stage.record(class_input(layout), IRN, settings.map)

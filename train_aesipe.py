@@ -6,7 +6,7 @@ from data.content import inputs
 from data.datasets import open_dataset
 from data.usable import check_image, check_labels, usable_ids
 from tool.config import run_main
-from tool.frame import Stage
+from tool.frame import StageCall
 from tool.record import weights_input
 from tool.stages import AESIPE
 
@@ -48,7 +48,7 @@ def make_task(settings, layout, ids, dist):
 
 
 def main():
-    stage = Stage("train_aesipe", __doc__)
+    stage = StageCall("train_aesipe", __doc__)
     settings = stage.settings
     layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
     ids = usable_ids(layout, settings.train_list, (check_image, check_labels), settings.skip_bad, stage.main)

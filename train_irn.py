@@ -7,7 +7,7 @@ from data.datasets import open_dataset
 from data.label_png import read_labels
 from data.usable import check_image, check_labels, usable_ids
 from tool.config import run_main
-from tool.frame import Stage
+from tool.frame import StageCall
 from tool.record import weights_input
 from tool.stages import IRN
 
@@ -51,7 +51,7 @@ def make_task(stage, layout, ids, dist):
 
 
 def main():
-    stage = Stage("train_irn", __doc__)
+    stage = StageCall("train_irn", __doc__)
     settings = stage.settings
     layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
     ids = usable_ids(layout, settings.list, (check_image, check_labels), settings.skip_bad, stage.main)

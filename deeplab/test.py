@@ -10,7 +10,7 @@ from data.content import class_input, inputs, stamps
 from data.datasets import open_dataset
 from data.usable import check_mask_if_any, check_scaled_image, usable_ids
 from tool.config import run_main
-from tool.frame import Stage
+from tool.frame import StageCall
 from tool.parallel import drain, process_pool
 from tool.stages import DEEPLAB
 
@@ -90,7 +90,7 @@ def evaluate(stage, layout, ids, folders):
 
 
 def main():
-    stage = Stage("deeplab_test", __doc__)
+    stage = StageCall("deeplab_test", __doc__)
     settings = stage.settings
     layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
     checks = (partial(check_scaled_image, settings.scales), check_mask_if_any)

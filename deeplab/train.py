@@ -11,7 +11,7 @@ from data.datasets import open_dataset
 from data.label_png import read_labels
 from data.usable import check_image, check_labels, check_mask, usable_ids
 from tool.config import run_main
-from tool.frame import Stage
+from tool.frame import StageCall
 from tool.record import weights_input
 from tool.stages import DEEPLAB
 
@@ -55,7 +55,7 @@ def make_task(stage, layout, ids, dist):
 
 
 def main():
-    stage = Stage("deeplab_train", __doc__)
+    stage = StageCall("deeplab_train", __doc__)
     settings = stage.settings
     layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
     if settings.labels == TRUTH:

@@ -12,7 +12,7 @@ from tool.tracker import track_scores
 from tool.usage import StageUsage
 
 
-class Stage:
+class StageCall:
     """One call of a stage.
 
     name: of `tool.stages`. description: for --help. settings: as parsed. run: the run's folder. main: whether this is
