@@ -20,7 +20,7 @@ from viz.runs import MAP_NAMES
 class Artist:
     """Draws the columns of an image as {title: picture}, see `viz.pictures`.
 
-    layout: Layout. runs: the judged Run, then its baselines. models: their AESIPE networks, None where there is none.
+    layout: Layout. runs: the judged one, then its baselines. models: their AESIPE networks, None where there is none.
     predict: function from an image uint8 [3,H,W] to labels, or None. background_weight: for the labels of the maps.
     """
 

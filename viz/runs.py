@@ -12,7 +12,7 @@ from errors import UserError
 from files import check_file
 from tool.json_file import load_json
 from tool.record import checkpoint_record
-from tool.run import Run as RunFolder
+from tool.run import Run
 from tool.stages import STAGES
 
 MAP_NAMES = {"cam": "CAM", "is_cam": "IS-CAM", "ae_is_cam": "AE-IS-CAM"}
@@ -21,7 +21,7 @@ WHERE = ("run_root", "session_name", "num_workers", "save_every", "resume", "ski
 
 
 @dataclass(frozen=True)
-class Run:
+class RunContent:
     """path: the run's folder. name: to tell it from others. config: sections of config.yaml, {} without. log: records
     of log.jsonl. scores: see `collect_scores`."""
 
@@ -34,7 +34,7 @@ class Run:
     @property
     def folder(self):
         """The `tool.run.Run` there."""
-        return RunFolder(self.path)
+        return Run(self.path)
 
     def map_folders(self):
         """{kind of map: its folder} of the maps that the run has."""
@@ -48,7 +48,7 @@ class Run:
 
 
 def read_runs(paths):
-    """Returns the Runs; what is missing in one is left empty. Raises UserError if there is no folder or a file is
+    """Returns their contents; what is missing in one is left empty. Raises UserError if there is no folder or a file is
     broken."""
     paths = [Path(path) for path in paths]
     missing = next((path for path in paths if not path.is_dir()), None)
@@ -58,7 +58,7 @@ def read_runs(paths):
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
     return [
-        Run(path, name, RunFolder(path).config(), read_log(path / "log.jsonl"), collect_scores(path))
+        RunContent(path, name, Run(path).config(), read_log(path / "log.jsonl"), collect_scores(path))
         for path, name in zip(paths, names)
     ]
 

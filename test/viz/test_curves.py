@@ -3,12 +3,12 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 
 from viz.curves import sweep_charts, training_charts
-from viz.runs import Run
+from viz.runs import RunContent
 from viz.sweep import THRESHOLDS, WEIGHTS, MapScores
 
 
 def make_run(name, log=(), scores=()):
-    return Run(None, name, {}, list(log), list(scores))
+    return RunContent(None, name, {}, list(log), list(scores))
 
 
 def test_svg_is_whole_refers_to_nothing_and_takes_the_pages_colour():

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from errors import UserError
-from viz.runs import Run, read_log, read_runs, setting_rows, steps_of, usage
+from viz.runs import RunContent, read_log, read_runs, setting_rows, steps_of, usage
 
 
 def test_lines_that_are_no_records_are_passed_over(tmp_path):
@@ -47,7 +47,7 @@ def test_usage_adds_the_calls_of_a_stage():
 
 
 def make_run(config):
-    return Run(None, "run", config, [], [])
+    return RunContent(None, "run", config, [], [])
 
 
 def test_settings_that_differ_are_marked():

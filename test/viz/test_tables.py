@@ -1,12 +1,12 @@
 from tool.metric import scores
-from viz.runs import Run
+from viz.runs import RunContent
 from viz.tables import class_columns, compared_scores, confusion_table, confusions
 
 MATRIX = [[6, 2, 0, 0], [1, 3, 0, 1], [0, 0, 0, 0]]
 
 
 def make_run(name, *rows):
-    return Run(None, name, {}, [], list(rows))
+    return RunContent(None, name, {}, [], list(rows))
 
 
 def row(stage, weight, matrix, names=("background", "cat", "dog"), crf=False):
