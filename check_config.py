@@ -112,6 +112,7 @@ def main():
         except UserError as error:
             raise UserError(str(error).replace(str(temporary), source)) from error
         chosen = {name: settings[name] for name in (os.environ.get("RUN_STAGES") or " ".join(names)).split()}
+        settings["dataset"].run.refuse_old_names()
         check_batches(source, chosen, os.environ)
         check_pipeline(chosen)
     print(settings["dataset"].run)

@@ -66,13 +66,26 @@ class Run:
         """Keep the names of the classes with the networks that know them, in the form of the dataset's classes.txt."""
         save_lines(self / "classes.txt", class_names)
 
+    def refuse_old_names(self):
+        """Raises UserError for a run of an earlier version, with AE-IS-CAM in cam/ and the CAM in classifier_cam/."""
+        moves = []
+        if not (self / "ae_is_cam").exists() and "output" not in (_folder_record(self / "cam") or {"output": "cam"}):
+            moves.append(f"mv {self / 'cam'} {self / 'ae_is_cam'}")
+        if (self / "classifier_cam").exists():
+            moves.append(f"mv {self / 'classifier_cam'} {self / 'cam'}")
+        if moves:
+            raise UserError(
+                f"{self.path}: is of an earlier version, whose folders of maps had other names: rename them: "
+                f"{' && '.join(moves)}"
+            )
+
     def record(self, name):
         """The record of an output folder or a checkpoint. Raises UserError if its stage has not made it."""
         path = self / name
         if path.suffix == ".pt":
             record = checkpoint_record(path)
         else:
-            self._refuse_old_names()
+            self.refuse_old_names()
             record = _folder_record(path)
         if record is None:
             raise UserError(f"{path} is missing or unfinished: run the stage that makes it first")
@@ -110,7 +123,7 @@ class Run:
 
         Raises UserError saying what differs from the folder's record. Removes what a killed process left half written.
         """
-        self._refuse_old_names()
+        self.refuse_old_names()
         folder = self / name
         known = _folder_record(folder)
         if known is not None:
@@ -129,19 +142,6 @@ class Run:
 
     def keep_evaluation(self, name, result, record):
         save_json(self / name, {**result, "record": record})
-
-    def _refuse_old_names(self):
-        """Earlier versions had AE-IS-CAM in cam/ and the classifier's CAM in classifier_cam/."""
-        moves = []
-        if not (self / "ae_is_cam").exists() and "output" not in (_folder_record(self / "cam") or {"output": "cam"}):
-            moves.append(f"mv {self / 'cam'} {self / 'ae_is_cam'}")
-        if (self / "classifier_cam").exists():
-            moves.append(f"mv {self / 'classifier_cam'} {self / 'cam'}")
-        if moves:
-            raise UserError(
-                f"{self.path}: is of an earlier version, whose folders of maps had other names: rename them: "
-                f"{' && '.join(moves)}"
-            )
 
 
 def outdated(stamps, folders, suffix):

@@ -54,6 +54,8 @@ def read_runs(paths):
     missing = next((path for path in paths if not path.is_dir()), None)
     if missing is not None:
         raise UserError(f"{missing}: no such run folder")
+    for path in paths:
+        Run(path).refuse_old_names()
     names = [path.resolve().name for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]

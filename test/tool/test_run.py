@@ -12,6 +12,7 @@ from tool.json_file import load_json, save_json
 from tool.record import make_record
 from tool.run import Run, keep_record, outdated, require_outputs
 from tool.settings import MakeCam, MakeIrLabels, MakeSegLabels, TrainIrn
+from viz.runs import read_runs
 
 TINY = TrainIrn()
 STAMPS = {image_id: f"{number:032x}" for number, image_id in enumerate("abcd", 1)}
@@ -120,7 +121,8 @@ def make_old_run(folder):
 def test_a_run_with_the_old_names_says_how_to_rename_them(tmp_path):
     cams, run = make_old_run(tmp_path), Run(tmp_path)
     commands = f"mv {tmp_path}/cam {tmp_path}/ae_is_cam && mv {tmp_path}/classifier_cam {tmp_path}/cam"
-    for look in (lambda: run.sources("ae_is_cam"), lambda: run.claim("ae_is_cam", cams)):
+    looks = (lambda: run.sources("ae_is_cam"), lambda: run.claim("ae_is_cam", cams), lambda: read_runs([tmp_path]))
+    for look in looks:
         with pytest.raises(UserError, match=f"is of an earlier version.*: {commands}$"):
             look()
     subprocess.run(["bash", "-c", commands], check=True)
