@@ -1,5 +1,10 @@
-"""What all packages agree on about labels; no more, and nothing that must be imported for it."""
+"""What all packages agree on about labels and images; no more, and nothing that must be imported for it."""
 
 BACKGROUND = 0  # its class number, and its place in every map of classes
 IGNORE = 255  # the label of a pixel that is not to be counted, or not sure
 MAX_CLASSES = IGNORE  # with the background: class numbers are 0..254
+
+
+def unit_range(image):
+    """An image as it is stored, a uint8 tensor of RGB, as networks and PAMR take it: float32 in [0,1]."""
+    return image.float() / 255

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.io import write_jpeg
 
 from bench import plain
+from conventions import unit_range
 from data.layout import Layout
 from data.loader import TrainingSet
 from data.toy import draw_toy_image
@@ -310,7 +311,7 @@ def _cam_export(shape, device, _):
 
     views = [
         torch.cat([view, view.flip(3)]).contiguous(memory_format=torch.channels_last)
-        for view in (scaled(image, scale)[None].float() / 255 for scale in SCALES)
+        for view in (unit_range(scaled(image, scale)[None]) for scale in SCALES)
     ]
 
     def encode():

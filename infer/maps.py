@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as F
 
+from conventions import unit_range
 from data.transforms import scaled
 from module.cam import valid_mask
 from net.aesipe import build
@@ -25,7 +26,7 @@ def multi_scale_maps(model, image, labels, scales, names, dtype=None):
     keys = torch.cat([labels.new_ones(1), labels]).nonzero()[:, 0]
     totals = dict.fromkeys(names, 0)
     for scale in scales:
-        sized = scaled(image, scale)[None].float() / 255
+        sized = unit_range(scaled(image, scale)[None])
         both = torch.cat([sized, sized.flip(3)]).contiguous(memory_format=torch.channels_last)
         with torch.autocast(image.device.type, dtype, enabled=dtype is not None):
             encoded = model.encode(both)
@@ -44,7 +45,7 @@ def multi_scale_maps(model, image, labels, scales, names, dtype=None):
 def class_probabilities(model, image, dtype):
     """What AE-SIPE's classifier finds in an image, uint8 [3,H,W]: probabilities [K-1] of the mean score of the image
     and its mirror image."""
-    views = image[None].float() / 255
+    views = unit_range(image[None])
     views = torch.cat([views, views.flip(3)]).contiguous(memory_format=torch.channels_last)
     with torch.autocast(image.device.type, dtype, enabled=dtype is not None):
         logits = model.encode(views)[0]

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
+from conventions import unit_range
 from module.labels import weighted_argmax
 from module.random_walk import propagate
 from net.irn import build
@@ -15,7 +16,7 @@ from tool.stages import IRN
 @torch.inference_mode()
 def mean_boundary(irn, image, dtype=None):
     """image: uint8 [3,H,W]. Returns the boundary [h,w] in [0,1] at stride 4, mean of image and mirror image."""
-    image = image[None].float() / 255
+    image = unit_range(image[None])
     both = torch.cat([image, image.flip(3)])
     with torch.autocast(image.device.type, dtype, enabled=dtype is not None):
         boundary = irn(both)["boundary"][:, 0].float()
@@ -50,7 +51,7 @@ def measure_mean_displacement(images, dtype, dist, network):
     network.set_mean_displacement(torch.zeros(2))
     for _, image in tqdm(images, desc="mean displacement", disable=not dist.main, dynamic_ncols=True):
         with torch.autocast(dist.device.type, dtype, enabled=dtype is not None):
-            displacement = network(image[None].to(dist.device).float() / 255)["displacement"]
+            displacement = network(unit_range(image[None].to(dist.device)))["displacement"]
         total += displacement.float().mean(dim=(0, 2, 3))
         count += 1
     total = dist.sum(torch.cat([total, total.new_tensor([count])]))

@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 
+from conventions import unit_range
 from data.label_png import save_label_png
 from data.transforms import scaled
 from deeplab.model import build
@@ -16,7 +17,7 @@ def multi_scale_probabilities(model, image, scales, flip, dtype=None):
     """image: uint8 [3,H,W]. Returns the mean class probabilities [K,H,W] over scales and flips, float32."""
     total = 0
     for scale in scales:
-        views = scaled(image, scale)[None].float() / 255
+        views = unit_range(scaled(image, scale)[None])
         if flip:
             views = torch.cat([views, views.flip(3)])
         with torch.autocast(image.device.type, dtype, enabled=dtype is not None):

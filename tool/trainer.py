@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import PolynomialLR
 
+from conventions import unit_range
 from files import remove_leftovers
 from tool.checkpoint import StateFolder, revision, save_result
 from tool.dist import set_precision
@@ -215,7 +216,7 @@ def to_device(batch, device):
         key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
         for key, value in batch.items()
     }
-    moved["image"] = (moved["image"].float() / 255).contiguous(memory_format=torch.channels_last)
+    moved["image"] = unit_range(moved["image"]).contiguous(memory_format=torch.channels_last)
     return moved
 
 

@@ -6,6 +6,7 @@ from functools import cache, partial
 import torch
 from matplotlib.figure import Figure
 
+from conventions import unit_range
 from data.label_png import read_labels
 from files import atomic
 from module.affinity import pamr_refine
@@ -91,7 +92,7 @@ class Artist:
         if takes_new_seeds(model):
             device = next(model.parameters()).device
             is_cam = maps["is_cam"][None].to(device)  # of the image's classes alone: all are present
-            refined = pamr_refine(is_cam, pixels[None].to(device) / 255, torch.ones_like(is_cam), model.pamr)
+            refined = pamr_refine(is_cam, unit_range(pixels[None].to(device)), torch.ones_like(is_cam), model.pamr)
             row["IS-CAM after PAMR"] = scores(refined[0].cpu())
             row["new seeds"] = overlay(greyed(image), seed_labels(maps["keys"], maps["ae_seeds"]))
             row["AE-IS-CAM"] = scores(maps["ae_is_cam"])

@@ -3,6 +3,8 @@
 import torch
 import torch.nn.functional as F
 
+from conventions import unit_range
+
 
 @torch.inference_mode()
 def localize(model, image, labels, dtype=None):
@@ -14,7 +16,7 @@ def localize(model, image, labels, dtype=None):
     """
     device = next(model.parameters()).device
     with torch.autocast(device.type, dtype, enabled=dtype is not None):
-        image = (image[None].to(device).float() / 255).contiguous(memory_format=torch.channels_last)
+        image = unit_range(image[None].to(device)).contiguous(memory_format=torch.channels_last)
         output = model(image, labels[None].to(device))
     keys = torch.cat([labels.new_ones(1), labels]).nonzero()[:, 0]
     return {
