@@ -15,7 +15,7 @@ CLIP = 1.0  # bound on the gradient norm
 
 def make_task(settings, layout, ids, dist):
     """AE-SIPE on crops of the images, watched by the mIoU of its maps."""
-    from data.loader import TrainingSet, steps_per_epoch, training_loader
+    from data.loader import TrainingSet, batches, steps_per_epoch
     from data.transforms import CropTransform
     from net.aesipe import build, step_losses
     from tool.dist import set_precision
@@ -26,20 +26,11 @@ def make_task(settings, layout, ids, dist):
     transform = CropTransform(settings.crop_size, long_side=settings.long_side)
     images = TrainingSet(layout, ids, transform, settings.seed)
     steps = settings.max_epochs * steps_per_epoch(len(images), settings.batch_size)
-    loader = partial(
-        training_loader,
-        images,
-        settings.batch_size,
-        steps,
-        rank=dist.rank,
-        world=dist.world,
-        workers=settings.num_workers,
-    )
     return Task(
         network=model,
         losses=partial(step_losses, criterion),
         groups=model.parameter_groups(settings.lr, settings.lr_new),
-        batches=loader,
+        batches=batches(images, settings, steps, dist),
         steps=steps,
         clip=CLIP,
         watch=watch_maps(layout, settings, set_precision(settings.precision, dist.device), dist),

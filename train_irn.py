@@ -14,7 +14,7 @@ from tool.stages import IRN
 
 def make_task(stage, layout, ids, dist):
     """IRN on crops of the images; at the end its mean displacement is measured on the whole ones."""
-    from data.loader import TrainingSet, image_loader, steps_per_epoch, training_loader
+    from data.loader import TrainingSet, batches, image_loader, steps_per_epoch
     from data.transforms import CropTransform
     from infer.pseudo import measure_mean_displacement
     from net.irn import build, step_losses
@@ -31,20 +31,11 @@ def make_task(stage, layout, ids, dist):
     steps = settings.max_epochs * steps_per_epoch(len(images), settings.batch_size)
     whole = image_loader(layout, ids[dist.rank :: dist.world], settings.num_workers)
     dtype = set_precision(settings.precision, dist.device)
-    loader = partial(
-        training_loader,
-        images,
-        settings.batch_size,
-        steps,
-        rank=dist.rank,
-        world=dist.world,
-        workers=settings.num_workers,
-    )
     return Task(
         network=model,
         losses=partial(step_losses, settings.radius),
         groups=model.parameter_groups(settings.lr),
-        batches=loader,
+        batches=batches(images, settings, steps, dist),
         steps=steps,
         finish=partial(measure_mean_displacement, whole, dtype, dist),
     )

@@ -2,6 +2,7 @@
 that goes on after a stop, or runs on another number of processes, sees the same batches."""
 
 import os
+from functools import partial
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -90,6 +91,12 @@ def training_loader(dataset, batch_size, steps, start, rank, world, workers):
     return DataLoader(
         dataset, batch_sampler=sampler, prefetch_factor=4 if workers else None, **_worker_options(workers)
     )
+
+
+def batches(dataset, settings, steps, dist):
+    """A function from the first step to the loader of this process's batches: `batches` of a `tool.trainer.Task`."""
+    shares = {"rank": dist.rank, "world": dist.world, "workers": settings.num_workers}
+    return partial(training_loader, dataset, settings.batch_size, steps, **shares)
 
 
 def _worker_options(workers):

@@ -20,7 +20,7 @@ TRUTH = "truth"  # --labels of full supervision
 
 def make_task(stage, layout, ids, dist):
     """DeepLabV3 on crops of the images and their labels."""
-    from data.loader import TrainingSet, training_loader
+    from data.loader import TrainingSet, batches
     from data.transforms import CropTransform
     from deeplab.model import build, step_losses
     from tool.trainer import Task
@@ -36,20 +36,11 @@ def make_task(stage, layout, ids, dist):
         stage.require(stamps(layout, ids), settings.labels, ".png")
     model, criterion = build(settings, layout.n_classes, settings.initial_weights)
     images = TrainingSet(layout, ids, CropTransform(settings.crop_size, scale=settings.scale), settings.seed, target)
-    loader = partial(
-        training_loader,
-        images,
-        settings.batch_size,
-        settings.max_iters,
-        rank=dist.rank,
-        world=dist.world,
-        workers=settings.num_workers,
-    )
     return Task(
         network=model,
         losses=partial(step_losses, criterion),
         groups=model.parameter_groups(settings.lr),
-        batches=loader,
+        batches=batches(images, settings, settings.max_iters, dist),
         steps=settings.max_iters,
     )
 
