@@ -9,8 +9,9 @@ from tool.frame import StageCall
 
 def score(stage, layout, ids):
     """Scores of every map: {list, maps: {name: rows}}."""
+    wanted = stamps(layout, ids)
     for name in stage.settings.maps:
-        stage.require(stamps(layout, ids), name, ".npz")
+        stage.require(wanted, name, ".npz")
     from infer.evaluate import evaluate_map
 
     maps = {name: evaluate_map(layout, stage.run, name, ids, stage.settings) for name in stage.settings.maps}

@@ -43,7 +43,10 @@ class StageCall:
             self.run.keep_settings(self.name, self.settings)
             for folder in folders:
                 self.run.claim(folder, record)
-        missing = outdated(stamps, [self.run / folder for folder in folders], suffix)
+        # The first process looks at the whole list, since it tells how many there were; the others at their share.
+        mine = share([*stamps])
+        looked_at = stamps if self.main else {image_id: stamps[image_id] for image_id in mine}
+        missing = outdated(looked_at, [self.run / folder for folder in folders], suffix)
         if needs:
             self.require({image_id: stamps[image_id] for image_id in missing}, *needs)
         if not missing and is_alone():
@@ -51,7 +54,7 @@ class StageCall:
             return
         # Shared out by the whole list: each process looks at another moment at what is missing.
         absent = set(missing)
-        work([image_id for image_id in share([*stamps]) if image_id in absent])
+        work([image_id for image_id in mine if image_id in absent])
         self.usage.finish(len(missing), len(stamps))
 
     @contextmanager

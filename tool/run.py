@@ -55,10 +55,10 @@ class Run:
     def keep_settings(self, section, settings):
         """Keep the settings as used, one section a stage, in config.yaml."""
         remove_leftovers(self.path)
-        config = self.config()
-        if config.get(section) == plain(settings):
+        config, used = self.config(), plain(settings)
+        if config.get(section) == used:
             return
-        config[section] = plain(settings)
+        config[section] = used
         with atomic(self / "config.yaml") as temporary:
             temporary.write_text(dump_yaml(config))
 

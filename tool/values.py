@@ -113,11 +113,12 @@ def describe(kind):
         return "true or false"
     if base(kind) is str:
         return "a text that is not empty"
-    meta = kind.__metadata__[0] if get_origin(kind) is Annotated else Meta()
     what = "a whole number" if base(kind) is int else "a number"
-    low = f" above {meta.gt:g}" if meta.gt is not None else f" from {meta.ge}" if meta.ge is not None else ""
-    high = f"{' to' if meta.ge is not None else ', at most'} {meta.le:g}" if meta.le is not None else " up"
-    return what + low + (high if base(kind) is float or meta.le is None else f" to {meta.le}")
+    if get_origin(kind) is not Annotated:
+        return what
+    meta = kind.__metadata__[0]
+    low, to = (f"from {meta.ge}", " to") if meta.gt is None else (f"above {meta.gt}", ", at most")
+    return f"{what} {low}{' up' if meta.le is None else f'{to} {meta.le}'}"
 
 
 def words(kind):
