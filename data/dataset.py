@@ -36,6 +36,10 @@ class Dataset(ABC):
     def ids(self, list_name):
         """The IDs of a list, such as train or val, in order."""
 
+    def lists(self):
+        """The names of the lists whose images the dataset stage looks at."""
+        return []
+
     @abstractmethod
     def present(self, image_id):
         """The image-level labels as sorted indices, 0 for class 1 and so on."""

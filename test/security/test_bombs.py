@@ -15,15 +15,15 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-import voc12.extract
+import data.extract
 from data.collect import collect
+from data.extract import extract
 from data.image import MAX_PIXELS, image_size, open_image, read_image
 from data.label_png import read_label_png
 from data.layout import Layout
 from data.xml_tree import parse_xml
 from errors import UserError
 from voc12.annotations import read_annotation
-from voc12.extract import extract
 from voc12.masks import read_mask
 
 
@@ -414,7 +414,7 @@ def test_the_bound_is_on_all_members_together_also_those_that_nobody_wants(tmp_p
     write_tar(path, ("set/a.jpg", 1000), ("other", 1000), ("set/b.jpg", 1000), ("set/c.jpg", 1000))
     extract(path, tmp_path / "whole", WANTED)
     assert {file.name for file in (tmp_path / "whole/set").iterdir()} == {"a.jpg", "b.jpg", "c.jpg"}
-    monkeypatch.setattr(voc12.extract, bound, value)
+    monkeypatch.setattr(data.extract, bound, value)
     assert f"{path}: is unsafe" in refusal(extract, path, tmp_path / "part", WANTED)
     assert not (tmp_path / "part/set/c.jpg").exists()
 

@@ -89,11 +89,11 @@ DAMAGE = {
     ),
     "VOC mask of another size": (
         lambda o: save_label_png(o.voc / "SegmentationClass/2007_000033.png", np.ones((5, 6), np.uint8)),
-        "{voc}/SegmentationClass/2007_000033.png: is 6 x 5, but its image {voc}/JPEGImages/2007_000033.jpg is 28 x 23",
+        "{voc}/SegmentationClass/2007_000033.png: is [5, 6], its image [23, 28]",
     ),
     "mask with a label of no class": (
         lambda o: save_label_png(o.voc / "SegmentationClass/2007_000033.png", np.full((23, 28), 21)),
-        "{voc}/SegmentationClass/2007_000033.png: holds label 21",
+        "{voc}/SegmentationClass/2007_000033.png: holds the value 21",
     ),
     "mat missing": (lambda o: (o.sbd / "cls/2008_000007.mat").unlink(), "{sbd}/cls/2008_000007.mat: cannot be read as"),
     "mat that is none": (
@@ -115,7 +115,7 @@ DAMAGE = {
     ),
     "mat of another size": (
         lambda o: write_mat(o.sbd / "cls/2008_000007.mat", np.ones((5, 6), np.uint8)),
-        "{sbd}/cls/2008_000007.mat: is 6 x 5, but its image",
+        "{sbd}/cls/2008_000007.mat: is [5, 6], its image",
     ),
     "SBD's list missing": (lambda o: (o.sbd / "val.txt").unlink(), "{sbd}/val.txt: missing"),
     "SBD's list too short": (
@@ -136,7 +136,7 @@ DAMAGE = {
     ),
     "list that leads elsewhere": (
         lambda o: write_lines(o.voc / "ImageSets/Segmentation/val.txt", ["../../x"]),
-        "{voc}/ImageSets/Segmentation/val.txt: '../../x' is no image ID",
+        "{voc}/ImageSets/Segmentation/val.txt, line 1: '../../x' is no image ID",
     ),
     "list that is no text": (
         lambda o: (o.voc / "ImageSets/Segmentation/val.txt").write_bytes(b"\xff\xfe\x00"),

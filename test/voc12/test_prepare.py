@@ -33,7 +33,6 @@ from tool.config import parse
 from voc12.annotations import Annotation, disagreements
 from voc12.classes import CLASS_NAMES, COUNTS
 from voc12.masks import MadeMask
-from voc12.prepare import prepare_voc12
 from voc12.sources import SOURCES
 
 REPORT = [
@@ -206,7 +205,8 @@ def test_relative_folders_and_links_to_a_tree_that_has_moved(official, prepare, 
 
 KILLED = """
 import os, signal, sys
-import voc12.extract, voc12.masks, voc12.prepare
+import data.extract, data.layout, voc12.masks, voc12.prepare
+from tool.config import parse
 from voc12.classes import COUNTS
 from voc12.sources import SOURCES
 stage, root, source, md5_voc, md5_sbd = sys.argv[1:]
@@ -222,12 +222,13 @@ def dying(function, number, pid):
         return function(*arguments)
     return call
 if stage == "archive":
-    voc12.extract._write = dying(voc12.extract._write, 7, os.getpid())
+    data.extract._write = dying(data.extract._write, 7, os.getpid())
 elif stage == "masks":
     voc12.masks.save_label_png = dying(voc12.masks.save_label_png, 4, os.getpid())
 else:
-    voc12.prepare.save_lines = dying(voc12.prepare.save_lines, 3, os.getpid())
-voc12.prepare.prepare_voc12(root, [source], workers=1)
+    data.layout.save_lines = dying(data.layout.save_lines, 2, os.getpid())
+flags = ['--dataset_root', root, '--sources', source, '--num_workers', '1']
+voc12.prepare.prepare_voc12(parse('dataset', argv=flags))
 """
 
 
@@ -288,7 +289,7 @@ LAB = os.environ.get("AESIPE_LAB")
 
 
 @pytest.mark.skipif(not LAB, reason="AESIPE_LAB does not name the folder of VOC photographs")
-def test_real_photographs_and_masks(tmp_path):
+def test_real_photographs_and_masks(prepare, tmp_path):
     """Annotations are written from the lab's labels, of which the first image's is wrong: only that is reported."""
     lab, voc = Path(LAB), tmp_path / "VOCdevkit/VOC2012"
     layout = Layout(lab)
@@ -308,13 +309,8 @@ def test_real_photographs_and_masks(tmp_path):
         (voc / f"Annotations/{image_id}.xml").write_text(f"<annotation>{objects}</annotation>")
         (tmp_path / "aug").mkdir(exist_ok=True)
         save_label_png(tmp_path / f"aug/{image_id}.png", mask)
-    prepare_voc12(
-        tmp_path / "set",
-        voc_root=voc,
-        aug_dir=tmp_path / "aug",
-        workers=2,
-        counts={"train": 20, "val": 20, "train_aug": 40},
-    )
+    done = prepare(tmp_path / "set", "--voc_root", voc, "--aug_dir", tmp_path / "aug", "--no-check_counts", workers=2)
+    assert done.status == 0, done.err
     report = (tmp_path / "set/label_report.txt").read_text().splitlines()
     assert len(report) == 1 and report[0].startswith(f"{extra[0]}: labels without pixels: boat; pixels without label: ")
     made = Layout(tmp_path / "set")
