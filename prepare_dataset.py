@@ -1,4 +1,5 @@
-"""Put the dataset in place: the toy set is made, VOC 2012 fetched and converted, your own images completed."""
+"""Put the dataset in place: the toy set is made, VOC 2012 or COCO 2014 fetched and converted, your own images
+completed."""
 
 from data.datasets import open_dataset
 from data.usable import check_image, check_labels, check_mask_if_any, usable_ids
@@ -26,6 +27,10 @@ def prepare(settings):
         from voc12.prepare import prepare_voc12
 
         prepare_voc12(settings)
+    elif settings.kind == "coco14":
+        from coco14.prepare import prepare_coco14
+
+        prepare_coco14(settings)
     elif settings.dataset_format == "voc":
         from data.collect import collect
 

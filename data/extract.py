@@ -1,8 +1,14 @@
 """Archives whose content nobody vouches for: of their members only plain files of expected names are written."""
 
+import io
+import os
 import re
+import shutil
+import stat
 import tarfile
-from pathlib import Path
+import zipfile
+from functools import partial
+from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
@@ -12,7 +18,9 @@ from files import atomic
 LARGEST = 64 << 20  # bytes; the largest image, mask or annotation of VOC and SBD has a hundredth of it
 LARGEST_HEADER = 8 << 10  # bytes of a long name or of further facts about a member: tarfile reads them in one go
 TOTAL = 16 << 30  # bytes of all members; VOC unpacks to 2, SBD to 1.6 GB
-MOST = 200_000  # members, of which tarfile remembers all; VOC and SBD have some 40,000 each
+MOST = 200_000  # members, of which both modules remember all; VOC and SBD have some 40,000 each, COCO 82,783
+LARGEST_DIRECTORY = 32 << 20  # bytes of a zip's table of members, read in one go; COCO's longest has 9 MB
+CHUNK = 1 << 20  # bytes
 
 
 class UnsafeError(Exception):
@@ -28,35 +36,38 @@ class Header(tarfile.TarInfo):
         return header
 
 
-def extract(archive, root, wanted):
-    """Write the members of a tar archive whose names fit `wanted` below root; members that are there are kept.
+class BoundedFile(io.FileIO):
+    """A zip file, of which zipfile would read a table of members of any size."""
 
-    archive: .tar or .tgz. wanted: regular expression of whole names, such as `VOCdevkit/VOC2012/JPEGImages/\\w+\\.jpg`,
-    that no name fits which leads elsewhere. Each file is written to a temporary name and renamed, so that a call that
-    was killed is finished by the next, and a link under its name is replaced, never written through.
+    def read(self, size=-1):
+        size = os.fstat(self.fileno()).st_size - self.tell() if size is None or size < 0 else size
+        if size > LARGEST_DIRECTORY:
+            raise UnsafeError(f"its table of members claims {size} bytes")
+        return super().read(size)
+
+
+def extract(archive, root, wanted, largest=LARGEST):
+    """Write the members of an archive whose names fit `wanted` below root; members that are there are kept.
+
+    archive: .tar, .tgz or .zip. wanted: regular expression of whole names, such as
+    `VOCdevkit/VOC2012/JPEGImages/\\w+\\.jpg`, that no name fits which leads elsewhere. largest: bytes of a member. Each
+    file is written to a temporary name and renamed, so that a call that was killed is finished by the next, and a link
+    under its name is replaced, never written through.
     Raises UserError if the archive is cut short, or unsafe, or holds none of the wanted members.
     """
     if not hasattr(tarfile, "data_filter"):
         raise UserError(f"{archive}: cannot be unpacked safely by this Python: use 3.10.12, 3.11.4 or newer")
     archive, found = Path(archive), False
+    unpack = _unpack_zip if archive.suffix == ".zip" else _unpack_tar
     try:
-        with (
-            open(archive, "rb") as file,
-            tarfile.open(fileobj=file, tarinfo=Header) as members,
-            tqdm(
-                desc=f"extracting {archive.name}",
-                total=archive.stat().st_size,
-                unit="B",
-                unit_scale=True,
-                dynamic_ncols=True,
-            ) as progress,
-        ):
-            for member in _within_bounds(members):
-                name = member.name.removeprefix("./")
-                if re.fullmatch(wanted, name):
-                    _write(members, member, Path(root) / name)
-                    found = True
-                progress.update(file.tell() - progress.n)
+        with tqdm(
+            desc=f"extracting {archive.name}",
+            total=archive.stat().st_size,
+            unit="B",
+            unit_scale=True,
+            dynamic_ncols=True,
+        ) as progress:
+            found = unpack(archive, Path(root), re.compile(wanted), largest, progress)
     except UserError:
         raise
     except (UnsafeError, tarfile.FilterError) as error:
@@ -72,6 +83,23 @@ def extract(archive, root, wanted):
         raise UserError(f"{archive}: holds none of the files {wanted.split('(')[0]}...: is it the official archive?")
 
 
+def _unpack_tar(archive, root, wanted, largest, progress):
+    """Whether any member was wanted."""
+    found = False
+    with open(archive, "rb") as file, tarfile.open(fileobj=file, tarinfo=Header) as members:
+        for member in _within_bounds(members):
+            name = member.name.removeprefix("./")
+            if wanted.fullmatch(name):
+                if not member.isreg():
+                    raise UnsafeError(f"{member.name} is no plain file")
+                # Read at once: what is wrong with the archive is not to be said of the file that is written.
+                content = partial(lambda each: io.BytesIO(members.extractfile(each).read()), member)
+                _write(content, member.name, member.size, largest, root / name)
+                found = True
+            progress.update(file.tell() - progress.n)
+    return found
+
+
 def _within_bounds(members):
     """The members that are no bombs and lead nowhere else, in order: going back in a .tgz means unpacking it anew."""
     total = 0
@@ -83,11 +111,30 @@ def _within_bounds(members):
         yield member
 
 
-def _write(members, member, path):
-    if not member.isreg() or member.size > LARGEST:
-        raise UnsafeError(f"{member.name} is " + (f"{member.size} bytes" if member.isreg() else "no plain file"))
-    if path.is_file() and not path.is_symlink() and path.stat().st_size == member.size:
+def _unpack_zip(archive, root, wanted, largest, progress):
+    """Whether any member was wanted. zipfile gives no member more bytes than its table says, so that counts here."""
+    with BoundedFile(archive) as file, zipfile.ZipFile(file) as members:
+        infos = members.infolist()
+        if len(infos) > MOST or sum(info.file_size for info in infos) > TOTAL:
+            raise UnsafeError(f"it unpacks to more than {TOTAL} bytes or {MOST} files")
+        for info in infos:
+            if ".." in PurePosixPath(info.filename).parts or info.filename.startswith("/") or "\\" in info.filename:
+                raise UnsafeError(f"{info.filename!r} would be written elsewhere")
+        chosen = [info for info in infos if wanted.fullmatch(info.filename)]
+        for info in chosen:
+            if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
+                raise UnsafeError(f"{info.filename} is no plain file")
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack in one go
+                raise UnsafeError(f"{info.filename} is packed in another way than zip files are")
+            _write(partial(members.open, info), info.filename, info.file_size, largest, root / info.filename)
+            progress.update(info.compress_size)
+    return bool(chosen)
+
+
+def _write(open_member, name, size, largest, path):
+    if size > largest:
+        raise UnsafeError(f"{name} is {size} bytes")
+    if path.is_file() and not path.is_symlink() and path.stat().st_size == size:
         return
-    content = members.extractfile(member).read()
-    with atomic(path) as temporary:
-        temporary.write_bytes(content)
+    with open_member() as content, atomic(path) as temporary, open(temporary, "wb") as file:
+        shutil.copyfileobj(content, file, CHUNK)

@@ -12,6 +12,8 @@ from data.image import open_image
 from errors import UserError
 from files import atomic, stamp_png
 
+COCO_CLASSES, COCO_CATEGORIES = 81, 90  # with the background; the largest ID of its 80 categories
+
 
 def voc_palette(n=256):
     """Return the first n colours of the VOC map, uint8 [n,3], RGB; n in 0-256.
@@ -77,7 +79,11 @@ def check_labels_fit(path, shape, top, n_classes, size):
     if tuple(shape) != tuple(size):
         raise UserError(f"{path}: is {list(shape)}, its image {list(size)}")
     if top >= n_classes:
-        raise UserError(f"{path}: holds the value {top}, but classes are 0 to {n_classes - 1} and {IGNORE} is ignored")
+        raw = n_classes == COCO_CLASSES and top <= COCO_CATEGORIES
+        hint = ": these are the IDs of COCO's categories, whose classes are shifted from `stop sign` on" * raw
+        raise UserError(
+            f"{path}: holds the value {top}, but classes are 0 to {n_classes - 1} and {IGNORE} is ignored{hint}"
+        )
 
 
 def top_class(labels):

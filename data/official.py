@@ -1,8 +1,44 @@
 """What the preparations of official data sets share, from their own form to the layout of `data.layout`."""
 
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 
 from errors import UserError
+
+
+@contextmanager
+def in_one_line(root):
+    """Turns what ends workers, and what the system says of folders, into a UserError. root: of the data set."""
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise UserError(
+            f"{root}: a worker process was killed, perhaps for memory: run this again with fewer --num_workers"
+        ) from error
+    except OSError as error:  # a folder that may not be read or written
+        raise UserError(f"{error.filename or root}: {error.strerror or error}: mend it and run this again") from error
+
+
+def is_done(root, lists, made_with, way):
+    """Whether a set is complete. way: {setting: value} that it has to be made with. made_with: the like, of which it is
+    said to be made; None where nothing is said. Raises UserError if they differ."""
+    labels = root / "image_labels.txt"
+    if not all(path.exists() for path in (labels, root / "classes.txt", *(root / f"lists/{n}.txt" for n in lists))):
+        return False
+    for key, value in way.items():
+        if made_with and made_with.get(key, value) != value:
+            raise UserError(
+                f"{labels}: was made with {key} {made_with[key]}, not {value}: delete it and run this again"
+            )
+    return True
+
+
+def differences(labelled, seen, class_names):
+    """How an image's labels and the classes in its mask differ, as parts of a line of label_report.txt; [] if not."""
+    between = ", " if any(" " in name for name in class_names) else " "
+    sides = {"labels without pixels": {*labelled} - {*seen}, "pixels without label": {*seen} - {*labelled}}
+    return [f"{what}: {between.join(n for n in class_names if n in names)}" for what, names in sides.items() if names]
 
 
 def check_count(name, ids, counts, folders):

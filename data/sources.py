@@ -1,16 +1,24 @@
 """Where official data sets come from: trees and archives that lie somewhere, or a download."""
 
 import errno
+import hashlib
 import http.client
-import socket
+import os
+import shutil
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
-from data.extract import extract
+from tqdm import tqdm
+
+from data.extract import LARGEST, extract
 from errors import UserError
-from files import atomic, remove_leftovers
+from files import atomic, rename, writing
 
 TIMEOUT = 60  # seconds without a byte before a host counts as down
+CHUNK = 1 << 20  # bytes
+GB = 10**9
 
 
 class Source(NamedTuple):
@@ -22,8 +30,11 @@ class Source(NamedTuple):
     md5: str | None
     tree: str  # where the archive unpacks to
     wanted: str  # members of it, as a regular expression
-    signs: tuple  # any of these in a folder makes it the tree
+    signs: tuple  # any of these in a folder makes it the tree; patterns as those of shells
     flag: str  # names the tree by hand
+    size: int = 0  # bytes of the archive, and of what is wanted of it
+    unpacked: int = 0
+    largest: int = LARGEST  # bytes of a member
 
 
 def locate(source, settings, download=False):
@@ -45,16 +56,17 @@ def locate(source, settings, download=False):
         if found:
             return found
     archive = find_archive(source, places)
-    if archive is None and download:
+    if archive is not None:
+        _verify(source, archive)
+    elif download:
         archive = fetch(source, root, settings.mirror)
-    if archive is None:
-        if unfinished.exists():
-            raise UserError(f"{tree}: was extracted only in part, and {source.name} is gone: put it into {root} again")
+    elif unfinished.exists():
+        raise UserError(f"{tree}: was extracted only in part, and {source.name} is gone: put it into {root} again")
+    else:
         return None
-    _verify(source, archive)
     with atomic(unfinished) as temporary:
         temporary.touch()
-    extract(archive, root, source.wanted)
+    extract(archive, root, source.wanted, source.largest)
     unfinished.unlink()
     return tree
 
@@ -66,7 +78,8 @@ def require(source, settings):
         looked = ", ".join(map(str, [settings.dataset_root, *settings.sources]))
         raise UserError(
             f"{source.title} is missing (looked in {looked}): fetch {source.url}, put it into "
-            f"{settings.dataset_root} or name its folder by --sources, {source.flag}, or give --download"
+            f"{settings.dataset_root} or name its folder by --sources, {source.flag + ', ' * bool(source.flag)}or give "
+            "--download"
         )
     return tree
 
@@ -75,7 +88,11 @@ def find_tree(source, places):
     """The first tree in the places or a level below them, or None."""
     last = Path(source.tree).name
     below = [place / tree for place in _with_subfolders(places) for tree in (source.tree, last)]
-    return next((tree for tree in [*places, *below] if any((tree / sign).exists() for sign in source.signs)), None)
+    return next((tree for tree in [*places, *below] if any(_holds(tree, sign) for sign in source.signs)), None)
+
+
+def _holds(tree, sign):
+    return next(tree.glob(sign), None) is not None if "*" in sign else (tree / sign).exists()
 
 
 def find_archive(source, places):
@@ -92,41 +109,109 @@ def _with_subfolders(places):
             yield from (path for path in sorted(place.iterdir()) if path.is_dir())
 
 
-def fetch(source, root, mirror=None):
-    """Download an archive into root and return its path. Raises UserError saying what to put where by hand."""
-    from torchvision.datasets.utils import download_url
+def missing_bytes(source, settings):
+    """What extracting and, with settings.download, fetching a Source will still write into dataset_root."""
+    root, places = Path(settings.dataset_root), [Path(place) for place in settings.sources]
+    tree = root / source.tree
+    unfinished = (tree / f".{source.name}.unfinished").exists()
+    if not unfinished and find_tree(source, [root, *places]):
+        return 0
+    there = sum(path.stat().st_size for path in tree.iterdir()) if unfinished else 0
+    fetched = 0
+    if find_archive(source, [root, *places]) is None:
+        partial = _partial(root / source.name)
+        fetched = source.size - (partial.stat().st_size if partial.exists() else 0)
+    return max(0, fetched) + max(0, source.unpacked - there)
 
+
+def check_space(root, needed, what):
+    """Raises UserError unless the disk of a folder, which need not exist yet, has this many bytes free."""
+    there = next(path for path in (root, *root.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise UserError(
+            f"{root}: {what} need {needed / GB:.1f} GB, and {free / GB:.1f} GB are free: make room, or give a "
+            "--dataset_root on another disk"
+        )
+
+
+def fetch(source, root, mirror=None):
+    """Download an archive into root and return its path. A call that was stopped is gone on with by the next.
+
+    Raises UserError saying what to put where by hand.
+    """
     if mirror and not mirror.startswith(("http://", "https://")):
         raise UserError(f"--mirror {mirror}: must start with http:// or https:// (folders are named by --sources)")
     url = f"{mirror.rstrip('/')}/{source.name}" if mirror else source.url
     path = Path(root) / source.name
-    remove_leftovers(root)
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT)
+    partial = _partial(path)
     print(f"downloading {url} to {path}", flush=True)
-    with atomic(path) as partial:
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            download_url(url, str(path.parent), partial.name, source.md5)
-        except (OSError, RuntimeError, ValueError, http.client.HTTPException) as error:  # RuntimeError: another MD5
-            if getattr(error, "errno", None) == errno.ENOSPC:  # `atomic` says it
+            _download(url, partial)
+            if source.md5 and md5_of(partial) != source.md5:
+                partial.unlink()
+                raise ValueError(f"its MD5 is not {source.md5}")
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):  # `writing` says it
                 raise
             reason = " ".join(str(error).split()) or type(error).__name__
+            there = partial.stat().st_size if partial.exists() else 0
+            go_on = f"run this again to go on from byte {there}, " * bool(there)
             raise UserError(
-                f"{url}: cannot be fetched ({reason}): fetch it on another machine and put it into "
+                f"{url}: cannot be fetched ({reason}): {go_on}fetch it on another machine and put it into "
                 f"{path.parent} as {path.name}, or name another host by --mirror"
             ) from error
-        finally:
-            socket.setdefaulttimeout(timeout)
+        rename(partial, path)
     return path
+
+
+def _partial(path):
+    return path.with_name(f".{path.name}.download")
+
+
+def _download(url, path):
+    """Fetch what a file that is there lacks, all of it where the host does not give parts."""
+    there = path.stat().st_size if path.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={there}-"} if there else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if there and error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:  # it was whole
+            return
+        raise
+    with response:
+        there = there if response.status == http.client.PARTIAL_CONTENT else 0
+        length = response.headers.get("Content-Length", "")
+        total = there + int(length) if length.isdigit() else None
+        with (
+            open(path, "ab" if there else "wb") as file,
+            tqdm(total=total, initial=there, unit="B", unit_scale=True, dynamic_ncols=True) as progress,
+        ):
+            while block := response.read(CHUNK):
+                file.write(block)
+                progress.update(len(block))
+            file.flush()
+            os.fsync(file.fileno())
+    if total is not None and path.stat().st_size != total:
+        raise ValueError(f"the host gave {path.stat().st_size} of {total} bytes")
+
+
+def md5_of(path):
+    digest = hashlib.md5(usedforsecurity=False)
+    with open(path, "rb") as file:
+        while block := file.read(CHUNK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _verify(source, archive):
     if source.md5 is None:
         return
-    from torchvision.datasets.utils import check_integrity
-
     print(f"checking {archive}", flush=True)
-    if not check_integrity(str(archive), source.md5):
+    if md5_of(archive) != source.md5:
         raise UserError(
             f"{archive}: its MD5 is not {source.md5}: it is cut short or damaged: delete it and fetch "
             f"{source.url} again"

@@ -4,8 +4,11 @@ import multiprocessing
 import os
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from collections import deque
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+
+WAITING = 64  # of `parallel_map`: one slow image then holds up no other process
 
 
 def share(items):
@@ -61,17 +64,24 @@ def process_pool(workers, function=None):
 
 
 def parallel_map(function, items, workers, description):
-    """Yields function(item) for every item, in the order in which they finish, under a progress bar.
+    """Yields function(item) for every item, in their order, under a progress bar. Results are not held: of those that
+    are not asked for yet there are at most WAITING a process.
 
     Each process inherits the function once, so what it holds is neither sent with every item nor read anew: a Layout
     lists its folder of images once a process.
     """
     from tqdm import tqdm  # once there is work
 
-    with process_pool(workers, function) as pool:
-        futures = [pool.submit(_call, item) for item in items]
-        for future in tqdm(as_completed(futures), total=len(futures), desc=description, dynamic_ncols=True):
-            yield future.result()
+    with process_pool(workers, function) as pool, tqdm(total=len(items), desc=description, dynamic_ncols=True) as done:
+        waiting = deque()
+        for item in items:
+            waiting.append(pool.submit(_call, item))
+            if len(waiting) > WAITING * max(1, workers):
+                yield waiting.popleft().result()
+                done.update()
+        while waiting:
+            yield waiting.popleft().result()
+            done.update()
 
 
 @contextmanager

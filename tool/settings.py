@@ -226,30 +226,43 @@ class _Training(_Data, _Precision, _Tracked):
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareDataset(_Data):
-    kind: Literal["toy", "voc12", "folder"] = setting(
+    kind: Literal["toy", "voc12", "coco14", "folder"] = setting(
         "folder",
-        "toy: made from --seed; voc12: from official trees, archives or a download; folder: your own images "
-        "(docs/own_data.md)",
+        "toy: made from --seed; voc12, coco14: from official trees, archives or a download (README, docs/coco.md); "
+        "folder: your own images (docs/own_data.md)",
     )
     sources: tuple[Text, ...] = setting(
         (),
         "voc12: folders with the archives VOCtrainval_11-May-2012.tar, VOC2012test.tar (optional) and "
-        "benchmark.tgz (SBD) or their extracted trees, besides the data set's own folder",
+        "benchmark.tgz (SBD), coco14: with train2014.zip, val2014.zip and annotations_trainval2014.zip, or their "
+        "extracted trees, besides the data set's own folder",
         metavar="DIR",
     )
     voc_root: Text | None = setting(None, "voc12: the extracted VOCdevkit/VOC2012")
     aug_dir: Text | None = setting(None, "voc12: folder of augmented masks, index PNGs, instead of SBD")
-    download: bool = setting(False, "voc12: fetch trainval and SBD where they are not found (3.4 GB)")
+    download: bool = setting(
+        False, "voc12: fetch trainval and SBD where they are not found (3.4 GB); coco14: all three archives (20.4 GB)"
+    )
     mirror: Text | None = setting(
-        None, "voc12: URL of a folder with the archives, to download from instead of their own hosts"
+        None, "voc12, coco14: URL of a folder with the archives, to download from instead of their own hosts"
     )
     skip_difficult: bool = setting(False, "voc12: leave objects marked as difficult out of the image labels")
     check_counts: bool = setting(
-        True, "voc12: refuse lists of another length than the official ones; --no-check_counts for a part of VOC 2012"
+        True,
+        "voc12, coco14: refuse lists of another length than the official ones; --no-check_counts for a part of them",
     )
-    labels_from: Literal["text", "xml", "folders"] = setting(
-        "text", "folder: image_labels.txt; Annotations/ID.xml; or images_by_class/CLASS/"
+    overlap: Literal["later", "smallest"] = setting(
+        "later",
+        "coco14, folder with labels_from coco: which of the objects on a pixel it belongs to in a mask, the later in "
+        "the annotations or the smallest",
     )
+    crowd: Literal["background", "ignore", "object"] = setting(
+        "background", "coco14, folder with labels_from coco: what objects marked as crowds become in a mask"
+    )
+    labels_from: Literal["text", "xml", "folders", "coco"] = setting(
+        "text", "folder: image_labels.txt; Annotations/ID.xml; images_by_class/CLASS/; or coco: --annotations"
+    )
+    annotations: Text | None = setting(None, "folder with labels_from coco: the JSON in COCO's format")
     overwrite: bool = setting(False, "folder: replace an image_labels.txt that says otherwise")
     train: Count = setting(200, "toy: images with masks for evaluation")
     train_aug: Count = setting(400, "toy: training images")

@@ -4,6 +4,7 @@ import re
 from typing import NamedTuple
 
 from data.layout import read_ids
+from data.official import differences
 from data.xml_tree import parse_xml
 from errors import UserError
 from voc12.classes import CLASS_NAMES
@@ -64,12 +65,7 @@ def disagreements(annotations, masks):
     lines = []
     for image_id, classes, size in sorted(masks):
         annotation = annotations[image_id]
-        seen = {CLASS_NAMES[index] for index in classes}
-        parts = []
-        if set(annotation.names) - seen:
-            parts.append("labels without pixels: " + " ".join(n for n in annotation.names if n not in seen))
-        if seen - set(annotation.names):
-            parts.append("pixels without label: " + " ".join(n for n in CLASS_NAMES if n in seen - {*annotation.names}))
+        parts = differences(annotation.names, {CLASS_NAMES[index] for index in classes}, CLASS_NAMES)
         if annotation.size not in (None, size):
             parts.append("annotation says {1} x {0}, image and mask are {3} x {2}".format(*annotation.size, *size))
         if parts:

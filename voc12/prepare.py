@@ -4,13 +4,12 @@ The lists are derived from the official files: train, val and test from ImageSet
 train and val united with VOC's train, without VOC's val. Lists, classes and labels are written last.
 """
 
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
 from data.image import image_size
 from data.layout import save_texts
-from data.official import check_count, link_images, own_folder
+from data.official import check_count, in_one_line, is_done, link_images, own_folder
 from data.sources import locate, require
 from errors import UserError
 from files import save_lines
@@ -28,29 +27,12 @@ def prepare_voc12(settings):
     """Make the data set, or what is missing of it. settings: of prepare_dataset.py. Raises UserError."""
     root = Path(settings.dataset_root)
     counts = COUNTS if settings.check_counts else {}
-    try:
-        if not _is_done(root, settings.skip_difficult):
+    way = {"skip_difficult": settings.skip_difficult}
+    with in_one_line(root):
+        if not is_done(root, LISTS, load_json(root / "prepared.json"), way):
             _make_trainval(root, settings, counts)
         if not (root / "lists/test.txt").exists():
             _make_test(root, settings, counts)
-    except BrokenProcessPool as error:
-        raise UserError(
-            f"{root}: a worker process was killed, perhaps for memory: run this again with fewer --num_workers"
-        ) from error
-    except OSError as error:  # a folder that may not be read or written
-        raise UserError(f"{error.filename or root}: {error.strerror or error}: mend it and run this again") from error
-
-
-def _is_done(root, skip_difficult):
-    labels = root / "image_labels.txt"
-    if not all(path.exists() for path in (labels, root / "classes.txt", *(root / f"lists/{n}.txt" for n in LISTS))):
-        return False
-    made_with = (load_json(root / "prepared.json") or {"skip_difficult": skip_difficult})["skip_difficult"]
-    if made_with != skip_difficult:
-        raise UserError(
-            f"{labels}: was made with skip_difficult {made_with}, not {skip_difficult}: delete it and run this again"
-        )
-    return True
 
 
 def _make_trainval(root, settings, counts):

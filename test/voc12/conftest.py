@@ -76,7 +76,7 @@ class SilentHandler(SimpleHTTPRequestHandler):
 
 class SilentServer(ThreadingHTTPServer):
     def handle_error(self, request, client_address):
-        pass  # torchvision asks twice and hangs up on the first answer
+        pass  # of a client that hangs up
 
 
 @pytest.fixture

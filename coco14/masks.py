@@ -1,0 +1,95 @@
+"""COCO's objects -> index PNGs of 81 classes with the VOC palette."""
+
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from coco14.classes import CLASS_NAMES, CLASSES
+from conventions import BACKGROUND, IGNORE
+from data.image import image_size, open_image, orientation
+from data.index import digest
+from data.label_png import check_labels_fit, read_label_png, save_label_png, top_class
+from data.object_masks import draw_mask
+from errors import UserError
+from files import read_stamp
+
+TURNS = {  # EXIF's orientations that exchange height and width
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class Subject(NamedTuple):
+    """An image to be labelled. path: its file. entry: `data.coco_json.ImageEntry`. objects: its ObjectEntries."""
+
+    path: object
+    entry: tuple
+    objects: list
+
+    @property
+    def names(self):
+        """Its image labels: the classes of the objects that are no crowds, in the order of the classes."""
+        present = {CLASSES[each.category] for each in self.objects if not each.crowd}
+        return tuple(CLASS_NAMES[number] for number in sorted(present))
+
+
+class MadeMask(NamedTuple):
+    """pixels: {class: how many}, IGNORE among them."""
+
+    image_id: str
+    pixels: dict
+
+    @property
+    def names(self):
+        return tuple(CLASS_NAMES[number] for number in sorted(self.pixels) if number not in (BACKGROUND, IGNORE))
+
+
+def make_mask(out, subjects, overlap, crowd, image_id):
+    """Write OUT/ID.png, unless it is there and was made from the same objects in the same way.
+
+    subjects: {ID: Subject}. overlap, crowd: as `data.object_masks.draw_mask` takes them. Returns a MadeMask. Raises
+    UserError for what cannot be drawn, for an image of another size, and for a mask of someone else's that differs.
+    """
+    target, subject = out / f"{image_id}.png", subjects[image_id]
+    parts = [f"{each.category} {each.crowd:d} ".encode() + each.segmentation for each in subject.objects]
+    size = image_size(subject.path)
+    stamp = digest(b"\n".join([f"{overlap} {crowd} {size} {subject.entry.size}".encode(), *parts]))
+    known = read_stamp(target)
+    if known == stamp:
+        labels = read_label_png(target)
+    else:
+        try:
+            labels = draw_mask(subject.objects, CLASSES, subject.entry.size or size, overlap, crowd)
+        except UserError as error:
+            raise UserError(f"{subject.path.name}: {error}: replace the annotations by the official ones") from error
+        labels = turned(labels, subject.path, size)
+        if known == "":
+            _check_same(target, labels)
+        save_label_png(target, labels, stamp)
+    counts = np.bincount(labels.ravel(), minlength=IGNORE + 1)
+    return MadeMask(image_id, {int(number): int(counts[number]) for number in counts.nonzero()[0]})
+
+
+def turned(labels, path, size):
+    """A mask of the pixels as they are stored, as the image is read: turned as EXIF says. size: (H, W) of the image."""
+    if labels.shape == size:
+        return labels
+    with open_image(path) as picture:
+        turn = TURNS.get(orientation(picture))
+    if turn is None or labels.shape != size[::-1]:
+        raise UserError(
+            f"{path}: is {size[1]} x {size[0]}, its annotation says {labels.shape[1]} x {labels.shape[0]}: replace the "
+            "image by the official one"
+        )
+    return np.array(Image.fromarray(labels).transpose(turn))
+
+
+def _check_same(path, labels):
+    """Raises UserError unless a mask that others made holds the same labels."""
+    theirs = read_label_png(path)
+    check_labels_fit(path, theirs.shape, top_class(theirs), len(CLASS_NAMES), labels.shape)
+    if not np.array_equal(theirs, labels):
+        raise UserError(f"{path}: is not what the annotations give: move it away to have it made, or its folder")

@@ -1,0 +1,82 @@
+"""Fixtures: the miniature of COCO 2014 on disk, and the command line that prepares it."""
+
+import hashlib
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+import pytest
+from coco_miniature import SMALL, make_trees, pack
+
+from coco14.classes import COUNTS
+from coco14.sources import SOURCES
+
+
+@pytest.fixture
+def official(tmp_path, monkeypatch):
+    """base: a folder with the extracted trees. root: where the set is to be."""
+    monkeypatch.setattr("files._flush_to_disk", lambda path: None)  # no power cut here
+    monkeypatch.setattr("data.sources.shutil.disk_usage", lambda path: SimpleNamespace(free=100 * 10**9))
+    for name, count in SMALL.items():
+        monkeypatch.setitem(COUNTS, name, count)
+    make_trees(tmp_path / "trees")
+    return SimpleNamespace(base=tmp_path / "trees", root=tmp_path / "set")
+
+
+@pytest.fixture
+def archives(official, tmp_path, monkeypatch):
+    """The same packed, as official.archives, with the sums of these archives in place of the official ones."""
+    official.archives = tmp_path / "downloads"
+    pack(official.base, official.archives)
+    for name, source in SOURCES.items():
+        md5 = hashlib.md5((official.archives / source.name).read_bytes()).hexdigest()
+        monkeypatch.setitem(SOURCES, name, source._replace(md5=md5))
+    return official
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """A host that gives parts of files, and hangs up after `most` bytes of one."""
+
+    most = None
+    asked: list = []  # noqa: RUF012
+
+    def log_message(self, *arguments):
+        pass
+
+    def do_GET(self):
+        path = self.translate_path(self.path)
+        with open(path, "rb") as file:
+            content = file.read()
+        start = int(self.headers.get("Range", "bytes=0-")[6:-1])
+        self.asked.append((self.path, start))
+        if start >= len(content):
+            self.send_error(416)
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        self.wfile.write(content[start:][: self.most])
+
+
+@pytest.fixture
+def mirror(archives):
+    """A server on this machine that hands out the archives: url, and handler."""
+    handler = type("Handler", (Handler,), {"asked": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=archives.archives))
+    threading.Thread(target=partial(server.serve_forever, poll_interval=0.02), daemon=True).start()
+    yield SimpleNamespace(url=f"http://127.0.0.1:{server.server_port}", handler=handler)
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def prepare(script):
+    """prepare(ROOT, arguments): status, out and err of prepare_dataset.py --kind coco14."""
+
+    def call(root, *arguments, workers=1):
+        return script(
+            "prepare_dataset.py", "--kind", "coco14", "--dataset_root", root, "--num_workers", workers, *arguments
+        )
+
+    return call
