@@ -22,6 +22,7 @@ from tool.stages import STAGES
 from tool.yaml_file import dump_yaml
 
 LISTS = ("train", "train_aug", "val")  # of every dataset that its stage makes
+MORE_LISTS = {"voc12": ("test",), "coco14": ("train_all", "val_all")}
 
 
 def check_pipeline(chosen):
@@ -97,8 +98,9 @@ def _ids(stage, name, settings, dataset):
         raise UserError(
             f"{root}: holds no dataset (classes.txt, lists/): give common.dataset_root, or begin with the stage dataset"
         )
-    if dataset is not None and dataset.kind != "folder" and name not in (*LISTS, "test"):
-        raise UserError(f"{stage}: there will be no list {name}: the lists are {', '.join(LISTS)}")
+    lists = LISTS + (MORE_LISTS.get(dataset.kind, ()) if dataset is not None else ())
+    if dataset is not None and dataset.kind != "folder" and name not in lists:
+        raise UserError(f"{stage}: there will be no list {name}: the lists are {', '.join(lists)}")
     return None
 
 

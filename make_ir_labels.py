@@ -34,6 +34,9 @@ def label(stage, layout, stamps, ids):
 def main():
     stage = StageCall("make_ir_labels", __doc__)
     settings = stage.settings
+    if settings.refine == "crf":
+        print(f"{stage.name}: not needed: refine is crf")
+        return
     layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
     record = stage.record(class_input(layout), settings.map)
     ids = usable_ids(layout, settings.list, (check_image, check_labels), settings.skip_bad, stage.main)

@@ -1,4 +1,4 @@
-"""Pseudo labels: CAMs spread by a random walk that IRN's boundaries stop -> RUN/seg_label/ID.png"""
+"""Pseudo labels: CAMs spread by a random walk that IRN's boundaries stop, or by dense CRF -> RUN/seg_label/ID.png"""
 
 from functools import partial
 
@@ -7,11 +7,31 @@ from data.datasets import open_dataset
 from data.usable import check_image, check_labels, usable_ids
 from tool.config import run_main
 from tool.frame import StageCall
+from tool.parallel import parallel_map
 from tool.stages import IRN
 
 
+def label_by_crf(stage, layout, stamps, ids):
+    """Write the pseudo labels of this process's images by dense CRF alone."""
+    from data.label_png import save_label_png
+    from module.crf import dense_crf_labels
+    from module.labels import weighted_argmax
+    from tool.cam_file import load_cam
+
+    settings = stage.settings
+
+    def label_image(image_id):
+        image = layout.image(image_id).permute(1, 2, 0).numpy()
+        keys, cam = load_cam(stage.run / settings.map / f"{image_id}.npz", layout.n_classes, image.shape[:2])
+        labels = keys[dense_crf_labels(image, weighted_argmax(cam, settings.background_weight), len(keys))]
+        save_label_png(stage.run / "seg_label" / f"{image_id}.png", labels, stamps[image_id])
+
+    for _ in parallel_map(label_image, ids, settings.num_workers, stage.name):
+        pass
+
+
 def label(stage, layout, stamps, ids):
-    """Write the pseudo labels of this process's images."""
+    """Write the pseudo labels of this process's images by the random walk."""
     from data.label_png import save_label_png
     from data.loader import image_loader
     from infer.pseudo import load_irn, mean_boundary, pseudo_label
@@ -38,10 +58,10 @@ def main():
     stage = StageCall("make_seg_labels", __doc__)
     settings = stage.settings
     layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
-    record = stage.record(class_input(layout), IRN, settings.map)
+    record = stage.record(class_input(layout), *[IRN] * (settings.refine == "irn"), settings.map)
     ids = usable_ids(layout, settings.list, (check_image, check_labels), settings.skip_bad, stage.main)
     wanted = stamps(layout, ids)
-    work = partial(label, stage, layout, wanted)
+    work = partial(label if settings.refine == "irn" else label_by_crf, stage, layout, wanted)
     stage.make(("seg_label",), ".png", record, wanted, work, needs=(settings.map, ".npz"))
 
 

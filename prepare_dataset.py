@@ -1,10 +1,13 @@
 """Put the dataset in place: the toy set is made, VOC 2012 or COCO 2014 fetched and converted, your own images
 completed."""
 
+from functools import partial
+
 from data.datasets import open_dataset
 from data.usable import check_image, check_labels, check_mask_if_any, usable_ids
 from errors import UserError
 from tool.config import parse, run_main
+from tool.parallel import parallel_map
 
 CHECKED = {
     "train_aug": (check_image, check_labels),
@@ -33,8 +36,13 @@ def prepare(settings):
         prepare_coco14(settings)
     elif settings.dataset_format == "voc":
         from data.collect import collect
+        from data.collect_coco import CocoSource
 
-        collect(settings.dataset_root, settings.labels_from, settings.overwrite)
+        coco = None
+        if settings.labels_from == "coco":
+            for_each = partial(parallel_map, workers=settings.num_workers, description="masks")
+            coco = CocoSource(settings.annotations, settings.overlap, settings.crowd, for_each)
+        collect(settings.dataset_root, settings.labels_from, settings.overwrite, coco)
 
 
 def main():

@@ -1,6 +1,7 @@
 """Re-make the paper's tables: run what of them is missing and set ours beside the paper's
 
     python reproduce.py --table 2 3 --dataset configs/voc12_resnet101.yaml --seeds 3 [section.key=value ...]
+    python reproduce.py --table coco
 
 Every network and seed is one run of run_pipeline.sh, RUN_ROOT/STEM/NETWORK_seedN with STEM the name of the config;
 rows and tables that need the same network share it. Stopped, it goes on where it was. The tables are written after
@@ -21,15 +22,17 @@ from paper.tables import NETWORKS, TABLES
 from tool.config import Parser, run_main, word_reader
 from tool.values import Positive
 
+CONFIGS = {"voc12": "configs/voc12_resnet101.yaml", "coco14": "configs/coco14_resnet101.yaml"}  # by kind of data set
 ROOT = Path(__file__).resolve().parent
 
 
 def get_parser():
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--table", type=int, nargs="+", choices=tuple(TABLES), default=tuple(TABLES), metavar="1|2|3")
+    of_voc = [str(name) for name, table in TABLES.items() if table.kind == "voc12"]
+    add("--table", nargs="+", choices=[*map(str, TABLES)], default=of_voc, metavar="|".join(map(str, TABLES)))
     config = "config file of data, encoder and schedules; the tables set the method's switches (default: %(default)s)"
-    add("--dataset", default="configs/voc12_resnet101.yaml", metavar="CONFIG", help=config)
+    add("--dataset", metavar="CONFIG", help=config.replace("%(default)s", ", ".join(CONFIGS.values())))
     add("--seeds", type=word_reader(Positive), default=1, help="runs per network, seeds 0, 1 ... (default: 1)")
     networks = f"run no others than these, of {', '.join(NETWORKS)}"
     add("--networks", nargs="+", choices=tuple(NETWORKS), metavar="NETWORK", help=networks)
@@ -65,7 +68,11 @@ def check_classes(names, job):
 
 def main():
     args = parse_arguments(sys.argv[1:])
-    tables = {number: TABLES[number] for number in sorted(set(args.table))}
+    tables = {name: table for name, table in TABLES.items() if str(name) in args.table}
+    kinds = {table.kind for table in tables.values()}
+    if len(kinds) > 1:
+        raise UserError(f"--table {' '.join(args.table)}: these are of two data sets: ask for coco by itself")
+    args.dataset = args.dataset or CONFIGS[kinds.pop()]
     jobs, folder = make_jobs(tables.values(), args.dataset, args.overrides, args.seeds)
     check_classes(args.classes, jobs[0])
     wanted = [job for job in jobs if job.network in (args.networks or NETWORKS)]

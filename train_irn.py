@@ -44,6 +44,9 @@ def make_task(stage, layout, ids, dist):
 def main():
     stage = StageCall("train_irn", __doc__)
     settings = stage.settings
+    if settings.refine == "crf":
+        print(f"{stage.name}: not needed: refine is crf")
+        return
     layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
     ids = usable_ids(layout, settings.list, (check_image, check_labels), settings.skip_bad, stage.main)
     record = stage.record(inputs(layout, ids, "labels", "images") | weights_input(settings), "ir_label")

@@ -8,9 +8,8 @@ from PIL import Image
 from coco14.classes import CLASS_NAMES, CLASSES
 from conventions import BACKGROUND, IGNORE
 from data.image import image_size, open_image, orientation
-from data.index import digest
 from data.label_png import check_labels_fit, read_label_png, save_label_png, top_class
-from data.object_masks import draw_mask
+from data.object_masks import draw_mask, mask_stamp
 from errors import UserError
 from files import read_stamp
 
@@ -54,15 +53,15 @@ def make_mask(out, subjects, overlap, crowd, image_id):
     UserError for what cannot be drawn, for an image of another size, and for a mask of someone else's that differs.
     """
     target, subject = out / f"{image_id}.png", subjects[image_id]
-    parts = [f"{each.category} {each.crowd:d} ".encode() + each.segmentation for each in subject.objects]
     size = image_size(subject.path)
-    stamp = digest(b"\n".join([f"{overlap} {crowd} {size} {subject.entry.size}".encode(), *parts]))
+    drawn_size = subject.entry.size or size
+    stamp = mask_stamp(subject.objects, CLASSES, (drawn_size, size), overlap, crowd)
     known = read_stamp(target)
     if known == stamp:
         labels = read_label_png(target)
     else:
         try:
-            labels = draw_mask(subject.objects, CLASSES, subject.entry.size or size, overlap, crowd)
+            labels = draw_mask(subject.objects, CLASSES, drawn_size, overlap, crowd)
         except UserError as error:
             raise UserError(f"{subject.path.name}: {error}: replace the annotations by the official ones") from error
         labels = turned(labels, subject.path, size)

@@ -3,6 +3,7 @@
 The objects' outlines, nearly all of such a file, stay the bytes that they are until `data.object_masks` draws them.
 """
 
+import os
 import re
 from typing import NamedTuple
 
@@ -94,9 +95,9 @@ def _decode(path):
     check_file(path)
     try:
         with open(path, "rb") as file:
-            data = file.read(LARGEST + 1)
-        if len(data) > LARGEST:
-            raise ValueError(f"it is larger than {LARGEST} bytes")
+            if os.fstat(file.fileno()).st_size > LARGEST:
+                raise ValueError(f"it is larger than {LARGEST} bytes")
+            data = file.read(LARGEST)
         return msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"), type=_File, strict=False)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file: COCO's JSON of the instances is needed") from error

@@ -4,6 +4,7 @@
     xml       ROOT/Annotations/ID.xml, as VOC writes them: the class of every object/name
     folders   ROOT/images_by_class/CLASS/IMAGE: the images are linked into JPEGImages; one that shows two classes lies
               in both folders, and one in the folder `background` shows none
+    coco      a JSON in COCO's format (`data.collect_coco`), which gives masks too
 
 What is missing is made: image_labels.txt, classes.txt (names in order) and, where there is no list at all, the lists.
 """
@@ -13,7 +14,8 @@ import os
 import re
 from pathlib import Path
 
-from data.layout import find_masks, image_files, is_id, read_class_names, read_label_lines
+from data.collect_coco import make_masks, outlined, read_coco
+from data.layout import MASK_FOLDERS, find_masks, image_files, is_id, read_class_names, read_label_lines
 from data.xml_tree import parse_xml
 from errors import UserError
 from files import save_lines, writing
@@ -23,17 +25,23 @@ HELD_OUT = 10  # every tenth image is for validation
 UNFIT = re.compile(r"^$|^\s|\s$|[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # for a line between tabs in UTF-8
 
 
-def collect(root, labels_from="text", overwrite=False):
+def collect(root, labels_from="text", overwrite=False, coco=None):
     """Write what the layout needs and root lacks; see the top of this file.
 
-    root: folder with the images. labels_from: of SOURCES. overwrite: replace an image_labels.txt that says otherwise.
-    classes.txt and lists that exist are never changed. Raises UserError for what cannot be used, before it writes.
+    root: folder with the images. labels_from: of SOURCES, or "coco". overwrite: replace an image_labels.txt that says
+    otherwise. coco: `data.collect_coco.CocoSource`. classes.txt, lists and masks that exist are never changed. Raises
+    UserError for what cannot be used, before it writes; for an outline that cannot be drawn, before labels are written.
     """
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root}: no such folder: --dataset_root names the folder with the images")
-    labels, links = SOURCES[labels_from](root)
-    classes = sorted({name for names in labels.values() for name in names})
+    found, to_draw = None, []
+    if labels_from == "coco":
+        found = read_coco(root, coco)
+        labels, links, to_draw = found.labels, found.links, outlined(found, coco)
+    else:
+        labels, links = SOURCES[labels_from](root)
+    classes = found.classes if found else sorted({name for names in labels.values() for name in names})
     for name in [*labels, *classes]:
         if UNFIT.search(name) or (name in labels and not is_id(name)):
             raise UserError(
@@ -48,12 +56,19 @@ def collect(root, labels_from="text", overwrite=False):
         texts["classes.txt"] = [BACKGROUND, *classes]
     elif labels_from != "text":
         _check_classes(root / "classes.txt", labels)
+    masks = find_masks(root)
     if not list((root / "lists").glob("*.txt")):
-        texts |= _make_lists(root, sorted(labels))
+        masked = {path.stem for path in masks.glob("*.png")} if masks else set()
+        texts |= _make_lists(root, sorted(labels), masked.union(to_draw))
     for link, target in links.items():
         with writing(link):
             link.parent.mkdir(parents=True, exist_ok=True)
+            if link.is_symlink():  # to an image that has moved
+                link.unlink()
             link.symlink_to(os.path.relpath(target, link.parent))
+    if to_draw:
+        names = texts.get("classes.txt") or read_class_names(root / "classes.txt")
+        make_masks(masks or root / MASK_FOLDERS[0], found, coco, names, to_draw)
     for name, lines in texts.items():
         save_lines(root / name, lines)
 
@@ -120,11 +135,10 @@ def _check_same(path, labels, overwrite):
             )
 
 
-def _make_lists(root, ids):
+def _make_lists(root, ids, masked):
     """Every tenth image with a mask, or of all images where there are no masks, is in val; all others in train_aug, and
-    those of them with a mask, or all, in train."""
-    masks = find_masks(root)
-    evaluated = [image_id for image_id in ids if masks and (masks / f"{image_id}.png").exists()] or ids
+    those of them with a mask, or all, in train. masked: IDs."""
+    evaluated = [image_id for image_id in ids if image_id in masked] or ids
     val = evaluated[::HELD_OUT]
     if len(evaluated) < 2:
         raise UserError(

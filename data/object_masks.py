@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 
 from conventions import BACKGROUND, IGNORE
+from data.index import digest
 from errors import UserError
 
 LONGEST_OUTLINE = 1 << 20  # pixels of a polygon; pycocotools keeps five points of each
@@ -41,6 +42,12 @@ def draw_mask(objects, classes, size, overlap="later", crowd="background"):
     for covered, label in drawn:
         labels[covered] = label
     return labels
+
+
+def mask_stamp(objects, classes, size, overlap, crowd):
+    """What `draw_mask` makes its mask of, as a stamp (`files`)."""
+    parts = [f"{classes[each.category]} {each.crowd:d} ".encode() + each.segmentation for each in objects]
+    return digest(b"\n".join([f"{size} {overlap} {crowd}".encode(), *parts]))
 
 
 def object_mask(entry, size):

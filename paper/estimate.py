@@ -5,6 +5,7 @@ import os
 import shlex
 from datetime import timedelta
 
+from coco14.classes import COUNTS as COCO_COUNTS
 from data.layout import Layout
 from data.loader import steps_per_epoch
 from errors import UserError
@@ -13,6 +14,7 @@ from tool.settings import plain
 from viz.runs import read_log, usage
 from voc12.classes import COUNTS
 
+COUNTS_OF = {"voc12": COUNTS, "coco14": COCO_COUNTS}
 WITHOUT_GPU = ("eval_cam", "make_ir_labels")  # dense CRF: their logs name the CPU on any machine
 NETWORK = {"make_cam": "train_aesipe", "make_seg_labels": "train_irn", "deeplab_test": "deeplab_train"}
 ALIKE = ("dataset_root", "backbone", "batch_size", "crop_size", "scales", "background_weight")  # decide the speed
@@ -47,15 +49,17 @@ def duration(stage, job, logs, device):
     rows = [row for run, row in logs if all(run.get(name, {}).get(key, value) == value for name, key, value in wanted)]
     rows = [row for row in rows if (row["stage"], row["device"], str(row["processes"])) == kind]
     seconds, did = (sum(row[key] for row in rows) for key in ("seconds", "did"))
-    return timedelta(seconds=math.ceil(seconds / did * amount(job.arguments(stage)))) if did else None
+    return timedelta(seconds=math.ceil(seconds / did * amount(job, stage))) if did else None
 
 
-def amount(args):
-    """Training steps, or images, of a whole stage; by VOC 2012's official counts while there is no dataset."""
+def amount(job, stage):
+    """Training steps, or images, of a whole stage; by the data set's official counts while it is not there."""
+    args = job.arguments(stage)
     name = getattr(args, "train_list", None) or args.list
     try:
         images = len(Layout(args.dataset_root).ids(name))
     except UserError:
-        images = COUNTS.get(name, COUNTS["train_aug"])
+        counts = COUNTS_OF.get(job.arguments("dataset").kind, COUNTS)
+        images = counts.get(name, counts.get("train_aug", counts["train"]))
     epochs = getattr(args, "max_epochs", None)
     return getattr(args, "max_iters", epochs * steps_per_epoch(images, args.batch_size) if epochs else images)

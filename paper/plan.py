@@ -91,7 +91,8 @@ class Job:
         if known is None:
             return self.stages
         refuse_other(path, known, make_record("train_aesipe", args, self._trained_inputs(args, known)))
-        evaluated = all(self.cam_scores(weight, crf) for weight in self.weights for crf in (False, True))
+        with_crf = (False, True) if self.arguments("eval_cam").crf else (False,)
+        evaluated = all(self.cam_scores(weight, crf) for weight in self.weights for crf in with_crf)
         todo = set() if evaluated else {"make_cam", "eval_cam"}
         if self.segmentation and self.segmentation_scores() is None:
             todo.update(self.stages[1:])
@@ -142,7 +143,7 @@ def _make_job(tables, config, overrides, network, seed):
         f"common.seed={seed}",
         *(f"train_aesipe.{key}={_yaml(value)}" for key, value in NETWORKS[network].items()),
         f"eval_cam.background_weight={_yaml(list(weights))}",
-        "eval_cam.crf=true",
+        *(("eval_cam.crf=true",) if any(table.kind == "voc12" for table, _ in rows) else ()),
         f"eval_cam.crf_maps=[{MAP}]",
     ]
     job = Job(network, seed, config, (*overrides, *own), weights, any(table.segmentation for table, _ in rows))

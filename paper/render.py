@@ -60,7 +60,7 @@ def cell(row, column, jobs, classes):
 def write_tables(tables, jobs, folder, config, classes=None):
     """Write folder/tableN.md, .csv and .tex with what is finished. Returns their Markdown.
 
-    tables: {N: of `paper.tables.TABLES`}. config: path of the base config. classes: see `miou`.
+    tables: of `paper.tables.TABLES`. config: path of the base config. classes: see `miou`.
     """
     texts = []
     for number, table in tables.items():
@@ -68,11 +68,12 @@ def write_tables(tables, jobs, folder, config, classes=None):
             (row.title, row.network is None, {column: cell(row, column, jobs, classes) for column in table.columns})
             for row in table.rows
         ]
-        title = f"Table {number}: {table.title}"
+        title = table.title if table.note else f"Table {number}: {table.title}"
         notes = [
             f"mIoU in percent over {'all classes that occur' if classes is None else ', '.join(classes)}; "
             f"ours: {config}, mean ± standard deviation (number of seeds)",
-            f"paper: as printed in the paper's Table {number}",
+            table.note or f"paper: as printed in the paper's Table {number}",
+            *(f"{row.title}: {row.source}" for row in table.rows if row.source),
         ]
         texts.append(markdown(title, table.columns, rows, notes))
         tex = latex(title, table.columns, rows, notes)

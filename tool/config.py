@@ -34,6 +34,7 @@ COMMON = (
     "compile",
     "skip_bad",
     "tracker",
+    "refine",
 )
 
 

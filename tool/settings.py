@@ -270,6 +270,11 @@ class PrepareDataset(_Data):
     size: Annotated[int, Meta(ge=1, le=4096)] = setting(160, "toy: long side in pixels")
     seed: Natural = setting(0, "toy")
 
+    def problem(self):
+        if self.kind == "folder" and self.labels_from == "coco" and self.annotations is None:
+            return "labels_from coco reads a JSON in COCO's format: name it by --annotations"
+        return super().problem()
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainAesipe(_Training, _TrainableEncoder, _Method):
@@ -321,8 +326,17 @@ class EvalCam(_Data, _Tracked):
     )
 
 
+def _refine(decides):
+    return setting(
+        "irn",
+        "the maps to pseudo labels by IRN and its random walk, or by dense CRF alone, for which IRN is not trained",
+        decides=decides,
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class MakeIrLabels(_Data):
+    refine: Literal["irn", "crf"] = _refine(decides=False)
     map: MapName = setting("ae_is_cam", "which of make_cam.py's exports to label")
     list: Text = setting("train_aug", "lists/NAME.txt of the dataset", decides=False)
     background_weight: Rate = setting(
@@ -334,6 +348,7 @@ class MakeIrLabels(_Data):
 class TrainIrn(_Training, _Encoder):
     """Settings of train_irn.py; in a record, all that builds the network: `net.irn.build`."""
 
+    refine: Literal["irn", "crf"] = _refine(decides=False)
     backbone: Backbone = setting("resnet50", "the encoder, of torchvision or timm:NAME")
     batch_size: Batch = setting(32, "over all processes together")
     lr: Rate = setting(0.1, "learning rate of the boundary head, per step; the displacement head's is ten times it")
@@ -354,6 +369,7 @@ class TrainIrn(_Training, _Encoder):
 
 @dataclass(frozen=True, kw_only=True)
 class MakeSegLabels(_Data, _Precision):
+    refine: Literal["irn", "crf"] = _refine(decides=True)
     map: MapName = setting("ae_is_cam", "which of make_cam.py's exports to spread")
     list: Text = setting("train_aug", "lists/NAME.txt of the dataset", decides=False)
     power: Annotated[float, Meta(ge=0, le=100)] = setting(1.5, "exponent of the CAM before the walk")
@@ -361,6 +377,11 @@ class MakeSegLabels(_Data, _Precision):
     beta: Annotated[float, Meta(ge=0, le=1000)] = setting(10.0, "exponent of the affinities")
     steps: Count = setting(256, "of the random walk")
     background_weight: Rate = setting(1.0, "factor on the background's score before the argmax")
+
+    @property
+    def unread(self):
+        """What the stage can do without."""
+        return ("ckpt/irn.pt",) if self.refine == "crf" else ()
 
 
 @dataclass(frozen=True, kw_only=True)

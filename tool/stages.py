@@ -38,7 +38,9 @@ class Stage:
 
     def read(self, settings):
         """{what it reads with these settings: whether of every image of its list}."""
-        return {each: every for name, every in self.reads.items() for each in _filled(name, settings)}
+        unread = getattr(settings, "unread", ())
+        filled = {each: every for name, every in self.reads.items() for each in _filled(name, settings)}
+        return {each: every for each, every in filled.items() if each not in unread}
 
 
 def _filled(name, settings):
@@ -69,7 +71,7 @@ STAGES = (
         "make_seg_labels",
         "make_seg_labels.py",
         "MakeSegLabels",
-        "pseudo labels by random walk",
+        "pseudo labels by random walk, or dense CRF",
         "all",
         ("seg_label",),
         {IRN: False, "{map}": True},

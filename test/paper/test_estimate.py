@@ -41,15 +41,15 @@ def times(job, root, device="cpu"):
 
 
 def test_amounts(job):
-    assert amount(job.arguments("train_aesipe")) == 10 * (40 // 16)
-    assert amount(job.arguments("deeplab_train")) == 150
-    assert amount(job.arguments("make_cam")) == 40 and amount(job.arguments("eval_cam")) == 4
+    assert amount(job, "train_aesipe") == 10 * (40 // 16)
+    assert amount(job, "deeplab_train") == 150
+    assert amount(job, "make_cam") == 40 and amount(job, "eval_cam") == 4
 
 
 def test_amounts_of_a_dataset_that_is_not_there_are_vocs(tmp_path):
     job = make_jobs([TABLES[1]], "configs/demo.yaml", [f"common.dataset_root={tmp_path / 'none'}"], 1)[0][0]
-    assert amount(job.arguments("train_aesipe")) == 10 * (10_582 // 16)
-    assert amount(job.arguments("deeplab_test")) == 1449
+    assert amount(job, "train_aesipe") == 10 * (10_582 // 16)
+    assert amount(job, "deeplab_test") == 1449
 
 
 def test_the_rate_is_the_mean_of_all_alike_runs(job, tmp_path):
