@@ -5,6 +5,7 @@ python -m bench --run pamr ae              some of them
 python -m bench --stages --backbone resnet101
 python -m bench --growth docs              how time grows with the image and the number of classes, as plots
 python -m bench --start configs/demo.yaml  start-up, a finished run, a second look at a dataset, verifying of files
+python -m bench --scale 120000             every step that is no network, on a made-up COCO with as many tiny images
 """
 
 import argparse
@@ -17,11 +18,13 @@ import torch
 from bench.growth import plot_growth
 from bench.measure import compare, machine
 from bench.operations import OPERATIONS, RADIUS, Shape, build
+from bench.scale import time_scale
 from bench.stages import STAGES, time_stages
 from bench.start import time_start
 from errors import UserError
 from tool.config import Parser, run_main, word_reader
 from tool.json_file import save_json
+from tool.settings import default_workers
 from tool.values import Positive, Rate
 
 
@@ -41,6 +44,10 @@ def get_parser():
         "--start", metavar="CONFIG", help="what users wait for in place of them; CONFIG's run is finished"
     )
     parser.add_argument("--list_length", type=word_reader(Positive), default=10_582, help="images looked at by --start")
+    parser.add_argument(
+        "--scale", type=word_reader(Positive), metavar="N", help="images of a made-up COCO, in place of all"
+    )
+    parser.add_argument("--workers", type=word_reader(Positive), default=default_workers(), help="processes in --scale")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=word_reader(Positive), help="of PyTorch on the CPU")
     parser.add_argument(
@@ -124,7 +131,9 @@ def main():
         )
     )
     report = {"machine": facts, "shape": vars(shape)}
-    if args.growth:
+    if args.scale:
+        report["scale"] = time_scale(args.scale, args.workers)
+    elif args.growth:
         report["growth"] = plot_growth(args.growth, shape, device, args.runs)
     elif args.start:
         report["start"] = time_start(args.start, args.runs, args.list_length)

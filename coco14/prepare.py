@@ -30,9 +30,10 @@ from tool.parallel import parallel_map
 SPLITS = ("train", "val")
 MASKS = GB  # bytes of 123,287 masks, two blocks of 4 KiB each
 TEXTS = GB // 20
-# What a run leaves, bytes an image of train: its maps (2.87 classes and the background at 640 x 480), and labels.
-CAMS = {16: 620_000, 8: 150_000}
-LABELS = 2 * 8192  # for IRN and DeepLab
+# What a run leaves, bytes an image of train: its maps (2.87 classes and the background at 640 x 480, compressed as
+# photographs' in docs/benchmarks.md), and labels for IRN and DeepLab.
+CAMS = {16: 1_620_000, 8: 520_000}
+LABELS = 2 * 8192
 
 
 def prepare_coco14(settings):
@@ -47,7 +48,8 @@ def _make(root, settings, way):
     """Nothing is made before the annotations have been read and found right, and there is room for all of it."""
     import_pycocotools()
     needed = MASKS + TEXTS + sum(missing_bytes(source, settings) for source in SOURCES.values())
-    check_space(root, needed, "COCO's archives, images and masks")
+    free = check_space(root, needed, "COCO's archives, images and masks")
+    print(_run_needs(COUNTS["train"], free - needed))
     annotations = require(SOURCES["annotations"], settings)
     files = {split: annotations / f"instances_{split}2014.json" for split in SPLITS}
     contents = {split: read_instances(path) for split, path in files.items()}
@@ -73,7 +75,6 @@ def _make(root, settings, way):
     print(f"{len(report)} of {len(masks)} images have labels and masks that disagree: {root / 'label_report.txt'}")
     for split in SPLITS:
         print(_said(split, subjects[split]))
-    print(_run_needs(len(lists["train"])))
     save_json(root / "prepared.json", way)
     save_texts(root, CLASS_NAMES, lists, labels)
 
@@ -152,8 +153,9 @@ def _said(split, images):
     )
 
 
-def _run_needs(images):
-    cams = ", ".join(f"{images * size / GB:.2g} GB with make_cam.cam_bits {bits}" for bits, size in CAMS.items())
+def _run_needs(images, free):
+    cams = ", ".join(f"{images * size / GB:.0f} GB with make_cam.cam_bits {bits}" for bits, size in CAMS.items())
     return (
-        f"a run on {images} images needs some {cams} for each kind of map, and {images * LABELS / GB:.2g} GB for labels"
+        f"a run will need some {cams}, for each kind of map, and {images * LABELS / GB:.1f} GB for labels; "
+        f"{free / GB:.0f} GB are left on the data set's disk"
     )

@@ -125,7 +125,9 @@ def missing_bytes(source, settings):
 
 
 def check_space(root, needed, what):
-    """Raises UserError unless the disk of a folder, which need not exist yet, has this many bytes free."""
+    """The free bytes of the disk of a folder, which need not exist yet. Raises UserError if they are fewer than needed.
+
+    what: needs them, for the message."""
     there = next(path for path in (root, *root.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
     if free < needed:
@@ -133,6 +135,7 @@ def check_space(root, needed, what):
             f"{root}: {what} need {needed / GB:.1f} GB, and {free / GB:.1f} GB are free: make room, or give a "
             "--dataset_root on another disk"
         )
+    return free
 
 
 def fetch(source, root, mirror=None):
