@@ -47,12 +47,9 @@ def time_scale(n_images, workers):
         report = {}
         for name, step in _steps(folder, n_images, workers).items():
             report[name] = step()
-            memory = report[name]["mib"]
-            print(
-                f"{name:34s} {report[name]['seconds']:8.1f} s {1e3 * report[name]['seconds'] / n_images:7.3f} ms an image "
-                + ("" if memory is None else f"{memory:7.0f} MiB"),
-                flush=True,
-            )
+            seconds, mib = report[name].values()
+            memory = "" if mib is None else f"{mib:7.0f} MiB"
+            print(f"{name:34s} {seconds:8.1f} s {1e3 * seconds / n_images:7.3f} ms an image {memory}", flush=True)
     return report
 
 

@@ -49,7 +49,7 @@ def _make(root, settings, way):
     import_pycocotools()
     needed = MASKS + TEXTS + sum(missing_bytes(source, settings) for source in SOURCES.values())
     free = check_space(root, needed, "COCO's archives, images and masks")
-    print(_run_needs(COUNTS["train"], free - needed))
+    print(run_needs(COUNTS["train"], free - needed))
     annotations = require(SOURCES["annotations"], settings)
     files = {split: annotations / f"instances_{split}2014.json" for split in SPLITS}
     contents = {split: read_instances(path) for split, path in files.items()}
@@ -153,7 +153,7 @@ def _said(split, images):
     )
 
 
-def _run_needs(images, free):
+def run_needs(images, free):
     cams = ", ".join(f"{images * size / GB:.0f} GB with make_cam.cam_bits {bits}" for bits, size in CAMS.items())
     return (
         f"a run will need some {cams}, for each kind of map, and {images * LABELS / GB:.1f} GB for labels; "

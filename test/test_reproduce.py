@@ -11,6 +11,7 @@ from scripts import SMALL, error_lines, run
 
 from data.toy import make_toy
 from paper.plan import make_jobs
+from paper.render import write_tables
 from paper.tables import NETWORKS, TABLES
 
 
@@ -95,6 +96,20 @@ def test_a_run_of_other_settings_is_refused(made):
 def test_bad_input_is_one_line(arguments):
     done = run(sys.executable, "reproduce.py", *arguments)
     assert done.returncode == 2 and len(error_lines(done.stderr)) == 1 and "Traceback" not in done.stderr
+
+
+def test_the_table_of_coco_is_of_its_own_data_set(tmp_path):
+    done = run(sys.executable, "reproduce.py", "--table", "coco", "--dry_run", f"common.run_root={tmp_path}")
+    assert done.returncode == 0 and "# full_seed0: train_aesipe not known" in done.stdout, done.stderr
+    assert "run_pipeline.sh configs/coco14_resnet101.yaml --to deeplab_test" in done.stdout
+    assert "eval_cam.crf=true" not in done.stdout
+    mixed = run(sys.executable, "reproduce.py", "--table", "1", "coco", "--dry_run")
+    assert mixed.returncode == 2 and "of two data sets: ask for coco by itself" in mixed.stderr
+    jobs, folder = make_jobs([TABLES["coco"]], "configs/coco14_resnet101.yaml", [f"common.run_root={tmp_path}"], 1)
+    text = write_tables({"coco": TABLES["coco"]}, jobs, folder, "configs/coco14_resnet101.yaml")
+    assert "| SIPE (ResNet-101) | 40.6 |  |  |" in text and "| RIB (ResNet-101), published | 43.8 |  |  |" in text
+    assert "- RIB (ResNet-101): Lee et al., NeurIPS 2021" in text and "| AE-SIPE (ResNet-101) |  |  |  |" in text
+    assert text.startswith("## COCO 2014") and (folder / "tablecoco.tex").exists()
 
 
 def jobs_of(numbers, root, seeds=1):

@@ -34,7 +34,7 @@ STEPS = (
 )
 
 
-@pytest.mark.parametrize("config", ["coco14_resnet101", "coco14_sipe_resnet101"])
+@pytest.mark.parametrize("config", [pytest.param("coco14_resnet101", marks=pytest.mark.slow), "coco14_sipe_resnet101"])
 def test_the_whole_pipeline(tmp_path, config):
     make_trees(tmp_path / "trees")
     done = run(

@@ -52,6 +52,13 @@ def test_amounts_of_a_dataset_that_is_not_there_are_vocs(tmp_path):
     assert amount(job, "deeplab_test") == 1449
 
 
+def test_amounts_of_coco_are_its_own(tmp_path):
+    where = [f"common.dataset_root={tmp_path / 'none'}"]
+    job = make_jobs([TABLES["coco"]], "configs/coco14_resnet101.yaml", where, 1)[0][0]
+    assert amount(job, "train_aesipe") == 25_650 and amount(job, "deeplab_test") == 40_137
+    assert amount(job, "make_cam") == 82_081
+
+
 def test_the_rate_is_the_mean_of_all_alike_runs(job, tmp_path):
     log(tmp_path / "a", job, "train_aesipe", did=10, seconds=500)
     log(tmp_path / "demo" / "b", job, "train_aesipe", did=30, seconds=1900)

@@ -43,3 +43,20 @@ def test_table_1_is_as_the_paper_prints_it():
     rows = [f"{row.title} {row.paper['val']} {row.paper['test']}" for row in TABLES[1].rows]
     assert rows == [line.strip() for line in printed.strip().splitlines()]
     assert [row.network for row in TABLES[1].rows] == 9 * [None] + ["baseline", "full"]
+
+
+def test_cocos_table_has_published_figures_alone_each_with_its_source():
+    """The paper has no figure of COCO, and nothing is claimed for its row."""
+    figures = {row.title: row.paper.get("val") for row in TABLES["coco"].rows}
+    assert figures == {
+        "MCTformer (ResNet-38)": 42.0,
+        "RIB (ResNet-101)": 43.8,
+        "L2G (ResNet-101, saliency maps too)": 44.2,
+        "ReCAM (AdvCAM + IRN, ResNet-101)": 45.0,
+        "CLIP-ES (ResNet-101, CLIP too)": 45.4,
+        "SIPE (ResNet-38)": 43.6,
+        "SIPE (ResNet-101)": 40.6,
+        "AE-SIPE (ResNet-101)": None,
+    }
+    assert all(row.source for row in TABLES["coco"].rows if row.paper)
+    assert TABLES["coco"].networks == ("baseline", "full")
