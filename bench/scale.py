@@ -5,8 +5,6 @@ does not depend on the size of the images. Maps, which a network would make, are
 """
 
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -14,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bench.stages import ROOT
+from bench.stages import run_script
 from coco14.classes import CATEGORIES
 from data.content import class_input, stamps
 from data.layout import Layout
@@ -64,7 +62,7 @@ def _steps(folder, n_images, workers):
     prepare = ["prepare_dataset.py", "--kind", "coco14", "--no-check_counts", *common]
 
     def script(*arguments):
-        return lambda: _timed_script(folder, *arguments)
+        return lambda: dict(zip(("seconds", "mib"), run_script(*arguments)))
 
     return {
         "prepare: annotations and masks": script(*prepare, "--sources", folder / "coco"),
@@ -85,17 +83,6 @@ def _timed(function):
     began = time.perf_counter()
     function()
     return {"seconds": time.perf_counter() - began, "mib": None}
-
-
-def _timed_script(folder, script, *arguments):
-    out = folder / "peak"
-    command = [sys.executable, "-m", "bench.peak", out, ROOT / script, *arguments]
-    began = time.perf_counter()
-    done = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True)
-    seconds = time.perf_counter() - began
-    if done.returncode:
-        raise UserError(f"--scale: {script} failed: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
-    return {"seconds": seconds, "mib": float(out.read_text())}
 
 
 def make_coco(folder, n_images, seed=0):

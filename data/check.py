@@ -101,9 +101,14 @@ def read_labels(layout, lists, ids, trained, findings):
 def summary(layout, lists, labels):
     """What was found: counts, and a table of the classes' images in each list."""
     masks = layout.mask_folder.name if layout.mask_folder else "none: evaluation is left out"
-    rows = {"images": lambda image_id: True, "with a mask": layout.has_mask, "with labels": labels.__contains__}
+    shown = {name: Counter(n for key in ids for n in labels.get(key, ())) for name, ids in lists.items()}
+    rows = {
+        "images": [len(ids) for ids in lists.values()],
+        "with a mask": [sum(map(layout.has_mask, ids)) for ids in lists.values()],
+        "with labels": [sum(key in labels for key in ids) for ids in lists.values()],
+    }
     for name in layout.class_names[1:]:
-        rows[f"  {name}"] = lambda image_id, name=name: name in labels.get(image_id, ())
+        rows[f"  {name}"] = [shown[each][name] for each in lists]
     width = max(map(len, rows))
     lines = [
         f"{layout.root}: {len(layout.files)} images, {layout.n_classes - 1} classes and {layout.class_names[0]}, "
@@ -111,7 +116,7 @@ def summary(layout, lists, labels):
         " ".join([" " * width, *(f"{name:>9}" for name in lists)]),
     ]
     for title, counts in rows.items():
-        cells = [f"{sum(map(counts, ids)):>{max(9, len(name))}}" for name, ids in lists.items()]
+        cells = [f"{count:>{max(9, len(name))}}" for name, count in zip(lists, counts)]
         lines.append(" ".join([f"{title:{width}}", *cells]))
     return "\n".join(lines)
 

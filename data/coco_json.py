@@ -14,7 +14,7 @@ from errors import UserError
 from files import check_file
 
 LARGEST = 1 << 30  # bytes; the instances of COCO's largest list have a third of it
-NO_SEGMENTATION = (b"", b"null", b"[]")
+NO_SEGMENTATION = (b"", b"null", b"[]", b"[[]]")
 Number = int | float | None
 Id = int | float | str
 
@@ -85,8 +85,8 @@ def read_instances(path):
         if category not in categories:
             raise UserError(f"{path}: {name}: its category {each.category_id!r} is not among the categories: add it")
         segmentation = bytes(each.segmentation)
-        segmentation = b"" if segmentation.strip() in NO_SEGMENTATION else segmentation
-        objects[image].append(ObjectEntry(name, category, bool(each.iscrowd), segmentation))
+        has_none = len(segmentation) < 32 and b"".join(segmentation.split()) in NO_SEGMENTATION
+        objects[image].append(ObjectEntry(name, category, bool(each.iscrowd), b"" if has_none else segmentation))
     in_order = sorted(categories.items(), key=lambda item: (isinstance(item[0], str), item[0]))
     return Instances(entries, {key: category.name.strip() for key, category in in_order}, objects)
 

@@ -82,7 +82,7 @@ def test_outlines_become_labels_and_masks(images):
 
 
 def test_boxes_alone_are_enough_for_labels(images):
-    layout = take(images, export(images / "a.json", [(0, 0, None, 0), (1, 1, [], 0), (1, 1, None, 0)]))
+    layout = take(images, export(images / "a.json", [(0, 0, None, 0), (1, 1, [], 0), (1, 1, [[]], 0)]))
     assert [layout.labels(name).tolist() for name in "abc"] == [[0, 1], [1, 0], [0, 0]]
     assert layout.mask_folder is None and len(layout.ids("train")) == 2
 
