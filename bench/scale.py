@@ -67,7 +67,7 @@ def _steps(folder, n_images, workers):
     return {
         "prepare: annotations and masks": script(*prepare, "--sources", folder / "coco"),
         "prepare, finished": script(*prepare),
-        "data.check": script("data/check.py", folder / "set"),
+        "data.check": script("-m", "data.check", folder / "set"),
         "maps written (8 bits)": lambda: _timed(lambda: write_maps(folder)),
         "eval_cam": script("eval_cam.py", *common, *run, "--no-crf", "--tracker", "tensorboard"),
         "eval_cam, finished": script("eval_cam.py", *common, *run, "--no-crf"),

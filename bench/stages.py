@@ -195,9 +195,9 @@ def _time_script(name, config, bench):
     return {"images_per_second": bench.images / max(first - second, 1e-9), "start_up": second, "memory": memory}
 
 
-def run_script(script, *arguments):
-    """(seconds, peak MiB of the largest of its processes or NaN) of one call."""
-    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+def run_script(*words):
+    """(seconds, peak MiB of the largest of its processes or NaN) of one call of Python in the repository."""
+    command = [sys.executable, *map(str, words)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     memory = 0.0
     with tempfile.TemporaryFile("w+") as errors:
@@ -210,7 +210,7 @@ def run_script(script, *arguments):
         seconds = time.perf_counter() - began
         if process.returncode:
             errors.seek(0)
-            raise UserError(f"{script} failed: {errors.read().strip().splitlines()[-1]}")
+            raise UserError(f"{words[0]} failed: {errors.read().strip().splitlines()[-1]}")
     return seconds, memory or float("nan")
 
 
