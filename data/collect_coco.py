@@ -63,10 +63,13 @@ def read_coco(root, source):
 
 
 def _find_images(root, path, names):
-    """{ID: file}. names: {ID: file_name}. In JPEGImages a name's last part is looked for, elsewhere all of it too."""
+    """{ID: file}. names: {ID: file_name}. In JPEGImages a name's last part is looked for, elsewhere all of it too:
+    beside the JSON, in `images`, and of instances_PART.json in PART and images/PART."""
     folder = root / "JPEGImages"
     there = {each.name for each in folder.iterdir() if each.exists()} if folder.is_dir() else set()
-    bases = [base / below for base in (root, path.parent, path.parent.parent) for below in (".", "images")]
+    part = path.stem.rpartition("_")[2]
+    folders = (".", "images", part, f"images/{part}")
+    bases = [base / below for base in (root, path.parent, path.parent.parent) for below in folders]
     found, missing = {}, []
     for image, name in names.items():
         parts = PurePosixPath(name.replace("\\", "/"))

@@ -1,7 +1,10 @@
 """What is made of COCO 2014, from trees, archives and downloads."""
 
 import json
+import os
+import sys
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +26,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 import coco14.classes
+import coco14.masks
 from coco14.classes import CATEGORIES, CLASS_NAMES, CLASSES
 from coco14.prepare import run_needs
 from coco14.sources import SOURCES
@@ -211,8 +215,6 @@ def test_a_download_that_was_whole_but_for_its_name(archives, prepare, mirror):
 
 
 def test_room_on_the_disk_is_looked_at_before_the_first_byte(archives, prepare, mirror, monkeypatch):
-    from types import SimpleNamespace
-
     monkeypatch.setattr("data.sources.shutil.disk_usage", lambda path: SimpleNamespace(free=30 * 10**9))
     done = prepare(archives.root, "--download", "--mirror", mirror.url)
     refused(done, "images and masks need 42.3 GB, and 30.0 GB are free")
@@ -302,9 +304,26 @@ def test_an_image_of_another_size_is_refused(official, prepare):
     )
 
 
-def test_without_pycocotools_the_command_that_installs_it_is_named(official, prepare, monkeypatch):
-    import sys
+def test_a_call_that_was_killed_is_finished_by_the_next(official, prepare, monkeypatch):
+    made = coco14.masks.save_label_png
 
+    def until_the_third(path, labels, stamp):
+        if path.stem == sorted([*LABELS])[2]:
+            os._exit(9)
+        made(path, labels, stamp)
+
+    monkeypatch.setattr(coco14.masks, "save_label_png", until_the_third)
+    refused(prepare(official.root, "--sources", official.base), "a worker process was killed")
+    before = stamps(official.root)
+    assert len(before) == 2 and not (official.root / "image_labels.txt").exists()
+    monkeypatch.undo()
+    monkeypatch.setattr("data.sources.shutil.disk_usage", lambda path: SimpleNamespace(free=100 * 10**9))
+    assert prepare(official.root, "--sources", official.base, "--no-check_counts").status == 0
+    check_set(official.root)
+    assert before.items() <= stamps(official.root).items()
+
+
+def test_without_pycocotools_the_command_that_installs_it_is_named(official, prepare, monkeypatch):
     monkeypatch.setitem(sys.modules, "pycocotools.mask", None)
     refused(prepare(official.root, "--sources", official.base), "pip install pycocotools")
     assert not official.root.exists()

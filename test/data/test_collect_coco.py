@@ -120,9 +120,14 @@ def test_the_smallest_object_can_win(images):
         ("result.json", ["images\\a.jpg", "images\\b.jpg", "images\\c.jpg"]),  # Label Studio on Windows
         ("result.json", ["/data/upload/a.jpg", "../elsewhere/b.jpg", "C:\\photos\\c.jpg"]),
         ("images/_annotations.coco.json", ["a.jpg", "b.jpg", "c.jpg"]),  # Roboflow: among the images
+        ("annotations/instances_images.json", ["a.jpg", "b.jpg", "c.jpg"]),  # COCO: beside train2017/
+        ("more/annotations/instances_part.json", ["a.jpg", "b.jpg", "c.jpg"]),  # Datumaro: images/PART/
     ],
 )
 def test_images_are_found_where_tools_put_them(images, where, names):
+    if "part" in where:
+        (images / "more/images").mkdir(parents=True)
+        (images / "images").rename(images / "more/images/part")
     layout = take(images, export(images / where, OUTLINED, names))
     assert sorted(layout.files) == ["a", "b", "c"] and (images / "JPEGImages/a.jpg").is_symlink()
     assert layout.image("a").shape == (3, 8, 9)
