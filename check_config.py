@@ -138,11 +138,12 @@ def check_batches(source, chosen, environment):
             raise UserError(f"{name}={environment[name]} must be a whole number from 1 up")
     processes = int(environment.get("GPUS") or 1) * int(environment.get("NNODES") or 1)
     for section, settings in chosen.items():
-        batch = getattr(settings, "batch_size", processes)
-        if batch % processes:
+        parts = processes * getattr(settings, "accumulate", 1)
+        batch = getattr(settings, "batch_size", parts)
+        if batch % parts:
             raise UserError(
-                f"{source}: {section}.batch_size={batch} cannot be shared out equally between {processes} "
-                "processes (GPUS times NNODES): choose a multiple of them"
+                f"{source}: {section}.batch_size={batch} cannot be shared out equally in {parts} parts (GPUS times "
+                f"NNODES times {section}.accumulate): choose a multiple of them"
             )
 
 

@@ -13,10 +13,11 @@ from tool.config import parse, run_main
 def predict(settings):
     """Ask the run's networks about each image that is found. Returns whether all of them could be read."""
     from infer.photo import NETWORKS, chosen_classes, load_networks, read_for_network, trained_side
-    from tool.dist import init_dist, set_precision
+    from tool.device import set_precision
+    from tool.dist import init_dist
     from viz.photo import ENDINGS, write_outputs
 
-    device, out = init_dist().device, Path(settings.out or settings.run / "predict")
+    device, out = init_dist(settings.device).device, Path(settings.out or settings.run / "predict")
     class_names = trained_class_names(settings.run, settings.dataset_root)
     classes = chosen_classes(settings.labels, class_names)
     files, problems = find_images(settings.image, out)

@@ -22,7 +22,7 @@ from errors import UserError
 from net import aesipe, irn
 from tool.checkpoint import save_result
 from tool.config import parse
-from tool.dist import set_precision
+from tool.device import set_precision
 from tool.record import make_record
 from tool.trainer import to_device, train_step
 from tool.yaml_file import dump_yaml

@@ -105,7 +105,7 @@ def _worker_options(workers):
         "num_workers": workers,
         "multiprocessing_context": "fork" if workers else None,
         "worker_init_fn": _leave_the_process_group,
-        "pin_memory": torch.cuda.is_available(),
+        "pin_memory": torch.cuda.is_initialized(),
     }
 
 

@@ -27,6 +27,7 @@ COMMON = (
     "backbone",
     "weights",
     "num_workers",
+    "device",
     "seed",
     "precision",
     "batch_norm",

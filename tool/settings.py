@@ -46,6 +46,7 @@ Backbone = Annotated[str, Names(BACKBONES, ("timm",))]
 NetworkName = Annotated[str, Names(NETWORKS, ("smp",))]
 MapName = Literal["ae_is_cam", "is_cam", "cam"]  # keys of AESIPE.forward, folders of the run; the last map first
 Module = Literal["pamr", "prototype", "is_cam"]
+Device = Literal["auto", "cuda", "cpu", "mps"]
 Precision = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
 Maps = Annotated[tuple[MapName, ...], Meta(min_length=1)]
 Sequence = Annotated[tuple[Module, ...], Meta(min_length=1)]
@@ -69,8 +70,10 @@ def setting(default, help, *, decides=True, metavar=None, flags=None):
     return field(default=default, metadata={"help": help, "decides": decides, "metavar": metavar, "flags": flags})
 
 
-def default_workers():
-    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+def default_workers(most=1024):
+    """The cores of this process's share of the machine, `most` of them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(most, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
 
 
 def _run(path):
@@ -87,7 +90,8 @@ class Settings:
     dataset_format: Text = setting("voc", "how the dataset is stored: a name in data/datasets.py", decides=False)
     run_root: Text = setting("runs", "folder of all runs", decides=False)
     session_name: Text = setting("aesipe", "the run's folder below run_root", decides=False)
-    num_workers: Workers = setting(default_workers(), "worker processes", decides=False)
+    num_workers: Workers = setting(default_workers(), "worker processes of each process", decides=False)
+    device: Device = setting("auto", "of the networks; auto: the GPU, or the CPU where there is none", decides=False)
 
     @property
     def run(self):
@@ -133,6 +137,11 @@ class _Precision(Settings):
     precision: Precision = setting(
         "float32", "of the networks; auto: bfloat16 where the GPU has it, else float16; float32 on the CPU"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Loading(Settings):
+    num_workers: Workers = setting(default_workers(8), "processes that load images, of each process", decides=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,12 +211,13 @@ class _Tracked(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Training(_Data, _Precision, _Tracked):
+class _Training(_Data, _Loading, _Precision, _Tracked):
     batch_size: Batch = setting(16, "over all processes together")
     crop_size: Side = setting(512, "pixels")
     lr: Rate = setting(0.01, "learning rate of pre-trained layers, per step")
     momentum: Share = setting(0.9, "of SGD")
     weight_decay: Rate = setting(1e-4, "of SGD")
+    accumulate: Positive = setting(1, "parts that each process takes its share of a batch in, to use less memory")
     seed: Natural = setting(0, "of the weights that are drawn, the order of images and the crops")
     precision: Precision = setting(
         "auto", "of the networks; auto: bfloat16 where the GPU has it, else float16; float32 on the CPU"
@@ -222,6 +232,15 @@ class _Training(_Data, _Precision, _Tracked):
     resume: Literal["auto", "never"] = setting(
         "auto", "auto: go on from this run's newest whole state, and skip what is trained; never: anew", decides=False
     )
+
+    def problem(self):
+        parts = int(os.environ.get("WORLD_SIZE", 1)) * self.accumulate
+        if self.batch_size % parts:
+            return (
+                f"batch_size {self.batch_size} cannot be shared out evenly in {parts} parts, processes times "
+                "accumulate: choose a multiple of them"
+            )
+        return super().problem()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,7 +295,7 @@ class TrainAesipe(_Training, _TrainableEncoder, _Method):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MakeCam(_Data, _Precision):
+class MakeCam(_Data, _Loading, _Precision):
     structure_features: Literal["hierarchical", "semantic"] | None = setting(
         None, "of the structure analysis; default, as of the five below: as trained"
     )
@@ -340,7 +359,7 @@ class TrainIrn(_Training, _Encoder):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MakeSegLabels(_Data, _Precision):
+class MakeSegLabels(_Data, _Loading, _Precision):
     map: MapName = setting("ae_is_cam", "which of make_cam.py's exports to spread")
     list: Text = setting("train_aug", "lists/NAME.txt of the dataset", decides=False)
     power: Annotated[float, Meta(ge=0, le=100)] = setting(1.5, "exponent of the CAM before the walk")
@@ -373,11 +392,11 @@ class DeeplabTrain(_Training, _TrainableEncoder):
     scale: tuple[Scale, Scale] = setting((0.5, 2.0), "range of the resizing in training", metavar=RANGE)
 
     def problem(self):
-        world = int(os.environ.get("WORLD_SIZE", 1))
-        if self.batch_size < 2 * world:
+        parts = int(os.environ.get("WORLD_SIZE", 1)) * self.accumulate
+        if self.batch_size < 2 * parts:
             return (
-                f"batch_size {self.batch_size} on {world} process(es): batch norm of DeepLab's image pooling needs "
-                "two images or more on each"
+                f"batch_size {self.batch_size} in {parts} part(s), processes times accumulate: batch norm of DeepLab's "
+                "image pooling needs two images or more in each"
             )
         if self.frozen_stages and ":" in self.network:
             return f"network {self.network} trains all of its encoder: frozen_stages must be 0"

@@ -17,7 +17,16 @@ from tool.stages import STAGES
 
 MAP_NAMES = {"cam": "CAM", "is_cam": "IS-CAM", "ae_is_cam": "AE-IS-CAM"}
 COUNTED = ("step", "did", "seconds", "peak_memory_mb", "peak_gpu_memory_mb", "images_per_second", "lr")
-WHERE = ("run_root", "session_name", "num_workers", "save_every", "resume", "skip_bad", "tracker")  # change no result
+WHERE = (
+    "run_root",
+    "session_name",
+    "num_workers",
+    "device",
+    "save_every",
+    "resume",
+    "skip_bad",
+    "tracker",
+)  # change no result
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tool.dist import set_precision
+from tool.device import set_precision
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -34,5 +34,5 @@ def test_precision_sets_autocast_and_tf32_together(precision, device, dtype, tf3
 
 @pytest.mark.parametrize("has_bfloat16, dtype", [(True, torch.bfloat16), (False, torch.float16)])
 def test_auto_takes_what_the_gpu_has(monkeypatch, has_bfloat16, dtype):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has_bfloat16)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bfloat16)
     assert set_precision("auto", CUDA) is dtype

@@ -62,6 +62,8 @@ def settings_of(run, **changes):
                 "seed": 3,
                 "batch_size": 2,
                 "compile": False,
+                "accumulate": 1,
+                "deterministic": False,
             },
             **changes,
         }
