@@ -292,16 +292,11 @@ def _arrived(batch, event):
 
 
 def to_device(batch, device):
-    """Move a batch; images become float in [0,1] there, four times the bytes that travelled.
-
-    `most`, the most classes that any of its images has, is counted before labels leave: on a GPU, who asks must wait.
-    """
+    """Move a batch; images become float in [0,1] there, four times the bytes that travelled."""
     moved = {
         key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
         for key, value in batch.items()
     }
-    if "labels" in batch:
-        moved["most"] = 1 + int(batch["labels"].sum(dim=1).max())
     moved["image"] = unit_range(moved["image"]).contiguous(memory_format=torch.channels_last)
     return moved
 
