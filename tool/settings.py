@@ -310,6 +310,12 @@ class EvalCam(_Data, _Tracked):
         None, "of --maps, those that dense CRF, the slow part, is run on; all when not given"
     )
 
+    def problem(self):
+        for name in self.crf_maps or ():
+            if name not in self.maps:
+                return f"crf_maps names {name}, which maps does not: add it there"
+        return super().problem()
+
 
 @dataclass(frozen=True, kw_only=True)
 class MakeIrLabels(_Data):
