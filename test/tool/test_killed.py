@@ -6,22 +6,17 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
+from tiny_training import assert_equal, weights
 
-from tool.checkpoint import StateFolder, load_state
+from tool.checkpoint import StateFolder
 
 HERE = Path(__file__).resolve().parent
 
 
-def weights(run):
-    return load_state(run / "ckpt/tiny.pt")["model"]
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_training_killed_at_random_moments_ends_bitwise_as_one_that_was_not(tmp_path, seed):
+def test_training_killed_at_random_moments_ends_bitwise_as_one_that_was_not(tmp_path):
     """Kills fall into steps, into the writing of states and into their removal."""
     done = subprocess.run(
-        [sys.executable, HERE / "killed.py", tmp_path / "whole", tmp_path / "parts", str(seed)],
+        [sys.executable, HERE / "killed.py", tmp_path / "whole", tmp_path / "parts", "0"],
         capture_output=True,
         text=True,
         timeout=120,
@@ -31,7 +26,7 @@ def test_training_killed_at_random_moments_ends_bitwise_as_one_that_was_not(tmp_
     assert sum(step > 0 for step in reached) >= 5  # after these kills the next process had somewhere to go on from
     expected = weights(tmp_path / "whole")
     for run in (tmp_path / "parts").iterdir():
-        assert all(torch.equal(value, weights(run)[key]) for key, value in expected.items())
+        assert_equal(expected, weights(run))
         assert sorted(path.name for path in (run / "ckpt").iterdir()) == ["tiny.pt"]
 
 
@@ -56,7 +51,9 @@ def two_processes(run, how):
     [
         ("killed", 1, "error: process 1 was killed by SIGKILL"),
         ("nan", 2, "error: step 6: the loss is nan at learning rate"),
-        ("bad", 2, "error: photo.jpg: cannot be decoded"),
+        pytest.param(
+            "bad", 2, "error: photo.jpg: cannot be decoded", marks=pytest.mark.slow
+        ),  # as nan, in all but the error
     ],
 )
 def test_a_process_that_ends_ends_the_others_with_its_error(tmp_path, how, status, message):
@@ -68,7 +65,6 @@ def test_a_process_that_ends_ends_the_others_with_its_error(tmp_path, how, statu
     saved = StateFolder(tmp_path / "ckpt/tiny_state").newest("cpu")
     assert saved["step"] in (2, 4) and all(value.isfinite().all() for value in saved["model"].values())
     if how == "killed":
-        for run in (tmp_path, tmp_path / "whole"):
-            again, _ = two_processes(run, "well")
-            assert again.returncode == 0, again.stderr
-        assert all(torch.equal(value, weights(tmp_path)[key]) for key, value in weights(tmp_path / "whole").items())
+        again, _ = two_processes(tmp_path, "well")
+        assert again.returncode == 0, again.stderr
+        assert_equal(weights(tmp_path / "whole"), weights(tmp_path))
