@@ -110,26 +110,12 @@ def markdown():
         "| stage (section) | script | what it does | processes | reads in the run | writes there |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for stage in (*STAGES, *TOOLS):
-        cells = (
-            stage.name,
-            f"`{stage.script}`",
-            stage.does,
-            stage.processes,
-            _listed(stage.reads),
-            _listed(stage.writes),
-        )
-        rows.append(f"| {' | '.join(cells)} |")
+    for stage in BY_NAME.values():
+        reads, writes = (", ".join(f"`{name}`" for name in names) for names in (stage.reads, stage.writes))
+        rows.append(f"| {stage.name} | `{stage.script}` | {stage.does} | {stage.processes} | {reads} | {writes} |")
     return "\n".join(rows)
 
 
-def _listed(names):
-    return ", ".join(f"`{name}`" for name in names)
-
-
 if __name__ == "__main__":
-    print(
-        markdown()
-        if sys.argv[1:] == ["--markdown"]
-        else "\n".join(f"{stage.name} {stage.script} {stage.processes}" for stage in STAGES)
-    )
+    rows = [f"{stage.name} {stage.script} {stage.processes}" for stage in STAGES]
+    print(markdown() if sys.argv[1:] == ["--markdown"] else "\n".join(rows))
