@@ -30,7 +30,7 @@ def write_report(runs, layout, ids, settings, folder):
     """Write the page, its tables and its pictures to the folder. Returns how many images are shown."""
     from infer.maps import load_localizer
     from infer.segmentation import load_predictor
-    from tool.device import set_precision
+    from tool.device import describe, set_precision
     from tool.dist import init_dist
     from viz.artist import Artist, check_images, draw_grid
     from viz.failure import count_failures
@@ -44,6 +44,7 @@ def write_report(runs, layout, ids, settings, folder):
     # Its processes are forked, so it comes before torch computes anything.
     swept = score_maps(layout, runs, ids, settings.background_weight, settings.num_workers)
     device = init_dist(settings.device).device
+    print(f"report: on {describe(device)}", flush=True)
     set_precision("float32", device)
     models = [
         load_localizer(run.folder, layout.n_classes, device) if number == 0 or settings.figure else None
