@@ -4,7 +4,6 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import tool.stages
 from data.content import inputs
 from data.layout import Layout
 from data.usable import check_image, check_labels, usable_ids
@@ -12,10 +11,23 @@ from paper.tables import NETWORKS
 from tool.config import override, parse, read_config
 from tool.json_file import load_json
 from tool.record import checkpoint_record, make_record, refuse_other, weights_input
+from tool.stages import STAGES
 from tool.yaml_file import dump_yaml
 
-# Those that cost time: the driver makes the dataset and the report beside them.
-STAGES = tuple(stage.name for stage in tool.stages.STAGES if stage.name not in ("dataset", "eval_seg", "report"))
+
+def stages_for(*results):
+    """Names of the stages, in order, that outputs in a run's folder come from: what the table says that each reads."""
+    needed, names = set(results), []
+    for stage in reversed(STAGES):
+        settings = stage.settings()
+        if needed.intersection(stage.written(settings)):
+            needed.update(stage.read(settings))
+            names.insert(0, stage.name)
+    return tuple(names)
+
+
+CAM_STAGES = stages_for("eval/cam.json")  # to the scores of Tables 2 and 3
+ALL_STAGES = stages_for("eval/cam.json", "deeplab")  # to those of Table 1
 TEST = "test"  # VOC's list whose masks only its server has
 MAP = "ae_is_cam"  # the method's last map, whatever the network: what the tables compare
 FEW = ("train_aesipe.max_epochs=1", "train_irn.max_epochs=1", "deeplab_train.max_iters=100")  # steps, to be timed
@@ -49,8 +61,8 @@ class Job:
 
     @property
     def stages(self):
-        """The stages of this job that cost time, in order."""
-        return STAGES if self.segmentation else STAGES[:3]
+        """The stages that this job needs, in order; the driver makes the dataset and the report beside them."""
+        return ALL_STAGES if self.segmentation else CAM_STAGES
 
     def commands(self):
         """Calls of the driver as lists of arguments; stages that are finished cost seconds in them.
@@ -61,13 +73,14 @@ class Job:
         if self._tested_list():
             layout = Layout(self.arguments("deeplab_test").dataset_root)
             archive = () if layout.has_mask(layout.ids(TEST)[0]) else (f"deeplab_test.submission={self.archive}",)
-            yield self._call("--from", STAGES[-1], "--to", STAGES[-1], more=(f"deeplab_test.list={TEST}", *archive))
+            more = f"deeplab_test.list={TEST}", *archive
+            yield self._call("--from", "deeplab_test", "--to", "deeplab_test", more=more)
 
     def short_run(self, stages):
         """A call of the driver, into a run of its own, whose log tells how fast these of the job's stages are."""
         last = [stage for stage in self.stages if stage in stages][-1]
         evaluated = self.arguments("eval_cam")  # its list has both labels and masks
-        lists = [f"{stage}.{'train_' * (stage == 'train_aesipe')}list={evaluated.list}" for stage in STAGES[:-1]]
+        lists = [f"{stage}.{'train_' * (stage == 'train_aesipe')}list={evaluated.list}" for stage in ALL_STAGES[:-1]]
         return self._call("--to", last, more=(f"common.session_name={evaluated.session_name}_timing", *FEW, *lists))
 
     def _call(self, *flags, more=()):
@@ -130,8 +143,7 @@ def make_jobs(tables, config, overrides, seeds):
     common = override(read_config(config), overrides).get("common") or {}
     folder = Path(common.get("run_root") or "runs") / Path(config).stem
     networks = dict.fromkeys(network for table in tables for network in table.networks)
-    made = [(tables, config, overrides, network, seed) for seed in range(seeds) for network in networks]
-    return [_make_job(*parts) for parts in made], folder
+    return [_make_job(tables, config, overrides, name, seed) for seed in range(seeds) for name in networks], folder
 
 
 def _make_job(tables, config, overrides, network, seed):

@@ -78,13 +78,7 @@ def training_charts(runs):
     charts = []
     for stage, name in STAGES.items():
         steps = [steps_of(run.log, stage, "loss") for run in runs]
-        checks = [
-            [
-                {"step": record["step"], **{MAP_NAMES.get(key, key): 100 * miou for key, miou in record["val"].items()}}
-                for record in steps_of(run.log, stage, "val")
-            ]
-            for run in runs
-        ]
+        checks = [[_percent(record) for record in steps_of(run.log, stage, "val")] for run in runs]
         rates = [[{"step": record["step"], "learning rate": record.get("lr")} for record in log] for log in steps]
         for title, caption, logs, y_label in (
             ("losses", "Means over the steps between two lines of the log.", steps, "loss"),
@@ -117,8 +111,13 @@ def _lines(runs, logs):
     ]
 
 
+def _percent(record):
+    return {"step": record["step"], **{name: 100 * miou for name, miou in record["val"].items()}}
+
+
 def _title(name, runs, number):
-    return name if len(runs) == 1 else f"{name}, {runs[number].name}"
+    title = MAP_NAMES.get(name, name)
+    return title if len(runs) == 1 else f"{title}, {runs[number].name}"
 
 
 def sweep_charts(runs, swept):
@@ -128,7 +127,7 @@ def sweep_charts(runs, swept):
     """
     weights, thresholds = [], []
     for (number, name), result in swept.items():
-        title = _title(MAP_NAMES[name], runs, number)
+        title = _title(name, runs, number)
         look = COLOURS[list(MAP_NAMES).index(name)], DASHES[number % len(DASHES)]
         dots = tuple(
             (weight, 100 * scores["miou"])

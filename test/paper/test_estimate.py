@@ -6,7 +6,7 @@ import pytest
 
 from data.toy import make_toy
 from paper.estimate import amount, estimate
-from paper.plan import STAGES, make_jobs
+from paper.plan import CAM_STAGES, make_jobs
 from paper.tables import TABLES
 from tool.run import Run
 from tool.settings import plain
@@ -87,7 +87,7 @@ def test_on_a_gpu_the_stages_of_crf_alone_are_logged_as_the_cpus(job, tmp_path):
 
 def test_what_no_run_tells_is_said_with_the_command_that_would(job, tmp_path):
     log(tmp_path / "a", job, "train_aesipe", did=20, seconds=60)
-    said, command = list(estimate([job], [STAGES[:3]], tmp_path, "cpu"))[-2:]
+    said, command = list(estimate([job], [CAM_STAGES], tmp_path, "cpu"))[-2:]
     assert "tells what make_cam, eval_cam take" in said
     words = shlex.split(command)
     assert words[:5] == ["bash", "run_pipeline.sh", "configs/demo.yaml", "--to", "eval_cam"]
