@@ -38,14 +38,13 @@ class Job:
     """All that the tables need of one network and seed.
 
     config: path of the base config. overrides: the user's and this job's section.key=value, for the driver.
-    weights: background weights of the CAM's evaluation. segmentation: whether Table 1 needs it to the end.
+    segmentation: whether Table 1 needs it to the end.
     """
 
     network: str
     seed: int
     config: str
     overrides: tuple
-    weights: tuple
     segmentation: bool
 
     def arguments(self, stage):
@@ -104,7 +103,8 @@ class Job:
         if known is None:
             return self.stages
         refuse_other(path, known, make_record("train_aesipe", args, self._trained_inputs(args, known)))
-        evaluated = all(self.cam_scores(weight, crf) for weight in self.weights for crf in (False, True))
+        weights = self.arguments("eval_cam").background_weight
+        evaluated = all(self.cam_scores(weight, crf) for weight in weights for crf in (False, True))
         todo = set() if evaluated else {"make_cam", "eval_cam"}
         if self.segmentation and self.segmentation_scores() is None:
             todo.update(self.stages[1:])
@@ -148,16 +148,16 @@ def make_jobs(tables, config, overrides, seeds):
 
 def _make_job(tables, config, overrides, network, seed):
     rows = [(table, row) for table in tables for row in table.rows if row.network == network]
-    weights = tuple(sorted({row.background_weight for _, row in rows}))
+    weights = sorted({row.background_weight for _, row in rows})
     own = [
         f"common.session_name={Path(config).stem}/{network}_seed{seed}",
         f"common.seed={seed}",
         *(f"train_aesipe.{key}={_yaml(value)}" for key, value in NETWORKS[network].items()),
-        f"eval_cam.background_weight={_yaml(list(weights))}",
+        f"eval_cam.background_weight={_yaml(weights)}",
         "eval_cam.crf=true",
         f"eval_cam.crf_maps=[{MAP}]",
     ]
-    job = Job(network, seed, config, (*overrides, *own), weights, any(table.segmentation for table, _ in rows))
+    job = Job(network, seed, config, (*overrides, *own), any(table.segmentation for table, _ in rows))
     if job.segmentation:
         return job
     # The CAMs of the evaluated list are all that Tables 2 and 3 need.

@@ -14,11 +14,18 @@ from tool.usage import append_json
 from tool.yaml_file import dump_yaml
 
 
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    """A set of 40 training images."""
+    root = tmp_path_factory.mktemp("estimate") / "toy"
+    make_toy(root, train=4, train_aug=40, val=2, size=64, seed=0)
+    return root
+
+
 @pytest.fixture
-def job(tmp_path):
-    """The network `full` of Table 1, on a set of 40 training images."""
-    make_toy(tmp_path / "toy", train=4, train_aug=40, val=2, size=64, seed=0)
-    overrides = [f"common.dataset_root={tmp_path / 'toy'}", f"common.run_root={tmp_path}"]
+def job(toy, tmp_path):
+    """The network `full` of Table 1, on the toy set."""
+    overrides = [f"common.dataset_root={toy}", f"common.run_root={tmp_path}"]
     return make_jobs([TABLES[1]], "configs/demo.yaml", overrides, 1)[0][1]
 
 
