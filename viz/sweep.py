@@ -59,10 +59,8 @@ def image_counts(truth, keys, cam, n_classes, background_weight, name):
     """(mIoU of one image at a background weight, counts along WEIGHTS, counts along THRESHOLDS)."""
     labels = keys[weighted_argmax(cam, background_weight)]
     miou = scores(label_confusion_matrix(truth, labels, n_classes, name), range(n_classes))["miou"]
-    if len(cam) == 1:  # an image without classes: its one label never turns to foreground
-        labels, strongest = np.zeros(truth.shape, np.int64), np.zeros(truth.shape, np.float32)
-    else:
-        labels, strongest = keys[cam[1:].argmax(axis=0) + 1], cam[1:].max(axis=0)
+    foreground = np.concatenate([np.zeros_like(cam[:1]), cam[1:]])  # an image without classes has no score
+    labels, strongest = keys[foreground.argmax(axis=0)], foreground.max(axis=0)
     ratio = np.where(strongest > 0, strongest / np.maximum(cam[0], 1e-12), 0)
     return (
         miou,
