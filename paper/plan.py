@@ -38,14 +38,14 @@ class Job:
     """All that the tables need of one network and seed.
 
     config: path of the base config. overrides: the user's and this job's section.key=value, for the driver.
-    segmentation: whether Table 1 needs it to the end.
+    stages: those that the tables need, in order; the driver makes the dataset and the report beside them.
     """
 
+    name: str
     network: str
-    seed: int
     config: str
     overrides: tuple
-    segmentation: bool
+    stages: tuple
 
     def arguments(self, stage):
         """The settings of a stage of this job, as its script parses them."""
@@ -53,15 +53,6 @@ class Job:
             file.write(dump_yaml(override(read_config(self.config), self.overrides)))
             file.flush()
             return parse(stage, argv=["--config", file.name])
-
-    @property
-    def name(self):
-        return f"{self.network}_seed{self.seed}"
-
-    @property
-    def stages(self):
-        """The stages that this job needs, in order; the driver makes the dataset and the report beside them."""
-        return ALL_STAGES if self.segmentation else CAM_STAGES
 
     def commands(self):
         """Calls of the driver as lists of arguments; stages that are finished cost seconds in them.
@@ -93,7 +84,7 @@ class Job:
     def _tested_list(self):
         """Whether the segmentation network is to be run on a list `test` that the dataset has."""
         root = Path(self.arguments("deeplab_test").dataset_root)
-        return self.segmentation and (root / "lists" / f"{TEST}.txt").exists()
+        return "deeplab_test" in self.stages and (root / "lists" / f"{TEST}.txt").exists()
 
     def missing(self):
         """The stages whose result is not there; UserError where there is one of other settings."""
@@ -106,7 +97,7 @@ class Job:
         weights = self.arguments("eval_cam").background_weight
         evaluated = all(self.cam_scores(weight, crf) for weight in weights for crf in (False, True))
         todo = set() if evaluated else {"make_cam", "eval_cam"}
-        if self.segmentation and self.segmentation_scores() is None:
+        if "deeplab_test" in self.stages and self.segmentation_scores() is None:
             todo.update(self.stages[1:])
         if self._tested_list() and self.segmentation_scores(TEST) is None and not self.archive.exists():
             todo.add("deeplab_test")
@@ -149,16 +140,18 @@ def make_jobs(tables, config, overrides, seeds):
 def _make_job(tables, config, overrides, network, seed):
     rows = [(table, row) for table in tables for row in table.rows if row.network == network]
     weights = sorted({row.background_weight for _, row in rows})
+    name = f"{network}_seed{seed}"
     own = [
-        f"common.session_name={Path(config).stem}/{network}_seed{seed}",
+        f"common.session_name={Path(config).stem}/{name}",
         f"common.seed={seed}",
         *(f"train_aesipe.{key}={_yaml(value)}" for key, value in NETWORKS[network].items()),
         f"eval_cam.background_weight={_yaml(weights)}",
         "eval_cam.crf=true",
         f"eval_cam.crf_maps=[{MAP}]",
     ]
-    job = Job(network, seed, config, (*overrides, *own), any(table.segmentation for table, _ in rows))
-    if job.segmentation:
+    stages = ALL_STAGES if any(table.segmentation for table, _ in rows) else CAM_STAGES
+    job = Job(name, network, config, (*overrides, *own), stages)
+    if "deeplab_test" in stages:
         return job
     # The CAMs of the evaluated list are all that Tables 2 and 3 need.
     return replace(job, overrides=(*job.overrides, f"make_cam.list={job.arguments('eval_cam').list}"))
