@@ -2,6 +2,7 @@
 
 import io
 import re
+from itertools import cycle
 from typing import NamedTuple
 
 import numpy as np
@@ -93,21 +94,19 @@ def training_charts(runs):
 
 def _lines(runs, logs):
     """A Line for each number in each run's records, over their steps; NaN for what is none: a log may be damaged."""
-    found = [
-        dict.fromkeys(key for record in log for key in record if key not in NOT_LOSSES and is_number(record[key]))
-        for log in logs
-    ]
-    colours = list(dict.fromkeys(key for keys in found for key in keys))
+    every = (key for log in logs for record in log for key in record if is_number(record[key]))
+    colours = dict(zip(dict.fromkeys(key for key in every if key not in NOT_LOSSES), cycle(COLOURS)))
     return [
         Line(
             _title(key, runs, number),
             [record["step"] for record in log],
             [record[key] if is_number(record.get(key)) else np.nan for record in log],
-            COLOURS[colours.index(key) % len(COLOURS)],
+            colour,
             DASHES[number % len(DASHES)],
         )
-        for number, (log, keys) in enumerate(zip(logs, found))
-        for key in keys
+        for number, log in enumerate(logs)
+        for key, colour in colours.items()
+        if any(is_number(record.get(key)) for record in log)
     ]
 
 
