@@ -408,8 +408,9 @@ class Report(_Data):
     runs: tuple[Text, ...] = setting(
         (),
         "folders of runs, before any flag that takes a list: the first is judged and gets the report, the "
-        "second is its baseline, others are compared too; none: the run of --run_root and --session_name', "
-        "decides=False, metavar='RUN",
+        "second is its baseline, others are compared too; none: the run of --run_root and --session_name",
+        decides=False,
+        metavar="RUN",
         flags=(),
     )
     list: Text = setting("train", "list whose images are shown and counted")
