@@ -92,7 +92,8 @@ def atomic(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
-            _flush_to_disk(temporary)
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
             rename(temporary, path)
         finally:
             if temporary.is_dir():
@@ -138,14 +139,6 @@ def read_stamp(path):
     before = tail[: -len(_PNG_IEND) - 4]  # the end of the last chunk but for its checksum
     stamped = before[-_STAMP - len(_PNG_KEY) : -_STAMP] == _PNG_KEY
     return before[-_STAMP:].decode("ascii", "replace") if stamped else ""
-
-
-def _flush_to_disk(path):
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def remove_leftovers(folder):

@@ -27,10 +27,6 @@ class Dist:
         if self.world > 1:
             torch.distributed.barrier()
 
-    def total(self, count):
-        """The sum of a number over all processes, once all of them are here."""
-        return int(self.sum(torch.tensor(count, device=self.device)))
-
     def sum(self, values):
         """The sum of a tensor over all processes."""
         if self.world > 1:

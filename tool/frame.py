@@ -4,6 +4,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tool.config import parse
+from tool.json_file import save_json
 from tool.parallel import is_alone, is_main, share
 from tool.record import make_record
 from tool.run import outdated, require_outputs
@@ -107,7 +108,7 @@ class StageCall:
         if result is None:
             result = score()
             self.run.keep_settings(self.name, self.settings)
-            self.run.keep_evaluation(path, result, record)
+            save_json(self.run / path, {**result, "record": record})
             if miou is not None:
                 track_scores(self.settings, self.name, miou(result))
             self.usage.finish(count, count)

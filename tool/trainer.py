@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import PolynomialLR
 
 from conventions import unit_range
 from files import remove_leftovers
-from tool.checkpoint import StateFolder, revision, save_result
+from tool.checkpoint import StateFolder, load_state, revision, save_result
 from tool.dist import set_precision
 from tool.guard import LossGuard, stop_signal
 from tool.logging import StepLog
@@ -175,7 +175,8 @@ class Trainer:
     def _keep_result(self):
         best = self.states.best
         if self.task.watch is not None and best is not None and best["step"] < self.task.steps:
-            save_result(_best_path(self.path), self.states.best_weights(), self.record, **best)
+            weights = load_state(self.states.file(best["step"]))["model"]
+            save_result(_best_path(self.path), weights, self.record, **best)
         # Last: once it is there, later calls take all as done and clear the states.
         save_result(self.path, self.model.state_dict(), self.record, step=self.task.steps)
         self.states.clear()

@@ -35,7 +35,7 @@ class Tried(Settings):
 def report_is_tried(monkeypatch):
     """The section `report` has the settings of `Tried` in tests that do not name another."""
     monkeypatch.setattr("tool.settings.Tried", Tried, raising=False)
-    monkeypatch.setitem(BY_NAME, "report", Stage("report", "report.py", "Tried", ""))
+    monkeypatch.setitem(BY_NAME, "report", Stage("report", "tried.py", ""))
 
 
 def parsed(argv):
