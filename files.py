@@ -8,6 +8,7 @@ at a file's end tells whether it is whole and whether it must be made again. Oth
 
 import errno
 import os
+import shutil
 import stat
 import struct
 import zipfile
@@ -37,11 +38,17 @@ rename = os.replace
 
 
 def in_threads(look, names):
-    """[look(name)] in order: many short looks at files, which wait for the disk together."""
+    """[look(name)] in order: many short looks at files, which wait for the disk together.
+
+    The first comes before all others: it may read what they share, such as a folder's listing.
+    """
     names, many = list(names), 256  # to hand a single look to a thread costs more than the look
-    groups = [names[start : start + many] for start in range(0, len(names), many)]
+    groups = [names[start : start + many] for start in range(1, len(names), many)]
+    first = [look(name) for name in names[:1]]
     with ThreadPoolExecutor(8) as pool:
-        return [found for group in pool.map(lambda group: [look(name) for name in group], groups) for found in group]
+        return first + [
+            each for group in pool.map(lambda group: [look(name) for name in group], groups) for each in group
+        ]
 
 
 def check_file(path):
@@ -75,7 +82,7 @@ def writing(path):
 
 @contextmanager
 def atomic(path):
-    """Yields a temporary path beside `path`, renamed to it at the end; removed if anything fails.
+    """Yields a temporary path beside `path`, of a file or folder, renamed to it at the end; removed if anything fails.
 
     The data reach the disk before the name does: after a power cut too there is the old file or the whole new one.
     """
@@ -89,6 +96,8 @@ def atomic(path):
                 os.fsync(file.fileno())
             rename(temporary, path)
         finally:
+            if temporary.is_dir():
+                shutil.rmtree(temporary, ignore_errors=True)
             temporary.unlink(missing_ok=True)
 
 

@@ -58,7 +58,7 @@ def write_report(runs, layout, ids, settings, folder):
     draw_grid(map(artist.pictures, shown), folder / "panels.png", map(artist.caption, shown))
     changes = []
     if models[0] is not None and takes_new_seeds(models[0]):
-        changes = count_failures(layout, models[0], spread(ids, settings.failure_images))
+        changes = count_failures(artist, spread(ids, settings.failure_images))
     write_page(folder / "index.html", artist, swept, ids, changes, figures, settings)
     return len(shown)
 

@@ -7,8 +7,8 @@ import zlib
 import pytest
 from bombs import refusal, zeros
 
-import voc12.extract
-from voc12.extract import extract
+import data.extract
+from data.extract import extract
 
 WANTED = r"set/\w+\.jpg"
 
@@ -59,7 +59,7 @@ def test_the_bound_is_on_all_members_together_also_those_that_nobody_wants(tmp_p
     write_tar(path, ("set/a.jpg", 1000), ("other", 1000), ("set/b.jpg", 1000), ("set/c.jpg", 1000))
     extract(path, tmp_path / "whole", WANTED)
     assert {file.name for file in (tmp_path / "whole/set").iterdir()} == {"a.jpg", "b.jpg", "c.jpg"}
-    monkeypatch.setattr(voc12.extract, bound, value)
+    monkeypatch.setattr(data.extract, bound, value)
     assert f"{path}: is unsafe" in refusal(extract, path, tmp_path / "part", WANTED)
     assert not (tmp_path / "part/set/c.jpg").exists()
 
