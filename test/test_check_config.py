@@ -43,8 +43,8 @@ def test_batches_that_cannot_be_shared_out_are_refused_for_the_stages_that_run(t
     words = tmp_path / "in.yaml", tmp_path / "out.yaml"
     for stage, batch in (("train_aesipe", 16), ("train_irn", 32), ("deeplab_train", 4)):
         said = main(*words, GPUS="3", RUN_STAGES=f"make_cam {stage}")
-        assert f"in.yaml: {stage}.batch_size={batch} cannot be shared out equally between 3 processes" in said
-    assert "batch_size=4 cannot be shared out equally between 8 " in main(*words, GPUS="4", NNODES="2")
+        assert f"in.yaml: {stage}.batch_size={batch} cannot be shared out equally in 3 parts" in said
+    assert "batch_size=4 cannot be shared out equally in 8 " in main(*words, GPUS="4", NNODES="2")
     assert "deeplab_train.batch_size=4 cannot" in main(*words, GPUS="5", RUN_STAGES="deeplab_train report")
     assert not words[1].exists()
     assert main(*words, GPUS="3", RUN_STAGES="dataset") == main(*words, GPUS="2", NNODES="2")
