@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 from scripts import error_lines, read_png, run
-from test_export import CLASSES, make_run
 from test_own_data import save_image
+from trained_run import CLASSES, make_run
 
 from data.image import image_size, read_image
 from data.layout import Layout

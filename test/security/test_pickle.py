@@ -9,7 +9,7 @@ import torch
 import yaml
 from PIL import Image
 from scripts import error_lines, run
-from test_export import CLASSES, METHOD, NETWORK
+from trained_run import CLASSES, METHOD, NETWORK
 
 from data.toy import make_toy
 from errors import UserError
