@@ -22,36 +22,28 @@ CHANNELS = {
     "resnet18": [64, 64, 128, 256, 512],
     "mobilenet_v2": [24, 24, 32, 96, 1280],
     "resnext50_32x4d": [64, 256, 512, 1024, 2048],
-    "wide_resnet50_2": [64, 256, 512, 1024, 2048],
     "mobilenet_v3_large": [24, 24, 40, 112, 960],
     "mobilenet_v3_small": [16, 16, 24, 48, 576],
 }
-DILATED = {"resnet101": 2, "resnet50": 2, "resnet18": 3, "mobilenet_v2": 3}  # 3x3 convs after the one with the stride
+DILATED = {"resnet18": 3, "mobilenet_v2": 3}  # 3x3 convs after the one with the stride
 
 
-@pytest.fixture(scope="module", params=CHANNELS)
-def encoder(request):
-    torch.manual_seed(0)
-    return request.param, build_backbone(request.param, "none").eval()
-
-
-@pytest.mark.parametrize("size", [(64, 64), (97, 130)])
-def test_strides_and_channels(encoder, size):
-    name, encoder = encoder
+@pytest.mark.parametrize("name", CHANNELS)
+def test_strides_and_channels(name):
+    encoder = build_backbone(name, "none").eval()
     with torch.no_grad():
-        maps = encoder(torch.rand(1, 3, *size))
+        maps = encoder(torch.rand(1, 3, 49, 66))
     expected = [
-        (1, width, -(-size[0] // stride), -(-size[1] // stride))
-        for width, stride in zip(CHANNELS[name], (4, 4, 8, 16, 16))
+        (1, width, -(-49 // stride), -(-66 // stride)) for width, stride in zip(CHANNELS[name], (4, 4, 8, 16, 16))
     ]
     assert [tuple(x.shape) for x in maps] == expected and encoder.channels == CHANNELS[name]
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet_v2"])
+@pytest.mark.parametrize("name", DILATED)
 def test_dilating_the_last_stage_keeps_sizes_and_weights(name):
     plain, dilated = (build_backbone(name, "none", dilate_last=dilate).eval() for dilate in (False, True))
     dilated.load_state_dict(plain.state_dict())
-    image = torch.rand(1, 3, 97, 130)
+    image = torch.rand(1, 3, 49, 66)
     with torch.no_grad():
         plain_maps, dilated_maps = plain(image), dilated(image)
     assert dilated_maps[4].shape == plain_maps[4].shape and not torch.allclose(dilated_maps[4], plain_maps[4])

@@ -46,7 +46,7 @@ def test_missing_file_is_refused(tmp_path):
     assert "no such file" in refusal("resnet18", tmp_path / "none.pth")
 
 
-@pytest.mark.parametrize("name, key", [("resnet50", "layer1.0.conv1.weight"), ("mobilenet_v2", "features.0.0.weight")])
+@pytest.mark.parametrize("name, key", [("resnet34", "layer1.2.conv1.weight"), ("mobilenet_v2", "features.0.0.weight")])
 def test_weights_of_another_backbone_are_refused_by_the_first_key(resnet18, tmp_path, name, key):
     message = refusal(name, saved(tmp_path / "w.pth", resnet18.state_dict()))
     assert f": {key} " in message and "another backbone" in message
