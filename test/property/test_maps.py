@@ -14,7 +14,7 @@ from net.aesipe import aesipe_loss
 
 
 @given(scenes(), st.sampled_from(["all", "present"]), st.sampled_from(["minmax", "max", "none"]))
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_every_map_is_finite_and_within_its_mask_and_all_seeds_are_one_hot(scene, background, normalization):
     cam = normalize_cam(scene.logits, scene.valid, background)
     assert_map(cam, scene.valid)
@@ -73,7 +73,7 @@ def test_is_cam_does_not_depend_on_the_length_of_the_features(scene, factor):
 
 
 @given(SEEDS, DTYPES, MAPS, MAPS, SIDES, SIDES, st.integers(1, 3), st.integers(1, 5), st.booleans())
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_pamr_averages(seed, dtype, image_kind, mask_kind, h, w, scale, iterations, faint):
     """Its kernel's rows are weights of a mean, so a constant comes out as it is and no value leaves the range."""
     generator = torch.Generator().manual_seed(seed)
