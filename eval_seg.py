@@ -27,13 +27,11 @@ def main():
         return
     ids = usable_ids(layout, settings.list, (check_image, check_mask, check_labels), settings.skip_bad)
     record = stage.record(inputs(layout, ids, "labels", "images", "masks"), settings.folder)
-    result = stage.evaluate(
-        "seg.json",
-        record,
-        lambda: score(stage, layout, ids),
-        len(ids),
-        lambda scored: {settings.folder: scored["miou"]},
-    )
+
+    def miou(result):
+        return {settings.folder: result["miou"]}
+
+    result = stage.evaluate("seg.json", record, lambda: score(stage, layout, ids), len(ids), miou)
     print(f"{settings.folder} on {settings.list}: mIoU {100 * result['miou']:.2f}")
 
 

@@ -116,9 +116,9 @@ def test_results_that_differ_are_refused(monkeypatch, tmp_path, capsys):
         (("--run", "nothing"), "error: argument --run: invalid choice: 'nothing'"),
     ],
 )
-def test_bad_arguments_get_one_line(arguments, message):
-    done = bench(*arguments)
-    assert done.returncode == 2 and done.stderr.startswith(message) and len(done.stderr.splitlines()) == 1
+def test_bad_arguments_get_one_line(script, arguments, message):
+    done = script("bench/__main__.py", *SMALL, *arguments)
+    assert done.status == 2 and done.err.startswith(message) and len(done.err.splitlines()) == 1
 
 
 def test_training_stages_report_rates_of_the_step_its_encoder_and_the_loader(tmp_path):
