@@ -132,8 +132,8 @@ def load_networks(settings, classes, class_names, dtype, device):
     loaded = []
     for name in chosen_networks(settings.run, settings.network):
         _, load, use, stage, kinds = NETWORKS[name]
-        model = load(settings.run, len(class_names), device)
         scales = settings.scales or settings.run.used_settings(stage).scales
+        model = load(settings.run, len(class_names), device)
         ask = partial(use, model, scales, classes, class_names, settings, dtype)
         loaded.append(Network(name, ask, scales, kinds))
     return loaded

@@ -164,6 +164,8 @@ def test_maps_with_code(marker, tmp_path):
 
 def test_a_run_with_code_in_its_config(made, marker, image, script):
     (made / "config.yaml").write_text(f"make_cam:\n  {yaml_payload(marker)}")
+    (made / "ckpt").mkdir(exist_ok=True)
+    (made / "ckpt/aesipe.pt").touch()  # or there would be nothing to predict with
     for read in (lambda path: Run(path).config(), lambda path: read_runs([path])):
         with pytest.raises(UserError, match=r"config\.yaml: "):
             read(made)
