@@ -1,5 +1,6 @@
 """The benchmark itself: what it measures, that it checks, and its command line."""
 
+import gc
 import json
 import os
 import subprocess
@@ -34,6 +35,14 @@ SMALL = (
     "--backbone",
     "resnet18",
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_collections():
+    """`compare` collects garbage before each call: not all that earlier tests left in this process each time."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def bench(*arguments):
