@@ -170,6 +170,7 @@ def test_what_users_wait_for_is_timed(monkeypatch, tmp_path, capsys):
 
 def test_start_refuses_a_config_that_does_not_run(monkeypatch):
     monkeypatch.setattr(start, "TOOLS", ())
+    monkeypatch.setattr(start, "STAGES", ())
     with pytest.raises(UserError, match="none.yaml: cannot be read"):
         start.time_start("none.yaml", 1, n_images=20)
 
