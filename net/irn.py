@@ -14,19 +14,14 @@ STRIDE = 4  # of the two fields
 class IRN(nn.Module):
     """Inter-pixel relation network: two heads on the five maps of an encoder that stays as it is.
 
-    Args:
-        encoder: module from an image to a list of five maps, the stem (stride 4) and stages 1-4 (strides 4, 8, 16,
-            16), with their numbers of channels as its attribute `channels`. It is frozen: in eval mode and without
-            gradient from here on.
-        widths: numbers of channels of the five maps; the encoder's `channels` by default.
+    encoder: a `net.encoder.Encoder`. It is frozen: in eval mode and without gradient from here on.
     """
 
-    def __init__(self, encoder, widths=None):
+    def __init__(self, encoder):
         super().__init__()
         self.encoder = encoder.eval().requires_grad_(False)
-        widths = encoder.channels if widths is None else widths
-        self.boundary = BoundaryHead(widths)
-        self.displacement = DisplacementHead(widths)
+        self.boundary = BoundaryHead(encoder.channels)
+        self.displacement = DisplacementHead(encoder.channels)
         self.register_buffer("mean_displacement", torch.zeros(2))
 
     def train(self, mode=True):
@@ -36,18 +31,12 @@ class IRN(nn.Module):
         return self
 
     def forward(self, image):
-        """Boundary and displacement fields at stride 4.
+        """Boundary and displacement fields at stride 4, h x w = H/4 x W/4 rounded up.
 
-        Args:
-            image: [N,3,H,W] of any size, in the encoder's range.
-
-        Returns:
-            dict, with h x w the size of the encoder's stem, H/4 x W/4 rounded up:
-            boundary: [N,1,h,w] in [0,1], 1 on a class boundary.
-            displacement: [N,2,h,w], (dy, dx) in pixels at stride 4; in eval mode less `mean_displacement`.
+        image: [N,3,H,W] RGB in [0,1], of any size. Returns a dict: boundary [N,1,h,w] in [0,1], 1 on a class boundary;
+        displacement [N,2,h,w], (dy, dx) in pixels at stride 4, in eval mode less `mean_displacement`.
         """
-        with torch.no_grad():
-            maps = self.encoder(image)
+        maps = self.encoder(image)
         displacement = self.displacement(maps)
         if not self.training:
             displacement = displacement - self.mean_displacement[:, None, None]
@@ -79,10 +68,9 @@ class BoundaryHead(nn.Module):
     def forward(self, maps):
         """maps: the encoder's five. Returns [N,1,h,w] in [0,1] at the size of the first."""
         size = maps[0].shape[2:]
-        factors = (1, 1, 2, 4, 4)
         projected = [
             _upsample(projection(x), factor, size).relu()
-            for projection, x, factor in zip(self.projections, maps, factors)
+            for projection, x, factor in zip(self.projections, maps, (1, 1, 2, 4, 4))
         ]
         return self.classifier(torch.cat(projected, dim=1)).sigmoid()
 

@@ -104,15 +104,6 @@ def test_heads_written_out(network):
     torch.testing.assert_close(head(maps), F.conv2d(joined, head.regressor.weight))
 
 
-def test_widths_replace_the_encoder_channels():
-    class Padded(TinyEncoder):
-        def forward(self, image):
-            return [torch.cat([x, x], 1) for x in super().forward(image)]
-
-    network = IRN(Padded(), widths=[8, 12, 16, 20, 24])
-    assert network(torch.rand(1, 3, 32, 32))["boundary"].shape == (1, 1, 8, 8)
-
-
 def test_a_layer_that_is_added_is_trained(network):
     class Longer(IRN):
         def __init__(self, encoder):

@@ -1,7 +1,7 @@
 """A run with networks of random weights, and predict.py on it: what is checked is what becomes of the files."""
 
 import pytest
-from test_export import make_run
+from trained_run import make_run
 
 
 @pytest.fixture(scope="session")

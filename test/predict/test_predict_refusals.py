@@ -58,7 +58,11 @@ def test_scales_that_no_memory_holds_are_one_line(made, call, script, tmp_path):
     for text in ("[.nan]", "[1, [2]]"):
         (tmp_path / "run/config.yaml").write_text(f"deeplab_test:\n  scales: {text}\n")
         done = script("predict.py", "--run", tmp_path / "run", "--image", wide)
-        assert done.status == 2 and len(error_lines(done.err)) == 1 and "config.yaml: deeplab_test.scales: " in done.err
+        assert (
+            done.status == 2
+            and len(error_lines(done.err)) == 1
+            and "config.yaml: section deeplab_test: scales " in done.err
+        )
 
 
 @pytest.mark.parametrize(
