@@ -25,6 +25,7 @@ SMALL = (
     "dataset.train_aug=13",
     "dataset.val=4",
     "dataset.size=80",
+    "common.backbone=mobilenet_v3_small",
     "common.num_workers=0",
     "train_aesipe.crop_size=64",
     "train_aesipe.long_side=[56, 80]",

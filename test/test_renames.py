@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from scripts import REPOSITORY, SMALL, run
+from scripts import REPOSITORY, SMALL, pipeline
 
 TINY = (
     *SMALL,
+    "common.session_name=run",
     "dataset.train=2",
     "dataset.train_aug=3",
     "dataset.val=2",
@@ -42,19 +43,9 @@ MADE = {
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     root = tmp_path_factory.mktemp("renames")
-    done = run(
-        "bash",
-        "run_pipeline.sh",
-        "configs/demo.yaml",
-        *TINY,
-        f"common.dataset_root={root / 'toy'}",
-        f"common.run_root={root}",
-        "common.session_name=run",
-        "common.num_workers=0",
-        "--to",
-        "deeplab_test",
+    pipeline(
+        "configs/demo.yaml", *TINY, f"common.dataset_root={root / 'toy'}", f"common.run_root={root}", to="deeplab_test"
     )
-    assert done.returncode == 0, done.stderr[-3000:]
     return root
 
 

@@ -42,8 +42,9 @@ def test_a_second_call_makes_only_what_is_missing(moved):
     assert usage == [("make_cam", 1, 13), ("make_seg_labels", 1, 13)]  # the others found everything done
 
 
-def test_other_settings_end_a_process_with_status_2(finished):
-    done = run(sys.executable, "make_cam.py", "--config", finished.run / "config.yaml", "--scales", "0.5")
+def test_other_settings_end_a_process_with_status_2(moved):
+    where = ("--run_root", moved.run.parent, "--session_name", moved.run.name)
+    done = run(sys.executable, "make_cam.py", "--config", moved.run / "config.yaml", *where, "--scales", "0.5")
     assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("error: ") and "(scales: [1.0] there, [0.5] now)" in done.stderr
 
