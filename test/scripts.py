@@ -53,20 +53,20 @@ SMALL = (
 )
 
 
-def run(*command, **variables):
-    """A command in the repository, on the CPU; this test's Python is the driver's."""
+def run(*command, folder=REPOSITORY, **variables):
+    """A command in the repository or a copy of it, on the CPU; this test's Python is the driver's."""
     distributed = ("RANK", "WORLD_SIZE", "GPUS", "NNODES")
     environment = {key: value for key, value in os.environ.items() if key not in distributed}
     environment |= {"PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", **variables}
     return subprocess.run(
-        [str(part) for part in command], cwd=REPOSITORY, capture_output=True, text=True, env=environment, timeout=600
+        [str(part) for part in command], cwd=folder, capture_output=True, text=True, env=environment, timeout=600
     )
 
 
-def in_turn(lines, *unwanted, **variables):
+def in_turn(lines, *unwanted, folder=REPOSITORY):
     """Lines of words that would follow `python`, in one process of their own: see in_turn.py."""
     lines = [[str(word) for word in line] for line in lines]
-    return run(sys.executable, REPOSITORY / "test/in_turn.py", json.dumps(lines), *unwanted, **variables)
+    return run(sys.executable, REPOSITORY / "test/in_turn.py", json.dumps(lines), *unwanted, folder=folder)
 
 
 def call(name, *arguments):
