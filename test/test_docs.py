@@ -110,8 +110,15 @@ def commands_to_run(document):
     return [command for reason, commands in blocks(document) if reason is None for command in commands]
 
 
+GRAPH = "python export.py --run runs/demo --what aesipe --out aesipe.pt2"  # a minute; test_export.py has smaller ones
+
+
 def test_the_commands_of_the_readme_do_what_they_say(project):
-    for command in commands_to_run("README.md"):
+    commands = commands_to_run("README.md")
+    assert GRAPH in commands
+    for command in commands:
+        if command == GRAPH:
+            continue
         done = shell(project, command)
         assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
         assert "Traceback" not in done.stderr
@@ -121,9 +128,16 @@ def test_the_commands_of_the_readme_do_what_they_say(project):
         "runs/demo/predict/b_deeplab.png",
         "runs/demo/predict/a_ae_is_cam.png",
         "pseudo/VOCdevkit/VOC2012",
-        "aesipe.pt2",
     ):
         assert (project / name).exists(), name
+
+
+@pytest.mark.slow
+def test_the_export_of_a_graph_does_what_it_says(finished, project):
+    shutil.copytree(finished.run, project / "runs/demo", dirs_exist_ok=True)
+    done = shell(project, GRAPH)
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr[-2000:]
+    assert (project / "aesipe.pt2").exists()
 
 
 def test_the_commands_for_own_data_do_what_they_say(project):
