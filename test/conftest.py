@@ -26,6 +26,15 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY / "test"))  # tests in folders below share helpers of this one
 
 
+# Begun first, so that no core is left with one of them alone at the end.
+LONG = ("renames", "export_graphs", "docs", "own_data", "reproduce", "extending", "driver_stages", "export", "killed")
+
+
+def pytest_collection_modifyitems(items):
+    names = [f"test_{name}.py" for name in LONG]
+    items.sort(key=lambda item: names.index(item.path.name) if item.path.name in names else len(names))
+
+
 @pytest.fixture
 def script():
     """script(NAME, arguments): status, out and err of a script, run within this process to save time."""

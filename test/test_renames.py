@@ -50,11 +50,8 @@ def tiny(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "script",
-    [
-        name if name in ("train_aesipe.py", "make_ir_labels.py") else pytest.param(name, marks=pytest.mark.slow)
-        for name in MADE
-    ],
+    "script",  # test_killed.py has a training in the tests that take seconds
+    [name if name == "make_ir_labels.py" else pytest.param(name, marks=pytest.mark.slow) for name in MADE],
 )
 def test_a_kill_at_any_rename_leaves_the_former_state_or_the_finished_one(tiny, tmp_path, script):
     before = tmp_path / "before"
