@@ -6,7 +6,7 @@ import torch
 from photos import save
 from PIL import Image
 from scripts import read_png
-from test_export import CLASSES
+from trained_run import CLASSES
 
 from data.image import image_size, read_image
 from infer.maps import load_aesipe, multi_scale_maps

@@ -8,7 +8,7 @@ import pytest
 from photos import save
 from PIL import Image
 from scripts import error_lines
-from test_export import CLASSES
+from trained_run import CLASSES
 
 
 def test_bad_images_among_good_ones_are_one_line_each(call, tmp_path):
