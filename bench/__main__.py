@@ -5,6 +5,7 @@ python -m bench --run pamr ae              some of them
 python -m bench --stages --backbone resnet101
 python -m bench --growth docs              how time grows with the image and the number of classes, as plots
 python -m bench --start configs/demo.yaml  start-up, a finished run, a second look at a dataset, verifying of files
+python -m bench --memory configs/voc12_resnet101.yaml    what its trainings will need on GPUs, and what fits which
 """
 
 import argparse
@@ -16,6 +17,7 @@ import torch
 
 from bench.growth import plot_growth
 from bench.measure import compare, machine
+from bench.memory import print_memory
 from bench.operations import OPERATIONS, RADIUS, Shape, build
 from bench.stages import STAGES, time_stages
 from bench.start import time_start
@@ -40,6 +42,10 @@ def get_parser():
     parser.add_argument(
         "--start", metavar="CONFIG", help="what users wait for in place of them; CONFIG's run is finished"
     )
+    parser.add_argument(
+        "--memory", metavar="CONFIG", help="a forecast of what CONFIG's trainings need on a GPU, in place of them"
+    )
+    parser.add_argument("--processes", type=word_reader(Positive), default=1, help="of --memory, one a GPU")
     parser.add_argument("--list_length", type=word_reader(Positive), default=10_582, help="images looked at by --start")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=word_reader(Positive), help="of PyTorch on the CPU")
@@ -107,6 +113,11 @@ def _print_rows(name, results, floor, differs):
 
 def main():
     args = get_parser().parse_args()
+    if args.memory:
+        report = print_memory(args.memory, args.processes, args.n_classes)
+        if args.json:
+            save_json(args.json, report)
+        return
     if args.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: PyTorch finds no GPU here")
     if not 2 <= args.present <= args.n_classes:
