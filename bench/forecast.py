@@ -1,4 +1,4 @@
-"""What a training needs on a GPU, told without one: its own steps under fake CUDA tensors, which have shapes and no data.
+"""What a training needs on a GPU, told without one: its own steps under fake CUDA tensors, shapes without data.
 
 A fake step goes through the operations of a real one, with autocast as CUDA has it; the bytes of what is alive are
 counted. What no tensor holds is added as an allowance, which has not been measured.
@@ -24,7 +24,7 @@ CARDS = (8, 11, 16, 24, 40, 80)  # GiB, as cards are sold
 CUDA = torch.device("cuda", 0)
 BLOCK = 512  # bytes, to which PyTorch's allocator rounds
 AUTOCAST = {"auto": torch.bfloat16, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# The allowance, none of it measured. The context: what a process has on the GPU before any tensor, with the kernels that
+# The allowance, none of it measured. The context: what a process has on the GPU before any tensor, with kernels that
 # are loaded. The workspace: of cuDNN, which tries the algorithms that need some, and of cuBLAS. NCCL: its buffers.
 CONTEXT, WORKSPACE, NCCL = 0.6 * GIB, 0.5 * GIB, 0.5 * GIB
 FRAGMENTATION = 0.10  # of the tensors: blocks that are free and fit nothing

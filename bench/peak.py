@@ -1,6 +1,6 @@
 """The peak of a real training step's memory, which the forecast is held against: python -m bench.peak STAGE SETTINGS
 
-SETTINGS: of the stage, as JSON. A process of its own, since what an earlier step left would count as well. Prints bytes.
+SETTINGS: of the stage, as JSON. In a process of its own, since what an earlier step left would count too. Prints bytes.
 """
 
 import json
