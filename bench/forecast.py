@@ -8,6 +8,7 @@ import heapq
 import weakref
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from unittest import mock
 
 import torch
@@ -109,25 +110,29 @@ def forecast(name, settings, n_classes, images, device=CUDA):
     )
 
 
-def least_images(name):
-    """That go through the network at once: DeepLab's batch norm of one value an image needs two."""
-    return 2 if name == "deeplab_train" else 1
-
-
 class Outlook:
     """The forecasts of one training for every number of images."""
 
-    def __init__(self, name, settings, n_classes, processes=1, device=CUDA):
-        """processes: that share a batch, one a GPU."""
-        self.name, self.processes = name, processes
-        self.batch = settings.batch_size // processes
-        self.parts = getattr(settings, "accumulate", 1)
-        self.least = least_images(name)
-        images = max(self.batch // self.parts, self.least)
-        self.given = forecast(name, settings, n_classes, images, device)
-        self.other = forecast(
-            name, settings, n_classes, images // 2 if images >= 2 * self.least else 2 * images, device
+    def __init__(self, forecast_of, batch, least, parts=1, processes=1):
+        """forecast_of: function of a number of images that gives a `Forecast`. batch: images of a step on one GPU.
+        least: images that can go through the network at once. parts: of the batch. processes: one a GPU."""
+        self.forecast_of, self.batch, self.least, self.parts, self.processes = (
+            forecast_of,
+            batch,
+            least,
+            parts,
+            processes,
         )
+        self.given = forecast_of(self.at_once(parts))
+
+    @cached_property
+    def other(self):
+        images = self.given.images
+        return self.forecast_of(images // 2 if images >= 2 * self.least else 2 * images)
+
+    def at_once(self, parts):
+        """Images of one of so many parts of the batch."""
+        return max(self.batch // parts, self.least)
 
     def at(self, images):
         return self.given if images == self.given.images else self.given.at(images, self.other)
@@ -135,23 +140,32 @@ class Outlook:
     def needed(self, parts=None):
         """Bytes with the batch in so many parts, by default as the settings say."""
         parts = self.parts if parts is None else parts
-        return self.at(max(self.batch // parts, self.least)).needed(self.processes, parts)
+        return self.at(self.at_once(parts)).needed(self.processes, parts)
 
     def fitting_parts(self, gib):
-        """The smallest `--accumulate` with which the batch fits a card of so many GiB; None if none does."""
-        for parts in range(1, self.batch // self.least + 1):
-            if self.batch % parts == 0 and self.needed(parts) <= gib * GIB * USABLE:
+        """The smallest `--accumulate` with which the batch needs no more than so many GiB; None if none does."""
+        for parts in range(1, max(1, self.batch // self.least) + 1):
+            if self.batch % parts == 0 and self.needed(parts) <= gib * GIB:
                 return parts
         return None
 
     def most_images(self, gib):
-        """How many images fit a card of so many GiB at once; 0 if not even the fewest do."""
-        if self.at(self.least).needed(self.processes) > gib * GIB * USABLE:
-            return 0
+        """How many images at once need no more than so many GiB; 0 if not even the fewest do."""
         images = self.least
-        while self.at(images + 1).needed(self.processes) <= gib * GIB * USABLE:
+        while self.at(images).needed(self.processes) <= gib * GIB:
             images += 1
-        return images
+        return images - 1 if images > self.least else 0
+
+
+def outlook(name, settings, n_classes, processes=1):
+    """The `Outlook` of a stage's training with its settings. processes: that share the batch."""
+    return Outlook(
+        partial(forecast, name, settings, n_classes),
+        settings.batch_size // processes,
+        2 if name == "deeplab_train" else 1,  # batch norm of DeepLab's image pooling sees one value an image
+        getattr(settings, "accumulate", 1),
+        processes,
+    )
 
 
 class _Ledger(TorchDispatchMode):

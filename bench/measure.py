@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 MIB = 2**20
 
@@ -71,6 +72,25 @@ def _peak(device):
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / MIB
     return process_memory("VmHWM")
+
+
+def peak_of_tensors(function, device):
+    """Bytes of the tensors that a function of no arguments makes, at their peak: by a GPU's allocator, on a CPU by
+    PyTorch's profiler."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        function()
+        return torch.cuda.max_memory_allocated(device) - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        function()
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    now = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        now += event.nbytes()
+        peak = max(peak, now)
+    return peak
 
 
 def process_memory(key, process="self"):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bench.forecast import CARDS, CONTEXT, CUDA, FRAGMENTATION, GIB, NCCL, USABLE, WORKSPACE, Outlook
+from bench.forecast import CARDS, CONTEXT, FRAGMENTATION, GIB, NCCL, USABLE, WORKSPACE, outlook
 from bench.training import PRESENT, TRAINED
 from data.datasets import open_dataset
 from errors import UserError
@@ -16,7 +16,7 @@ def classes_of(settings, default):
     return open_dataset(settings.dataset_format, settings.dataset_root).n_classes
 
 
-def outlooks(config, processes, n_classes, device=CUDA):
+def outlooks(config, processes, n_classes):
     """{stage: `bench.forecast.Outlook`} of a config file's trainings.
 
     processes: that share each batch. n_classes: where there is no data set yet. Raises UserError for a batch that they
@@ -29,15 +29,15 @@ def outlooks(config, processes, n_classes, device=CUDA):
             raise UserError(
                 f"{config}: {name}.batch_size={settings.batch_size} cannot be shared by {processes} processes"
             )
-        found[name] = Outlook(name, settings, classes_of(settings, n_classes), processes, device)
+        found[name] = outlook(name, settings, classes_of(settings, n_classes), processes)
     return found
 
 
 def warnings(config, processes, gib, n_classes=21):
     """What a driver says before a run on GPUs of so many GiB: a line a training that will not fit; [] if all do."""
     lines = []
-    for name, outlook in outlooks(config, processes, n_classes).items():
-        needed, parts = outlook.needed() / GIB, outlook.fitting_parts(gib / USABLE)
+    for name, each in outlooks(config, processes, n_classes).items():
+        needed, parts = each.needed() / GIB, each.fitting_parts(gib)
         if needed > gib:
             remedy = f"set {name}.accumulate={parts}" if parts else f"lower {name}.crop_size, or take a larger GPU"
             lines.append(f"{name} may need {needed:.1f} GiB of the GPU's {gib:.1f} (a forecast): {remedy}")
@@ -59,7 +59,7 @@ def print_memory(config, processes, n_classes):
     print(f"On {where}, of which {100 * USABLE:.0f} % are taken as usable: the smallest `--accumulate` with which the")
     print("batch fits, and how many images fit each GPU at once:\n")
     _print_cards(found)
-    return {name: _as_dict(outlook) for name, outlook in found.items()}
+    return {name: _as_dict(each) for name, each in found.items()}
 
 
 def _print_needs(found, processes):
@@ -67,28 +67,30 @@ def _print_needs(found, processes):
         "| training | batch | at once | parameters | gradients | momentum | inputs | activations | allowance | all |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for name, outlook in found.items():
-        one, needed = outlook.at(max(outlook.batch // outlook.parts, outlook.least)), outlook.needed()
-        shared = processes > 1 or outlook.parts > 1
+    for name, each in found.items():
+        one, needed = each.given, each.needed()
+        shared = processes > 1 or each.parts > 1
         tensors = one.tensors(shared)
         gradients = one.gradients if shared else one.held
         parts = (one.fixed, gradients, one.state, one.inputs, one.activations, needed - tensors, needed)
-        cells = [name, outlook.batch * processes, one.images, *(f"{part / GIB:.2f}" for part in parts)]
+        cells = [name, each.batch * processes, one.images, *(f"{part / GIB:.2f}" for part in parts)]
         rows.append(f"| {' | '.join(map(str, cells))} |")
     print("\n".join(rows))
 
 
 def _print_cards(found):
     print(f"| training | {' | '.join(f'{gib} GB' for gib in CARDS)} |\n| --- |{' --- |' * len(CARDS)}")
-    for name, outlook in found.items():
+    for name, each in found.items():
         cells = []
         for gib in CARDS:
-            parts, most = outlook.fitting_parts(gib), outlook.most_images(gib)
+            parts, most = each.fitting_parts(gib * USABLE), each.most_images(gib * USABLE)
             cells.append(f"{parts or 'none'} (at most {most})" if most else "does not fit")
         print(f"| {name} | {' | '.join(cells)} |")
 
 
-def _as_dict(outlook):
-    given = outlook.given
-    cards = {gib: {"accumulate": outlook.fitting_parts(gib), "most_images": outlook.most_images(gib)} for gib in CARDS}
-    return {**vars(given), "activations": given.activations, "needed": outlook.needed(), "cards": cards}
+def _as_dict(each):
+    cards = {
+        str(gib): {"accumulate": each.fitting_parts(gib * USABLE), "most_images": each.most_images(gib * USABLE)}
+        for gib in CARDS
+    }
+    return {**vars(each.given), "activations": each.given.activations, "needed": each.needed(), "cards": cards}

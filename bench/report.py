@@ -43,13 +43,13 @@ PEAKS = (
 )
 OTHER_MODELS = {"Ti", "SUPER", "Laptop", "D"}  # words that make another card of one whose name begins alike
 SCALED = ("train_aesipe", "deeplab_train")  # trainings that are run on several processes, and twice
-OPERATIONS = ("seeds", "prototypes", "is_cam", "pamr", "ae", "walk", "irn_loss")
+OPERATIONS = ("seeds", "prototypes", "is_cam", "pamr", "ae", "random_walk", "irn_loss")
 
 
 @dataclass(frozen=True)
 class Row:
     """name: of its files. command: Python's arguments; {out} stands for the JSON file that it writes. limit: seconds.
-    kind: "stage", "scaling", "twice" or "operations". stage, processes: of what it measures. variant: the precision or
+    kind: "stage", "scaling", "twice", "operations" or "growth". stage, processes: of what it measures. variant: the precision or
     "compile" of a stage; of scaling "strong", the batch shared out, or "weak", a batch for each process."""
 
     name: str
@@ -74,6 +74,8 @@ def plan(folder, device, sizes, batch_size, processes):
     on_gpu = device == "cuda"
     base = ("-m", "bench", "--device", device, *sizes, "--json", "{out}")
     rows = [Row("operations", (*base, "--run", *(OPERATIONS if on_gpu else OPERATIONS[2:3])), 900, "operations")]
+    if on_gpu:
+        rows.append(Row("growth", (*base, "--growth", str(folder)), 900, "growth"))
     variants = dict.fromkeys(("bfloat16", "tf32", "float32") if on_gpu else ("float32",), STAGES)
     variants |= {"float16": tuple(TRAINED), "compile": tuple(TRAINED)} if on_gpu else {}
     for variant, stages in variants.items():
@@ -96,6 +98,7 @@ def plan(folder, device, sizes, batch_size, processes):
 
 def make_report(folder, device, sizes, batch_size, processes):
     """Run the rows of `plan` that are missing and write the report. Returns the names of those that failed."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of what ends the row's processes
     folder = Path(folder).resolve()
     rows = plan(folder, device, sizes, batch_size, processes)
     for row in rows:
@@ -231,6 +234,8 @@ def _markdown(machine, table, found, count):
     for row, kept in found.items():
         if row.kind == "operations":
             parts += ["## Operations against plain formulations", kept.get("error") or _operations(kept["result"])]
+        elif row.kind == "growth":
+            parts += ["## Growth", kept.get("error") or "![time and memory against size and classes](growth.png)"]
     parts += ["## VOC 2012", _voc(found)]
     return "\n\n".join(part for part in parts if part) + "\n"
 

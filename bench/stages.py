@@ -15,8 +15,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.forecast import forecast
-from bench.measure import MIB, compare, process_memory
-from bench.training import TRAINED, build_training
+from bench.measure import MIB, compare, peak_of_tensors, process_memory
+from bench.training import TRAINED, build_training, train_briefly
 from data.layout import Layout
 from data.loader import TrainingSet, training_loader
 from data.toy import make_toy
@@ -113,10 +113,12 @@ def _time_training(name, config, layout, device, bench, facts):
     """Rates of one training stage: the encoder alone, the whole step, and the loader alone; saves the network.
 
     floor is the rate at which the step's matrix products and convolutions alone, `operations` an image, would run as
-    fast as a large matrix product does on this machine; memory is the peak of a step above its start and forecast that
-    of all tensors, MiB. On a GPU also peak, of all tensors, reserved, by PyTorch, and synchronisations, of a step.
+    fast as a large matrix product does on this machine; memory is the peak of a step above its start, peak that of all
+    tensors and forecast what was to be expected of it, MiB. On a GPU also reserved, by PyTorch in this process, and
+    synchronisations, of a step.
     """
     args = parse(name, argv=["--config", str(config)])
+    torch.backends.cudnn.benchmark = True  # as in training
     torch.manual_seed(args.seed)
     training = build_training(name, args, layout.n_classes)
     model = training.network.to(device, memory_format=torch.channels_last).train()
@@ -158,9 +160,10 @@ def _time_training(name, config, layout, device, bench, facts):
         row["floor"] = rate / row["operations"]
     if "encoder" in results:
         row["encoder"] = args.batch_size / results["encoder"]["median"]
+    brief = partial(train_briefly, name, args, layout.n_classes, args.batch_size, device, dtype)
+    row["peak"] = peak_of_tensors(brief, device) / MIB
     row["forecast"] = forecast(name, args, layout.n_classes, args.batch_size, device).peak / MIB
     if device.type == "cuda":
-        row["peak"] = torch.cuda.max_memory_allocated(device) / MIB
         row["reserved"] = torch.cuda.max_memory_reserved(device) / MIB
         row["synchronisations"] = count_synchronisations(
             lambda: update(training.losses, to_device(loaded, device)), torch.cuda.set_sync_debug_mode

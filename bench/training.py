@@ -97,3 +97,10 @@ def run_steps(training, settings, batch, device, dtype, before_last=lambda: None
             before_last()
         train_step(training.network, training.losses, to_device(batch, device), optimizer, scaler, dtype, clip=1.0)
     return optimizer
+
+
+def train_briefly(name, settings, n_classes, images, device, dtype):
+    """Two steps of a network that is made for them: what a training holds at its peak, these hold."""
+    training = build_training(name, settings, n_classes)
+    training.network.to(device, memory_format=torch.channels_last).train()
+    run_steps(training, settings, made_up_batch(training, n_classes, images), device, dtype)
