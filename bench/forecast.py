@@ -55,14 +55,21 @@ class Forecast:
         """What is neither of the others: maps that the backward pass waits for, and what is being computed."""
         return self.peak - self.fixed - self.held - self.state - self.inputs
 
-    def tensors(self, shared):
-        """The peak. shared: whether the gradients stay: with several processes, whose buckets hold them, and where
-        they are summed over several parts of a batch."""
-        return self.peak - self.held + self.gradients if shared else self.peak
+    def split(self, processes, parts):
+        """(gradients, inputs) at the peak. parts: of a batch, as `--accumulate` divides it.
+
+        Gradients stay with several processes, whose buckets hold them, and where they are summed over parts. All parts
+        of a batch are there from the start, and the next batch is on its way.
+        """
+        return self.gradients if processes > 1 or parts > 1 else self.held, 2 * parts * self.inputs
+
+    def tensors(self, processes=1, parts=1):
+        """The peak."""
+        return self.fixed + self.state + self.activations + sum(self.split(processes, parts))
 
     def needed(self, processes=1, parts=1):
-        """The peak with the allowance. parts: of a batch, as `--accumulate` divides it."""
-        tensors = self.tensors(shared=processes > 1 or parts > 1)
+        """The peak with the allowance."""
+        tensors = self.tensors(processes, parts)
         return tensors * (1 + FRAGMENTATION) + CONTEXT + WORKSPACE + (NCCL if processes > 1 else 0)
 
     def at(self, images, other):

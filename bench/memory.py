@@ -69,10 +69,9 @@ def _print_needs(found, processes):
     ]
     for name, each in found.items():
         one, needed = each.given, each.needed()
-        shared = processes > 1 or each.parts > 1
-        tensors = one.tensors(shared)
-        gradients = one.gradients if shared else one.held
-        parts = (one.fixed, gradients, one.state, one.inputs, one.activations, needed - tensors, needed)
+        gradients, inputs = one.split(processes, each.parts)
+        rest = needed - one.tensors(processes, each.parts)
+        parts = (one.fixed, gradients, one.state, inputs, one.activations, rest, needed)
         cells = [name, each.batch * processes, one.images, *(f"{part / GIB:.2f}" for part in parts)]
         rows.append(f"| {' | '.join(map(str, cells))} |")
     print("\n".join(rows))

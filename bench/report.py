@@ -49,8 +49,8 @@ OPERATIONS = ("seeds", "prototypes", "is_cam", "pamr", "ae", "random_walk", "irn
 @dataclass(frozen=True)
 class Row:
     """name: of its files. command: Python's arguments; {out} stands for the JSON file that it writes. limit: seconds.
-    kind: "stage", "scaling", "twice", "operations" or "growth". stage, processes: of what it measures. variant: the precision or
-    "compile" of a stage; of scaling "strong", the batch shared out, or "weak", a batch for each process."""
+    kind: "stage", "scaling", "twice", "operations" or "growth". stage, processes: of what it measures. variant: the
+    precision or "compile" of a stage; of scaling "strong", the batch shared out, or "weak", a batch each."""
 
     name: str
     command: tuple

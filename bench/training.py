@@ -6,9 +6,8 @@ from functools import partial
 
 import torch
 from torch import nn
-from torch.utils.data import default_collate
 
-from data.loader import TrainingSet
+from data.loader import TrainingSet, training_loader
 from data.transforms import CropTransform
 from deeplab import model as deeplab
 from net import aesipe, irn
@@ -77,11 +76,9 @@ class _Photographs:
 def made_up_batch(training, n_classes, n_images):
     """A batch as the stage's loader gives it."""
     photographs = _Photographs(n_classes)
-    names = [str(number) for number in range(n_images)]
-    images = TrainingSet(
-        photographs, names, training.transform, seed=0, target=photographs.mask if training.masked else None
-    )
-    return default_collate([images[0, index] for index in range(n_images)])
+    target = photographs.mask if training.masked else None
+    images = TrainingSet(photographs, range(n_images), training.transform, seed=0, target=target)
+    return next(iter(training_loader(images, n_images, steps=1, start=0, rank=0, world=1, workers=0)))
 
 
 def run_steps(training, settings, batch, device, dtype, before_last=lambda: None, steps=2):

@@ -64,7 +64,7 @@ def test_a_gpu_trains_in_16_bits_and_each_image_takes_the_same():
     four, eight, twelve = (forecast("deeplab_train", settings, 21, images) for images in (4, 8, 12))
     exact = replace(settings, precision="float32")
     four_exact, twelve_exact = (forecast("deeplab_train", exact, 21, images) for images in (4, 12))
-    assert twelve_exact.peak - four_exact.peak > 1.6 * (twelve.peak - four.peak)
+    assert twelve_exact.peak - four_exact.peak > 1.2 * (twelve.peak - four.peak)  # logits are float32 in both
     assert four_exact.fixed == four.fixed and four_exact.state == four.state == four.gradients
     assert four.at(8, twelve).peak == pytest.approx(eight.peak, rel=0.03)
     assert four.operations == pytest.approx(twelve.operations, rel=0.01)  # an image
@@ -84,13 +84,16 @@ def made_up(images, held=0):
     return Forecast(images, GIB, GIB // 2, held, GIB // 2, 0, int(1.5 * GIB + held + images * GIB / 4), operations=1e9)
 
 
-def test_gradients_that_stay_and_the_allowance_are_added():
+def test_gradients_that_stay_the_batches_and_the_allowance_are_added():
     one = made_up(4)
     assert one.needed() == pytest.approx(2.5 * GIB * 1.1 + CONTEXT + WORKSPACE)
     assert one.needed(parts=2) == pytest.approx(3.0 * GIB * 1.1 + CONTEXT + WORKSPACE)
     assert one.needed(processes=2) == pytest.approx(3.0 * GIB * 1.1 + CONTEXT + WORKSPACE + NCCL)
     held = made_up(4, held=GIB // 2)  # there at the peak anyway: not counted twice
     assert held.needed(parts=2) == held.needed() == pytest.approx(one.needed(parts=2))
+    with_inputs = replace(one, inputs=GIB // 8, peak=one.peak + GIB // 8)
+    assert with_inputs.tensors() - one.tensors() == GIB // 4  # this batch and the next
+    assert with_inputs.tensors(parts=3) - one.tensors(parts=3) == 6 * GIB // 8  # each in three parts, all of them there
     assert made_up(4).at(12, made_up(2)) == made_up(12)
 
 
