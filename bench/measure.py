@@ -74,15 +74,9 @@ def _peak(device):
     return process_memory("VmHWM")
 
 
-def peak_of_tensors(function, device):
-    """Bytes of the tensors that a function of no arguments makes, at their peak: by a GPU's allocator, on a CPU by
-    PyTorch's profiler."""
+def peak_of_tensors(function):
+    """Bytes of the tensors that a function of no arguments makes on the CPU, at their peak, by PyTorch's profiler."""
     gc.collect()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        function()
-        return torch.cuda.max_memory_allocated(device) - before
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         function()
     events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]

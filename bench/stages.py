@@ -124,7 +124,7 @@ def _time_training(name, config, layout, device, bench, facts):
     model = training.network.to(device, memory_format=torch.channels_last).train()
     dtype = set_precision(args.precision, device)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-    optimizer = training.optimizer(args)
+    optimizer = training.optimizer(args, fused=True if device.type == "cuda" else None)
     images = TrainingSet(
         layout, layout.ids("train_aug"), training.transform, args.seed, target=layout.mask if training.masked else None
     )
@@ -147,12 +147,15 @@ def _time_training(name, config, layout, device, bench, facts):
     if any(parameter.requires_grad for parameter in model.encoder.parameters()):
         ways["encoder"] = partial(step, _encoder_loss)
     results, _ = compare(ways, device, bench.runs, bench.budget)
+    peak = _peak_of_training(name, args, layout.n_classes, device, dtype)
     save_result(args.run / "ckpt" / f"{TRAINED[name]}.pt", model.state_dict(), make_record(name, args, {}))
     rate = facts["bfloat16" if dtype == torch.bfloat16 and "bfloat16" in facts else "float32"]
     row = {
         "images_per_second": args.batch_size / results["step"]["median"],
         "loading": loading,
         "memory": results["step"]["mib"] or float("nan"),
+        "peak": peak / MIB,
+        "forecast": forecast(name, args, layout.n_classes, args.batch_size, device).peak / MIB,
     }
     # PyTorch's counter takes the backward of a grouped convolution for that of a full one.
     if not any(isinstance(layer, nn.Conv2d) and layer.groups > 1 for layer in model.modules()):
@@ -160,15 +163,20 @@ def _time_training(name, config, layout, device, bench, facts):
         row["floor"] = rate / row["operations"]
     if "encoder" in results:
         row["encoder"] = args.batch_size / results["encoder"]["median"]
-    brief = partial(train_briefly, name, args, layout.n_classes, args.batch_size, device, dtype)
-    row["peak"] = peak_of_tensors(brief, device) / MIB
-    row["forecast"] = forecast(name, args, layout.n_classes, args.batch_size, device).peak / MIB
     if device.type == "cuda":
         row["reserved"] = torch.cuda.max_memory_reserved(device) / MIB
         row["synchronisations"] = count_synchronisations(
             lambda: update(training.losses, to_device(loaded, device)), torch.cuda.set_sync_debug_mode
         )
     return row
+
+
+def _peak_of_training(name, settings, n_classes, device, dtype):
+    """Bytes of all tensors at a step's peak: on a GPU of those steps that were just made, elsewhere of others."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    brief = partial(train_briefly, name, settings, n_classes, settings.batch_size, device, dtype)
+    return peak_of_tensors(brief)
 
 
 def count_synchronisations(step, set_mode):

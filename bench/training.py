@@ -29,9 +29,9 @@ class Training:
     transform: CropTransform
     masked: bool
 
-    def optimizer(self, settings):
+    def optimizer(self, settings, fused=None):
         groups = self.network.parameter_groups(*self.rates)
-        return torch.optim.SGD(groups, momentum=settings.momentum, weight_decay=settings.weight_decay)
+        return torch.optim.SGD(groups, momentum=settings.momentum, weight_decay=settings.weight_decay, fused=fused)
 
 
 def build_training(name, settings, n_classes):
