@@ -77,7 +77,7 @@ def _peak(device):
 def peak_of_tensors(function):
     """Bytes of the tensors that a function of no arguments makes on the CPU, at their peak, by PyTorch's profiler."""
     gc.collect()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
         function()
     events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
     now = peak = 0

@@ -29,9 +29,9 @@ class Training:
     transform: CropTransform
     masked: bool
 
-    def optimizer(self, settings, fused=None):
+    def optimizer(self, settings, **how):
         groups = self.network.parameter_groups(*self.rates)
-        return torch.optim.SGD(groups, momentum=settings.momentum, weight_decay=settings.weight_decay, fused=fused)
+        return torch.optim.SGD(groups, momentum=settings.momentum, weight_decay=settings.weight_decay, **how)
 
 
 def build_training(name, settings, n_classes):
@@ -87,7 +87,8 @@ def run_steps(training, settings, batch, device, dtype, before_last=lambda: None
     network, batch: the network on the device, the batch not yet. before_last: called when all but one step are done.
     Returns the optimiser.
     """
-    optimizer = training.optimizer(settings)
+    # One parameter after the other holds no copy of all gradients, as the fused update of a GPU holds none.
+    optimizer = training.optimizer(settings, foreach=False)
     scaler = torch.amp.GradScaler(device.type, enabled=False)  # which changes no tensor's size
     for step in range(1, steps + 1):
         if step == steps:
