@@ -8,6 +8,7 @@ at a file's end tells whether it is whole and whether it must be made again. Oth
 
 import errno
 import os
+import shutil
 import stat
 import struct
 import zipfile
@@ -37,11 +38,17 @@ rename = os.replace
 
 
 def in_threads(look, names):
-    """[look(name)] in order: many short looks at files, which wait for the disk together."""
+    """[look(name)] in order: many short looks at files, which wait for the disk together.
+
+    The first comes before all others: it may read what they share, such as a folder's listing.
+    """
     names, many = list(names), 256  # to hand a single look to a thread costs more than the look
-    groups = [names[start : start + many] for start in range(0, len(names), many)]
+    groups = [names[start : start + many] for start in range(1, len(names), many)]
+    first = [look(name) for name in names[:1]]
     with ThreadPoolExecutor(8) as pool:
-        return [found for group in pool.map(lambda group: [look(name) for name in group], groups) for found in group]
+        return first + [
+            each for group in pool.map(lambda group: [look(name) for name in group], groups) for each in group
+        ]
 
 
 def check_file(path):
@@ -75,7 +82,7 @@ def writing(path):
 
 @contextmanager
 def atomic(path):
-    """Yields a temporary path beside `path`, renamed to it at the end; removed if anything fails.
+    """Yields a temporary path beside `path`, of a file or folder, renamed to it at the end; removed if anything fails.
 
     The data reach the disk before the name does: after a power cut too there is the old file or the whole new one.
     """
@@ -85,9 +92,12 @@ def atomic(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
-            _flush_to_disk(temporary)
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
             rename(temporary, path)
         finally:
+            if temporary.is_dir():
+                shutil.rmtree(temporary, ignore_errors=True)
             temporary.unlink(missing_ok=True)
 
 
@@ -129,14 +139,6 @@ def read_stamp(path):
     before = tail[: -len(_PNG_IEND) - 4]  # the end of the last chunk but for its checksum
     stamped = before[-_STAMP - len(_PNG_KEY) : -_STAMP] == _PNG_KEY
     return before[-_STAMP:].decode("ascii", "replace") if stamped else ""
-
-
-def _flush_to_disk(path):
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def remove_leftovers(folder):

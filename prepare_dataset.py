@@ -2,6 +2,7 @@
 
 from data.datasets import open_dataset
 from data.usable import check_image, check_labels, check_mask_if_any, usable_ids
+from errors import UserError
 from tool.config import parse, run_main
 
 CHECKED = {
@@ -12,25 +13,19 @@ CHECKED = {
 
 
 def prepare(settings):
+    """Make the set, or complete it. One of a form of its own is complete as it is."""
+    if settings.kind != "folder" and settings.dataset_format != "voc":
+        raise UserError(
+            f"--kind {settings.kind} makes a set in VOC layout, not of --dataset_format {settings.dataset_format}"
+        )
     if settings.kind == "toy":
         from data.toy import make_toy
 
         make_toy(settings.dataset_root, settings.train, settings.train_aug, settings.val, settings.size, settings.seed)
     elif settings.kind == "voc12":
-        from voc12.classes import COUNTS
         from voc12.prepare import prepare_voc12
 
-        prepare_voc12(
-            settings.dataset_root,
-            settings.sources,
-            settings.voc_root,
-            settings.aug_dir,
-            settings.download,
-            settings.mirror,
-            settings.skip_difficult,
-            settings.num_workers,
-            COUNTS if settings.check_counts else {},
-        )
+        prepare_voc12(settings)
     elif settings.dataset_format == "voc":
         from data.collect import collect
 
@@ -40,11 +35,11 @@ def prepare(settings):
 def main():
     settings = parse("dataset", __doc__)
     prepare(settings)
-    layout = open_dataset(settings.dataset_format, settings.dataset_root, settings.run)
-    lists = {path.stem: layout.ids(path.stem) for path in sorted((layout.root / "lists").glob("*.txt"))}
+    dataset = open_dataset(settings.dataset_format, settings.dataset_root, settings.run)
+    lists = {name: dataset.ids(name) for name in dataset.lists()}
     for name in lists.keys() & CHECKED.keys():  # now, not when a stage comes to them
-        usable_ids(layout, name, CHECKED[name], settings.skip_bad)
-    print(f"{layout.root}: {layout.n_classes} classes, " + ", ".join(f"{k} {len(v)}" for k, v in lists.items()))
+        usable_ids(dataset, name, CHECKED[name], settings.skip_bad)
+    print(", ".join([f"{dataset.root}: {dataset.n_classes} classes", *(f"{k} {len(v)}" for k, v in lists.items())]))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from infer.pseudo import load_irn, mean_boundary
 from infer.segmentation import load_deeplab, multi_scale_probabilities
 from tool.checkpoint import save_result
 from tool.config import parse
-from tool.dist import set_precision
+from tool.device import set_precision
 from tool.record import make_record
 from tool.trainer import to_device, train_step
 from tool.yaml_file import dump_yaml

@@ -44,7 +44,7 @@ class Findings:
 def read_lists(layout, findings):
     """{list: its IDs, each once} of the lists that can be read."""
     lists = {}
-    for name in sorted({path.stem for path in (layout.root / "lists").glob("*.txt")} | USED_LISTS):
+    for name in sorted({*layout.lists(), *USED_LISTS}):
         try:
             ids = layout.ids(name)
         except UserError as error:
@@ -56,38 +56,39 @@ def read_lists(layout, findings):
     return lists
 
 
-def check_lists(layout, lists, trained, findings):
-    """What lists say of each other and of the files, masks and labels that there are."""
-    for name, ids in lists.items():
-        for image_id in () if name.startswith("train") else trained.intersection(ids):
+def check_lists(layout, lists, ids, trained, findings):
+    """What lists say of each other and of the files and masks that there are."""
+    for name, listed in lists.items():
+        for image_id in () if name.startswith("train") else trained.intersection(listed):
             findings.add(EVALUATION, "training images in a list to test on", f"{image_id} in {name}")
-        lacking = [image_id for image_id in ids if not layout.has_mask(image_id)]
-        for image_id in lacking if len(lacking) < len(ids) else ():  # without any, it is not evaluated: no error
+        lacking = [image_id for image_id in listed if not layout.has_mask(image_id)]
+        for image_id in lacking if len(lacking) < len(listed) else ():  # without any, it is not evaluated: no error
             findings.add(EVALUATION, f"images without a mask in {name}, where others have one", image_id)
-    for image_id in sorted(layout.files().keys() - {image_id for ids in lists.values() for image_id in ids}):
+    for image_id in sorted(layout.files.keys() - {*ids}):
         findings.add(NOTE, "images in no list", image_id)
 
 
-def check_files(layout, lists, trained, findings):
-    """Images and masks of all lists, labels of those to train on."""
-    ids = list(dict.fromkeys(image_id for each in lists.values() for image_id in each))
-    for check, kind in ((check_image, "images"), (check_labels, "labels"), (check_mask_if_any, "masks")):
-        looked_at = [image_id for image_id in ids if check != check_labels or image_id in trained]
-        problems = in_threads(lambda image_id, check=check: problem_of(layout, image_id, (check,)), looked_at)
-        for image_id, problem in zip(looked_at, problems):
+def check_files(layout, ids, trained, findings):
+    """The images and masks of all lists."""
+    for check, kind in ((check_image, "images"), (check_mask_if_any, "masks")):
+        problems = in_threads(lambda image_id, check=check: problem_of(layout, image_id, (check,)), ids)
+        for image_id, problem in zip(ids, problems):
             if problem:
-                trains = check != check_mask_if_any and image_id in trained
+                trains = check == check_image and image_id in trained
                 findings.add(TRAINING if trains else EVALUATION, f"{kind} missing or wrong", problem)
 
 
-def read_labels(layout, lists, trained, findings):
+def read_labels(layout, lists, ids, trained, findings):
     """{ID: its classes} of the images in lists whose labels are right."""
     labels = {}
-    for image_id in dict.fromkeys(image_id for ids in lists.values() for image_id in ids):
-        if problem_of(layout, image_id, (check_labels,)) is None:
+    for image_id in ids:
+        problem = problem_of(layout, image_id, (check_labels,))
+        if problem is None:
             labels[image_id] = {layout.class_names[1 + index] for index in layout.present(image_id)}
-            if image_id in trained and not labels[image_id]:
-                findings.add(NOTE, "training images without any class", image_id)
+        if image_id in trained and problem:
+            findings.add(TRAINING, "labels missing or wrong", problem)
+        elif image_id in trained and not labels[image_id]:
+            findings.add(NOTE, "training images without any class", image_id)
     counts = Counter(name for image_id in lists.get("train_aug", ()) for name in labels.get(image_id, ()))
     for name in layout.class_names[1:]:
         if not counts[name]:
@@ -105,7 +106,7 @@ def summary(layout, lists, labels):
         rows[f"  {name}"] = lambda image_id, name=name: name in labels.get(image_id, ())
     width = max(map(len, rows))
     lines = [
-        f"{layout.root}: {len(layout.files())} images, {layout.n_classes - 1} classes and {layout.class_names[0]}, "
+        f"{layout.root}: {len(layout.files)} images, {layout.n_classes - 1} classes and {layout.class_names[0]}, "
         f"{len(labels)} labelled images; masks: {masks}",
         " ".join([" " * width, *(f"{name:>9}" for name in lists)]),
     ]
@@ -118,12 +119,12 @@ def summary(layout, lists, labels):
 def check(root):
     """Returns (text, Findings) of a data set. Raises UserError if it cannot be looked at."""
     layout, findings = Layout(root), Findings()
-    layout.files()  # without a folder of images there is nothing to check
     lists = read_lists(layout, findings)
-    trained = {image_id for name, ids in lists.items() if name.startswith("train") for image_id in ids}
-    check_lists(layout, lists, trained, findings)
-    check_files(layout, lists, trained, findings)
-    labels = read_labels(layout, lists, trained, findings)
+    ids = list(dict.fromkeys(image_id for each in lists.values() for image_id in each))
+    trained = {image_id for name, each in lists.items() if name.startswith("train") for image_id in each}
+    check_lists(layout, lists, ids, trained, findings)
+    check_files(layout, ids, trained, findings)
+    labels = read_labels(layout, lists, ids, trained, findings)
     return f"{summary(layout, lists, labels)}\n{findings}", findings
 
 

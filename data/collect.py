@@ -10,15 +10,17 @@ What is missing is made: image_labels.txt, classes.txt (names in order) and, whe
 
 import filecmp
 import os
+import re
 from pathlib import Path
 
-from data.layout import CONTROL, find_masks, image_files, is_id, read_label_lines, read_lines
+from data.layout import find_masks, image_files, is_id, read_class_names, read_label_lines
 from data.xml_tree import parse_xml
 from errors import UserError
-from files import save_lines
+from files import save_lines, writing
 
 BACKGROUND = "background"
 HELD_OUT = 10  # every tenth image is for validation
+UNFIT = re.compile(r"^$|^\s|\s$|[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # for a line between tabs in UTF-8
 
 
 def collect(root, labels_from="text", overwrite=False):
@@ -31,24 +33,27 @@ def collect(root, labels_from="text", overwrite=False):
     if not root.is_dir():
         raise UserError(f"{root}: no such folder: --dataset_root names the folder with the images")
     labels, links = SOURCES[labels_from](root)
-    for image_id in labels:
-        if not is_id(image_id):
+    classes = sorted({name for names in labels.values() for name in names})
+    for name in [*labels, *classes]:
+        if UNFIT.search(name) or (name in labels and not is_id(name)):
             raise UserError(
-                f"{image_id!r}: an image cannot have this name, which is too long or has a control character: rename it"
+                f"{name!r}: an image or a class cannot have this name: it is empty or too long, has a tab, a line "
+                "break or another control character, or a space at an end, or is no UTF-8: rename it"
             )
-    for name in [*labels, *{name for names in labels.values() for name in names}]:
-        _check_name(name)
     texts = {}
     if labels_from != "text":
-        _check_classes(root, labels)
         texts["image_labels.txt"] = ["\t".join((image_id, *(labels[image_id] or [""]))) for image_id in sorted(labels)]
         _check_same(root / "image_labels.txt", labels, overwrite)
     if not (root / "classes.txt").exists():
-        texts["classes.txt"] = [BACKGROUND, *sorted({name for names in labels.values() for name in names})]
+        texts["classes.txt"] = [BACKGROUND, *classes]
+    elif labels_from != "text":
+        _check_classes(root / "classes.txt", labels)
     if not list((root / "lists").glob("*.txt")):
         texts |= _make_lists(root, sorted(labels))
     for link, target in links.items():
-        _link(link, target)
+        with writing(link):
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(os.path.relpath(target, link.parent))
     for name, lines in texts.items():
         save_lines(root / name, lines)
 
@@ -73,55 +78,35 @@ def read_xml(root):
 
 def read_folders(root):
     """({ID: classes}, {link to make in JPEGImages: its image}) of a folder per class."""
-    labels, found = {}, {}
-    for folder in sorted(path for path in (root / "images_by_class").glob("[!.]*") if path.is_dir()):
+    labels, found, linked = {}, {}, root / "JPEGImages"
+    folders = sorted(path for path in (root / "images_by_class").glob("[!.]*") if path.is_dir())
+    if not folders:
+        raise UserError(f"{root / 'images_by_class'}: holds no folders: one folder a class is needed")
+    for folder in [linked] * linked.is_dir() + folders:
         files = image_files(folder)
-        if not files:
+        if not files and folder != linked:
             raise UserError(f"{folder}: holds no image: each folder in images_by_class holds the images of one class")
         for image_id, names in files.items():
             for path in (folder / name for name in names):
                 other = found.setdefault(image_id, path)
-                if path.name != other.name or not filecmp.cmp(other, path, shallow=False):
+                if path.name != other.name or not (path == other or filecmp.cmp(other, path, shallow=False)):
                     raise UserError(f"{other} and {path} share a name but are two images: rename one of them")
-            labels.setdefault(image_id, []).extend([folder.name] if folder.name != BACKGROUND else [])
-    if not labels:
-        raise UserError(f"{root / 'images_by_class'}: holds no folders: one folder a class is needed")
-    links = {}
-    present = image_files(root / "JPEGImages") if (root / "JPEGImages").is_dir() else {}
-    for image_id, path in found.items():
-        names = present.get(image_id, [])
-        if not names:
-            links[root / "JPEGImages" / path.name] = path
-        elif names != [path.name] or not filecmp.cmp(root / "JPEGImages" / path.name, path, shallow=False):
-            raise UserError(f"{root / 'JPEGImages' / names[0]} and {path} share a name but are two images: rename one")
-    return labels, links
+            if folder != linked:
+                labels.setdefault(image_id, []).extend([folder.name] if folder.name != BACKGROUND else [])
+    return labels, {linked / path.name: path for path in found.values() if path.parent != linked}
 
 
 SOURCES = {"text": read_text, "xml": read_xml, "folders": read_folders}
 
 
-def _check_name(name):
-    """Text files hold a name in a line between tabs."""
-    if name != name.strip() or len(name.splitlines()) != 1 or CONTROL.search(name):
-        raise UserError(
-            f"{name!r}: an image or a class cannot have this name: it is empty, or has a tab, a line break "
-            "or another control character, or a space at an end: rename it"
-        )
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        raise UserError(f"{name!r}: an image or a class cannot have this name: it is no UTF-8: rename it") from error
-
-
-def _check_classes(root, labels):
-    if (root / "classes.txt").exists():
-        known = {line.strip() for _, line in read_lines(root / "classes.txt")}
-        for image_id, names in labels.items():
-            if unknown := sorted(set(names) - known):
-                raise UserError(
-                    f"{root / 'classes.txt'}: lacks class {unknown[0]!r} of image {image_id}: add it, or "
-                    "delete the file to have it made anew"
-                )
+def _check_classes(path, labels):
+    known = set(read_class_names(path))
+    for image_id, names in labels.items():
+        if unknown := sorted(set(names) - known):
+            raise UserError(
+                f"{path}: lacks class {unknown[0]!r} of image {image_id}: add it, or delete the file to have it made "
+                "anew"
+            )
 
 
 def _check_same(path, labels, overwrite):
@@ -149,11 +134,3 @@ def _make_lists(root, ids):
     held_out = set(val)
     train_aug, train = ([i for i in part if i not in held_out] for part in (ids, evaluated))
     return {"lists/train.txt": train, "lists/train_aug.txt": train_aug, "lists/val.txt": val}
-
-
-def _link(link, target):
-    try:
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(os.path.relpath(target, link.parent))
-    except OSError as error:
-        raise UserError(f"{link}: cannot be made: {error.strerror}") from error

@@ -17,8 +17,8 @@ class Dataset(ABC):
     """Images with image-level labels and, where there are any, masks.
 
     A data set of one's own calls this constructor, sets class_names, implements ids, present and path and, if it has
-    masks, mask_path; the rest follows. It is known to the stages by its name in `data.datasets.DATASETS`. All methods
-    raise UserError, which says what is missing or wrong and where.
+    masks, mask_path; the rest follows, but for `lists`, which prepare_dataset.py asks for. It is known to the stages by
+    its name in `data.datasets.DATASETS`. All methods raise UserError, which says what is missing or wrong and where.
 
     root: its folder. spare: a folder for the index of files where root cannot be written (`data.index`), or None.
     class_names: K names, the background's first.
@@ -35,6 +35,10 @@ class Dataset(ABC):
     @abstractmethod
     def ids(self, list_name):
         """The IDs of a list, such as train or val, in order."""
+
+    def lists(self):
+        """The names of the lists that prepare_dataset.py reads to find out early what is wrong with their images."""
+        return []
 
     @abstractmethod
     def present(self, image_id):

@@ -12,11 +12,10 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from conventions import IGNORE
 from data.image import open_image, orientation
-from data.label_png import read_label_png, save_label_png
+from data.label_png import check_labels_fit, read_label_png, save_label_png, top_class
 from errors import UserError
-from files import atomic
+from files import atomic, save_lines
 
 VOC = "VOCdevkit/VOC2012"
 PSEUDO, TRUTH = "pseudo labels", "the dataset's masks"
@@ -32,10 +31,8 @@ def write_devkit(out, layout, folder, for_each):
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: exists: name a folder that is not there yet by --out")
-    lists, kinds = {}, {}
-    for name in sorted(path.stem for path in (layout.root / "lists").glob("*.txt")):
-        lists[name] = layout.ids(name)
-        kinds[name] = masks_of(layout, folder, lists[name])
+    lists = {name: layout.ids(name) for name in layout.lists()}
+    kinds = {name: masks_of(layout, folder, ids) for name, ids in lists.items()}
     if PSEUDO not in kinds.values():
         raise UserError(
             f"{folder}: no list of {layout.root} has pseudo labels of all its images: run make_seg_labels.py first"
@@ -44,14 +41,8 @@ def write_devkit(out, layout, folder, for_each):
     if {"train", "val"} <= kinds.keys() and "trainval" not in lists:  # VOC's readers know these three
         lists["trainval"] = list(dict.fromkeys(lists["train"] + lists["val"]))
         kinds["trainval"] = "the masks of train and val"
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
+    with atomic(out) as temporary:
         _write_tree(temporary / VOC, layout, folder, {name: lists[name] for name in kinds}, for_each)
-        os.replace(temporary, out)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return {name: (kind, len(lists[name])) for name, kind in kinds.items()}, left_out
 
 
@@ -67,27 +58,22 @@ def masks_of(layout, folder, ids):
 
 
 def _write_tree(root, layout, folder, lists, for_each):
-    for name in ("JPEGImages", "SegmentationClass", "SegmentationClassAug", "ImageSets/Segmentation"):
+    for name in ("JPEGImages", "SegmentationClass", "SegmentationClassAug"):
         (root / name).mkdir(parents=True)
     for name, ids in lists.items():
-        text = "".join(f"{image_id}\n" for image_id in ids)
-        (root / "ImageSets/Segmentation" / f"{name}.txt").write_text(text, encoding="utf-8")
-    (root / "classes.txt").write_text("".join(f"{name}\n" for name in layout.class_names), encoding="utf-8")
+        save_lines(root / "ImageSets/Segmentation" / f"{name}.txt", ids)
+    save_lines(root / "classes.txt", layout.class_names)
     ids = list(dict.fromkeys(image_id for each in lists.values() for image_id in each))
-    layout.files()  # one listing, before the processes ask for it
     for _ in for_each(partial(write_pair, root, layout, folder), ids):
         pass
 
 
 def write_pair(root, layout, folder, image_id):
     """Write one image and its mask, twice by a link."""
-    path = folder / f"{image_id}.png"
-    labels = read_label_png(path) if path.exists() else layout.mask(image_id)
-    if labels.shape != layout.size(image_id):
-        raise UserError(f"{image_id}: its labels are {list(labels.shape)}, its image {list(layout.size(image_id))}")
-    wrong = labels[(labels >= layout.n_classes) & (labels != IGNORE)]
-    if wrong.size:
-        raise UserError(f"{image_id}: its labels hold {wrong[0]}, but there are {layout.n_classes} classes")
+    pseudo = folder / f"{image_id}.png"
+    path = pseudo if pseudo.exists() else layout.mask_path(image_id)
+    labels = read_label_png(path)
+    check_labels_fit(path, labels.shape, top_class(labels), layout.n_classes, layout.size(image_id))
     mask = root / "SegmentationClass" / f"{image_id}.png"
     save_label_png(mask, labels)
     link(mask, root / "SegmentationClassAug" / mask.name)

@@ -25,25 +25,16 @@ def image_size(path):
         return (width, height) if orientation(picture) in SIDEWAYS else (height, width)
 
 
-def scaled_size(size, factor):
-    """(h, w) of an image of size (H, W) resized by a factor. Raises UserError if that is above MAX_PIXELS, or rounds to
-    no pixel at all."""
+def scaled_size(size, factor, what="an image"):
+    """(h, w) of an image of size (H, W) resized by a factor. Raises UserError, which begins with `what`, if that is
+    above MAX_PIXELS, or rounds to no pixel at all."""
     height, width = (side * factor for side in size)
     if not (min(height, width) >= 0.5 and height * width <= MAX_PIXELS):  # NaN is neither
         raise UserError(
-            f"an image of {size[1]} x {size[0]} cannot be resized by {factor:g}: at least 1 pixel a side and "
+            f"{what} of {size[1]} x {size[0]} cannot be resized by {factor:g}: at least 1 pixel a side and "
             f"at most {MAX_PIXELS} in all are taken: give other --scales, or resize the image"
         )
     return max(1, round(height)), max(1, round(width))
-
-
-def check_scales(path, size, scales):
-    """Raises UserError, which names the image, unless its size (H, W) can be resized by each of the factors."""
-    try:
-        for factor in scales:
-            scaled_size(size, factor)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
 
 
 def read_image(path, at_least=None):

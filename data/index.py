@@ -8,7 +8,7 @@ costs as many calls of stat.
 import hashlib
 import json
 import os
-import threading
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,13 +33,10 @@ class Index:
 
     def __init__(self, root, spare=None):
         self.root, self.places = Path(root), [Path(place) for place in (root, spare) if place is not None]
-        self._known, self._changed, self._reading = None, False, threading.Lock()
+        self._changed = False
 
     def look(self, path, find_facts):
         """The Facts of a file. find_facts: function (path, bytes) -> (size, top), which raises UserError."""
-        with self._reading:  # once, though many threads ask: what one finds must not be lost to another's reading
-            if self._known is None:
-                self._known = self._read()
         key = os.path.relpath(path, self.root)
         known = self._known.get(key)
         check_file(path)
@@ -69,7 +66,8 @@ class Index:
             self._changed = False
             return
 
-    def _read(self):
+    @cached_property
+    def _known(self):
         """{path from root: [size, mtime, ctime, digest, height, width, top]}; of a damaged index nothing."""
         known = {}
         for place in reversed(self.places):

@@ -20,13 +20,8 @@ def voc_palette(n=256):
     """
     import numpy as np
 
-    index = np.arange(n)
-    palette = np.zeros((n, 3), np.uint8)
-    for channel in range(3):
-        for level in range(8):
-            bit = (index >> (3 * level + channel)) & 1
-            palette[:, channel] |= (bit << (7 - level)).astype(np.uint8)
-    return palette
+    bits = np.unpackbits(np.arange(n, dtype=np.uint8)[:, None], axis=1, count=9, bitorder="little")
+    return np.packbits(bits.reshape(n, 3, 3), axis=1)[:, 0]  # of [n,j,c] over j, padded with zeros
 
 
 def save_label_png(path, labels, stamp=""):

@@ -9,14 +9,14 @@ tabs, so that IDs and classes may contain spaces; any other line is split at its
 
 import os
 import re
-import threading
+from functools import cached_property
 from pathlib import Path
 
 from conventions import IGNORE, MAX_CLASSES
 from data.dataset import Dataset
 from data.image import IMAGE_SUFFIXES
 from errors import UserError
-from files import check_file
+from files import check_file, save_lines
 
 MASK_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
 LONGEST_ID = 230  # bytes: with its suffix and a temporary one, a file's name may have 255
@@ -31,23 +31,19 @@ class Layout(Dataset):
         self.class_names = read_class_names(self.root / "classes.txt")
         self.mask_folder = find_masks(self.root)
         self.check_command = f"python -m data.check {self.root}"
-        self._labels = None
-        self._files = None
-        self._listing = threading.Lock()
+
+    def lists(self):
+        """The names of the lists that there are, sorted."""
+        return sorted(path.stem for path in (self.root / "lists").glob("*.txt"))
 
     def ids(self, list_name):
         """The IDs of lists/LIST_NAME.txt in order."""
         if not is_id(list_name):
             raise UserError(f"{list_name!r} is no name of a list: of {self.root / 'lists'}/NAME.txt give NAME")
         path = self.list_place(list_name)
-        if not os.path.exists(path) and (present := ", ".join(sorted(each.stem for each in path.parent.glob("*.txt")))):
+        if not os.path.exists(path) and (present := ", ".join(self.lists())):
             raise UserError(f"{path}: no such list: there are {present}")
-        lines = [(number, line.strip()) for number, line in read_lines(path)]
-        if not lines:
-            raise UserError(f"{path}: lists no image")
-        for number, image_id in lines:
-            _check_id(path, number, image_id)
-        return [image_id for _, image_id in lines]
+        return read_ids(path)
 
     def list_place(self, list_name):
         return self.root / "lists" / f"{list_name}.txt"
@@ -62,20 +58,16 @@ class Layout(Dataset):
 
     def is_labelled(self, image_id):
         """Whether image_labels.txt has a line for the image."""
-        if self._labels is None:
-            self._labels = self._read_labels()
         return image_id in self._labels
 
+    @cached_property
     def files(self):
         """{ID: names of its files in JPEGImages}, from one listing of the folder."""
-        with self._listing:  # one, though many threads ask
-            if self._files is None:
-                self._files = image_files(self.root / "JPEGImages")
-        return self._files
+        return image_files(self.root / "JPEGImages")
 
     def path(self, image_id):
         """The image's file. Raises UserError if there is none or more than one."""
-        names = self.files().get(image_id, ())
+        names = self.files.get(image_id, ())
         if not names:
             raise UserError(f"{self.root / 'JPEGImages' / image_id}.jpg: no such image")
         if len(names) > 1:
@@ -85,7 +77,8 @@ class Layout(Dataset):
     def mask_path(self, image_id):
         return self.mask_folder and self.mask_folder / f"{image_id}.png"
 
-    def _read_labels(self):
+    @cached_property
+    def _labels(self):
         """{ID: indices of its classes, or the UserError that its line deserves}: one bad line is not all of them."""
         index = {name: number for number, name in enumerate(self.class_names[1:])}
         path, labels = self.root / "image_labels.txt", {}
@@ -131,12 +124,34 @@ def read_lines(path):
     return [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
 
 
+def read_ids(path):
+    """The IDs in a list, one a line. Raises UserError if it is missing, empty or holds what is no ID."""
+    lines = [(number, line.strip()) for number, line in read_lines(path)]
+    if not lines:
+        raise UserError(f"{path}: lists no image")
+    for number, image_id in lines:
+        _check_id(path, number, image_id)
+    return [image_id for _, image_id in lines]
+
+
 def read_label_lines(path):
     """(number, ID, names of its classes) of the lines of image_labels.txt."""
     for number, line in read_lines(path):
         image_id, *names = [part.strip() for part in line.split("\t")] if "\t" in line else line.split()
         _check_id(path, number, image_id)
         yield number, image_id, [name for name in names if name]
+
+
+def save_texts(root, class_names, lists, labels):
+    """Write the text files of a set, image_labels.txt last.
+
+    lists: {name: IDs}. labels: {ID: names of its classes}, of IDs without spaces.
+    """
+    for name, ids in lists.items():
+        save_lines(root / "lists" / f"{name}.txt", ids)
+    save_lines(root / "classes.txt", class_names)
+    between = "\t" if any(" " in name for name in class_names) else " "
+    save_lines(root / "image_labels.txt", [between.join((image_id, *names)) for image_id, names in labels.items()])
 
 
 def is_id(text):

@@ -6,8 +6,6 @@ misses the body, while the body is smooth and stands out from a cluttered backgr
 """
 
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +15,9 @@ from PIL import ImageColor
 from tqdm import tqdm
 
 from data.label_png import save_label_png
+from data.layout import save_texts
 from errors import UserError
-from files import save_lines, writing
+from files import atomic, save_lines
 
 ASPECTS = ((1, 0.8), (0.8, 1), (1, 0.9), (0.9, 1), (1, 1), (1, 0.75), (0.75, 1))  # height, width over the long side
 
@@ -91,11 +90,8 @@ def _distractor(rng, height, width, unit):
     """A faint patch of texture that belongs to no class: warped waves or speckle, float32 [height,width]."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     radius = rng.uniform(10, 26) * unit
-    patch = (
-        np.hypot(x - rng.uniform(0, width), y - rng.uniform(0, height))
-        + 5 * unit * _value_noise(rng, height, width, 12 * unit)
-        < radius
-    )
+    distance = np.hypot(x - rng.uniform(0, width), y - rng.uniform(0, height))
+    patch = distance + 5 * unit * _value_noise(rng, height, width, 12 * unit) < radius
     if rng.random() < 0.5:
         angle, period = rng.uniform(0, np.pi), rng.uniform(7, 12) * unit
         warp = 3 * _value_noise(rng, height, width, 14 * unit)
@@ -155,7 +151,6 @@ def _all_visible(shapes):
 
 def _paint(rng, image, shape, body, unit):
     """Return image with the shape in front: a smooth shaded body in colour `body`, ink on it over the head."""
-    height, width = shape.distance.shape
     # The head's ground is the body's colour, so that colour links the two, as on an animal's coat.
     name = CLASSES[shape.label]
     ink = INKS[name] + rng.uniform(-30, 30, 3).astype(np.float32)
@@ -163,7 +158,7 @@ def _paint(rng, image, shape, body, unit):
     pattern = PATTERNS[name](shape.u / period, shape.v / period)
     coverage = np.clip(0.5 + 1.5 * pattern, 0, 1) * np.clip(0.5 - shape.head_distance, 0, 1)
     colour = body + (ink - body) * coverage[..., None]
-    light = 1 + 0.10 * _value_noise(rng, height, width, 50 * unit)
+    light = 1 + 0.10 * _value_noise(rng, *shape.distance.shape, 50 * unit)
     alpha = np.clip(0.5 - shape.distance, 0, 1)[..., None]
     return image + alpha * (colour * light[..., None] - image)
 
@@ -183,8 +178,7 @@ def draw_toy_image(rng, height, width):
     labels = np.zeros((height, width), np.uint8)
     for shape in shapes:
         ink = INKS[CLASSES[shape.label]]
-        chosen = next(i for i, body in enumerate(bodies) if np.linalg.norm(body - ink) > INK_DISTANCE)
-        body = bodies.pop(chosen)
+        body = bodies.pop(next(i for i, each in enumerate(bodies) if np.linalg.norm(each - ink) > INK_DISTANCE))
         image = _paint(rng, image, shape, body + rng.uniform(-12, 12, 3).astype(np.float32), unit)
         labels[shape.distance < 0] = shape.label
     image = image * rng.uniform(0.85, 1.12) + 3 * rng.standard_normal(image.shape, np.float32)
@@ -192,8 +186,8 @@ def draw_toy_image(rng, height, width):
 
 
 def _write_split(folder, split, count, size, seed):
-    """Write `count` images with masks under folder; return their lines of image_labels.txt."""
-    lines = []
+    """Write `count` images with masks under folder; return {ID: names of its classes}."""
+    shown = {}
     for index in tqdm(range(count), desc=f"toy {split}", unit="image"):
         # One stream an image: an image does not depend on how many others are drawn.
         rng = np.random.default_rng((seed, split == "val", index))
@@ -204,9 +198,8 @@ def _write_split(folder, split, count, size, seed):
         if not cv2.imwrite(str(jpeg), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, 92)):
             raise OSError(f"cannot write {jpeg}")
         save_label_png(folder / "SegmentationClassAug" / f"{name}.png", labels)
-        present = [CLASSES[k] for k in np.unique(labels) if k]
-        lines.append(" ".join((name, *present)))
-    return lines
+        shown[name] = [CLASSES[k] for k in np.unique(labels) if k]
+    return shown
 
 
 def _check_same_set(root, settings):
@@ -237,20 +230,10 @@ def make_toy(root, train=200, train_aug=400, val=100, size=160, seed=0):
     if root.exists():
         _check_same_set(root, settings)
         return
-    part = root.with_name(f".{root.name}.{os.getpid()}.tmp")
-    try:
-        with writing(root):
-            for folder in ("JPEGImages", "SegmentationClassAug"):
-                (part / folder).mkdir(parents=True)
-            labels = _write_split(part, "train", train_aug, size, seed)
-            val_labels = _write_split(part, "val", val, size, seed)
-            ids, val_ids = ([line.split()[0] for line in lines] for lines in (labels, val_labels))
-            save_lines(part / "lists/train.txt", ids[:train])
-            save_lines(part / "lists/train_aug.txt", ids)
-            save_lines(part / "lists/val.txt", val_ids)
-            save_lines(part / "image_labels.txt", labels + val_labels)
-            save_lines(part / "classes.txt", CLASSES)
-            save_lines(part / "toy.json", [settings])
-            part.rename(root)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with atomic(root) as part:
+        (part / "JPEGImages").mkdir(parents=True)
+        labels = _write_split(part, "train", train_aug, size, seed)
+        val_labels = _write_split(part, "val", val, size, seed)
+        lists = {"train": [*labels][:train], "train_aug": [*labels], "val": [*val_labels]}
+        save_texts(part, CLASSES, lists, labels | val_labels)
+        save_lines(part / "toy.json", [settings])

@@ -2,7 +2,7 @@
 
 import sys
 
-from data.image import check_scales
+from data.image import scaled_size
 from data.label_png import check_labels_fit
 from errors import UserError
 from files import in_threads
@@ -60,7 +60,8 @@ def check_image(dataset, image_id):
 
 def check_scaled_image(scales, dataset, image_id):
     """As `check_image`, of an image that is to be resized by each of the factors."""
-    check_scales(dataset.path(image_id), check_image(dataset, image_id), scales)
+    for factor in scales:
+        scaled_size(check_image(dataset, image_id), factor, f"{dataset.path(image_id)}: an image")
 
 
 def check_labels(dataset, image_id):

@@ -27,7 +27,7 @@ def _segment(stage, layout, stamps, folders, ids, dist, refine):
     from data.label_png import save_label_png
     from data.loader import image_loader
     from infer.segmentation import load_deeplab, multi_scale_probabilities
-    from tool.dist import set_precision
+    from tool.device import set_precision
     from tool.parallel import background
 
     settings = stage.settings

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from data.image import check_scales, image_size, read_image
+from data.image import image_size, read_image, scaled_size
 from data.transforms import resized
 from errors import UserError
 from infer.maps import class_probabilities, load_aesipe, multi_scale_maps
@@ -55,7 +55,8 @@ def read_for_network(path, max_side, scales):
     size = image_size(path)
     factor = min(1, max_side / max(size))
     seen = [max(1, round(side * factor)) for side in size]
-    check_scales(path, seen, scales)
+    for scale in scales:
+        scaled_size(seen, scale, f"{path}: an image")
     return resized(read_image(path, at_least=seen), seen), size
 
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from module.irn_loss import affinity_displacement_loss, irn_loss
+from module.irn_loss import affinity_displacement_loss, irn_loss, pair_counts
 from net.backbone import build_backbone
 from net.encoder import trained_parameters
 
@@ -112,10 +112,22 @@ class DisplacementHead(nn.Module):
 def step_losses(radius, network, batch):
     """The losses of a training batch, whose `target` holds IR labels [N,H,W]. radius: of the pairs."""
     output = network(batch["image"])
-    labels = batch["target"][:, ::STRIDE, ::STRIDE]
+    labels = _labels(batch)
     with torch.autocast(labels.device.type, enabled=False):
-        terms = affinity_displacement_loss(output["boundary"].float(), output["displacement"].float(), labels, radius)
+        terms = affinity_displacement_loss(
+            output["boundary"].float(), output["displacement"].float(), labels, radius, batch.get("count")
+        )
         return {"loss": irn_loss(terms), **terms}
+
+
+def count_pairs(radius, batch):
+    """`count` of a `tool.trainer.Task`: the pairs of each kind that a batch's losses are means over, [3]."""
+    return pair_counts(_labels(batch), radius)
+
+
+def _labels(batch):
+    """The IR labels of a batch at the stride of the fields."""
+    return batch["target"][:, ::STRIDE, ::STRIDE]
 
 
 def build(settings, weights):

@@ -19,6 +19,11 @@ class Segmenter(nn.Module):
     """What every segmentation network is: `encoder`, a part of it, and forward(image [N,3,H,W] in [0,1]) -> [N,K,H,W],
     the class logits in float32."""
 
+    @property
+    def compiled(self):
+        """The parts to compile."""
+        return (self.encoder,)
+
     def parameter_groups(self, lr, head_factor=10):
         """Groups for the optimiser: the encoder at lr, all else at head_factor * lr."""
         return [

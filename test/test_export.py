@@ -192,8 +192,8 @@ def damage_class(run):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (damage_size, "plain: its labels are [3, 4], its image [40, 56]"),
-        (damage_class, "plain: its labels hold 9, but there are 4 classes"),
+        (damage_size, "plain.png: is [3, 4], its image [40, 56]"),
+        (damage_class, "plain.png: holds the value 9, but classes are 0 to 3 and 255 is ignored"),
         (lambda run: (run / "seg_label/plain.png").write_bytes(b"no"), "plain.png: cannot be decoded"),
         (lambda run: shutil.rmtree(run / "seg_label"), "no list"),
         (lambda run: (run / "config.yaml").unlink(), "give --dataset_root"),

@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from data.layout import read_lines
+from data.layout import read_ids
 from data.xml_tree import parse_xml
 from errors import UserError
 from voc12.classes import CLASS_NAMES
@@ -23,7 +23,7 @@ def read_list(path):
     """The IDs of a list, one a line. Raises UserError if it is missing, empty, or holds what is no ID."""
     if not path.exists():
         raise UserError(f"{path}: missing: is the tree complete?")
-    ids = [line.strip() for _, line in read_lines(path)]
+    ids = read_ids(path)
     wrong = next((image_id for image_id in ids if not is_voc_id(image_id)), None)
     if wrong is not None:
         raise UserError(f"{path}: {wrong!r} is no image ID: replace the list by the official one")

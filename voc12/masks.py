@@ -6,8 +6,7 @@ import numpy as np
 
 from conventions import BACKGROUND, IGNORE
 from data.image import image_size
-from data.label_png import read_label_png, save_label_png
-from errors import UserError
+from data.label_png import check_labels_fit, read_label_png, save_label_png, top_class
 from voc12.classes import CLASS_NAMES
 from voc12.matlab import read_sbd
 
@@ -23,22 +22,14 @@ def make_mask(voc, out, sources, image_id):
 
     voc: the tree VOCdevkit/VOC2012. sources: {ID: file of its mask}. Returns a MadeMask; raises UserError.
     """
-    image, target, source = voc / "JPEGImages" / f"{image_id}.jpg", out / f"{image_id}.png", sources[image_id]
+    target, source = out / f"{image_id}.png", sources[image_id]
     kept = target.exists() and source.parent != voc / "SegmentationClass"
     path = target if kept else source
-    labels, size = read_mask(path), image_size(image)
-    if labels.shape != size:
-        raise UserError(
-            f"{path}: is {labels.shape[1]} x {labels.shape[0]}, but its image {image} is {size[1]} x {size[0]}: "
-            "replace the one that is wrong"
-        )
-    values = {*np.unique(labels).tolist()} - {BACKGROUND, IGNORE}
-    wrong = min((value for value in values if value >= len(CLASS_NAMES)), default=None)
-    if wrong is not None:
-        raise UserError(f"{path}: holds label {wrong}, which is none of VOC's classes (0-20, {IGNORE}): replace it")
+    labels, size = read_mask(path), image_size(voc / "JPEGImages" / f"{image_id}.jpg")
+    check_labels_fit(path, labels.shape, top_class(labels), len(CLASS_NAMES), size)
     if not kept and not (target.exists() and np.array_equal(read_mask(target), labels)):
         save_label_png(target, labels)
-    return MadeMask(image_id, frozenset(values), size)
+    return MadeMask(image_id, frozenset(np.unique(labels).tolist()) - {BACKGROUND, IGNORE}, size)
 
 
 def read_mask(path):

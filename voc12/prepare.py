@@ -9,6 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from data.image import image_size
+from data.layout import save_texts
+from data.official import check_count, link_images, own_folder
+from data.sources import locate, require
 from errors import UserError
 from files import save_lines
 from tool.json_file import load_json, save_json
@@ -16,35 +19,20 @@ from tool.parallel import parallel_map
 from voc12.annotations import disagreements, is_voc_id, read_annotation, read_list
 from voc12.classes import CLASS_NAMES, COUNTS
 from voc12.masks import make_mask
-from voc12.sources import locate, missing
+from voc12.sources import SOURCES
 
 LISTS = ("train", "val", "train_aug")
 
 
-def prepare_voc12(
-    root,
-    sources=(),
-    voc_root=None,
-    aug_dir=None,
-    download=False,
-    mirror=None,
-    skip_difficult=False,
-    workers=1,
-    counts=COUNTS,
-):
-    """Make the data set in root, or what is missing of it; the arguments are settings of prepare_dataset.py.
-
-    counts: the length that each list must have, {} for any. Raises UserError.
-    """
-    root, places = Path(root), [Path(place) for place in sources]
-    gone = next((place for place in places if not place.exists()), None)
-    if gone is not None:
-        raise UserError(f"--sources {gone}: no such folder or archive")
+def prepare_voc12(settings):
+    """Make the data set, or what is missing of it. settings: of prepare_dataset.py. Raises UserError."""
+    root = Path(settings.dataset_root)
+    counts = COUNTS if settings.check_counts else {}
     try:
-        if not _is_done(root, skip_difficult):
-            _make_trainval(root, places, voc_root, aug_dir, (download, mirror), skip_difficult, workers, counts)
-        if not _list_path(root, "test").exists():
-            _make_test(root, places, counts)
+        if not _is_done(root, settings.skip_difficult):
+            _make_trainval(root, settings, counts)
+        if not (root / "lists/test.txt").exists():
+            _make_test(root, settings, counts)
     except BrokenProcessPool as error:
         raise UserError(
             f"{root}: a worker process was killed, perhaps for memory: run this again with fewer --num_workers"
@@ -55,7 +43,7 @@ def prepare_voc12(
 
 def _is_done(root, skip_difficult):
     labels = root / "image_labels.txt"
-    if not all(path.exists() for path in (labels, root / "classes.txt", *(_list_path(root, n) for n in LISTS))):
+    if not all(path.exists() for path in (labels, root / "classes.txt", *(root / f"lists/{n}.txt" for n in LISTS))):
         return False
     made_with = (load_json(root / "prepared.json") or {"skip_difficult": skip_difficult})["skip_difficult"]
     if made_with != skip_difficult:
@@ -65,43 +53,30 @@ def _is_done(root, skip_difficult):
     return True
 
 
-def _make_trainval(root, places, voc_root, aug_dir, fetching, skip_difficult, workers, counts):
+def _make_trainval(root, settings, counts):
     """Everything but the test list. Nothing is made before the official text has been read and found right."""
-    voc = Path(voc_root) if voc_root else locate("voc", root, places, *fetching)
-    if voc is None:
-        raise missing("voc", root, places)
-    lists, masks = _lists_and_masks(root, voc, aug_dir, places, fetching)
+    voc = Path(settings.voc_root) if settings.voc_root else require(SOURCES["voc"], settings)
+    lists, masks = _lists_and_masks(voc, settings)
     for name in LISTS:
-        _check_count(name, lists[name], counts, [voc, *sorted({path.parent for path in masks.values()})])
-    ids = sorted({*lists["train"], *lists["val"], *lists["train_aug"]})
+        check_count(name, lists[name], counts, [voc, *sorted({path.parent for path in masks.values()})])
+    ids = sorted({image_id for each in lists.values() for image_id in each})
     annotations = {
-        image_id: read_annotation(voc / "Annotations" / f"{image_id}.xml", skip_difficult) for image_id in ids
+        image_id: read_annotation(voc / "Annotations" / f"{image_id}.xml", settings.skip_difficult) for image_id in ids
     }
-    make = partial(make_mask, voc, _own_folder(root / "SegmentationClassAug"), masks)
-    report = disagreements(annotations, parallel_map(make, ids, workers, "masks"))
-    _link_images(root, voc, ids)
+    make = partial(make_mask, voc, own_folder(root / "SegmentationClassAug"), masks)
+    report = disagreements(annotations, parallel_map(make, ids, settings.num_workers, "masks"))
+    link_images(root, voc / "JPEGImages", ids)
     save_lines(root / "label_report.txt", report)
     print(f"{len(report)} of {len(ids)} images have labels and masks that disagree: {root / 'label_report.txt'}")
-    for name in LISTS:
-        save_lines(_list_path(root, name), lists[name])
-    save_lines(root / "classes.txt", CLASS_NAMES)
-    save_json(root / "prepared.json", {"skip_difficult": skip_difficult})
-    save_lines(root / "image_labels.txt", [" ".join((image_id, *annotations[image_id].names)) for image_id in ids])
+    save_json(root / "prepared.json", {"skip_difficult": settings.skip_difficult})
+    save_texts(root, CLASS_NAMES, lists, {image_id: annotations[image_id].names for image_id in ids})
 
 
-def _check_count(name, ids, counts, folders):
-    if len(ids) != counts.get(name, len(ids)):
-        raise UserError(
-            f"{name} has {len(ids)} images, not {counts[name]}: these are not complete, or not "
-            f"the official ones: {', '.join(map(str, folders))} (--no-check_counts takes a part of VOC)"
-        )
-
-
-def _lists_and_masks(root, voc, aug_dir, places, fetching):
+def _lists_and_masks(voc, settings):
     """The lists, and the file that each image's mask is read from. VOC's own mask goes before SBD's or aug_dir's."""
     lists = {name: read_list(voc / "ImageSets" / "Segmentation" / f"{name}.txt") for name in ("train", "val")}
     listed = {*lists["train"], *lists["val"]}
-    augmented = _augmented_masks(root, voc, aug_dir, places, fetching)
+    augmented = _augmented_masks(voc, settings)
     lists["train_aug"] = sorted({*augmented, *lists["train"]} - {*lists["val"]})
     masks = dict(augmented)
     for image_id in sorted({*augmented, *listed}):
@@ -114,9 +89,10 @@ def _lists_and_masks(root, voc, aug_dir, places, fetching):
     return lists, masks
 
 
-def _augmented_masks(root, voc, aug_dir, places, fetching):
+def _augmented_masks(voc, settings):
     """ID -> file, from aug_dir, or else SBD, or else a folder of masks in VOC's tree, or else SBD downloaded."""
-    sbd = None if aug_dir else locate("sbd", root, places)
+    aug_dir = settings.aug_dir
+    sbd = None if aug_dir else locate(SOURCES["sbd"], settings)
     if sbd is None and not aug_dir and (voc / "SegmentationClassAug").is_dir():
         aug_dir = voc / "SegmentationClassAug"
     if aug_dir:
@@ -128,9 +104,7 @@ def _augmented_masks(root, voc, aug_dir, places, fetching):
         if wrong is not None:
             raise UserError(f"{folder}: {wrong!r}.png has the name of no image of VOC: take it out")
         return masks
-    sbd = sbd or locate("sbd", root, places, *fetching)
-    if sbd is None:
-        raise missing("sbd", root, places)
+    sbd = sbd or require(SOURCES["sbd"], settings)
     return {
         image_id: sbd / "cls" / f"{image_id}.mat"
         for name in ("train", "val")
@@ -138,40 +112,14 @@ def _augmented_masks(root, voc, aug_dir, places, fetching):
     }
 
 
-def _make_test(root, places, counts):
+def _make_test(root, settings, counts):
     """lists/test.txt and the images it names, if there is a test tree or archive."""
-    voc = locate("test", root, places)
+    voc = locate(SOURCES["test"], settings)
     if voc is None:
         return
     ids = read_list(voc / "ImageSets" / "Segmentation" / "test.txt")
-    _check_count("test", ids, counts, [voc])
+    check_count("test", ids, counts, [voc])
     for image_id in ids:
         image_size(voc / "JPEGImages" / f"{image_id}.jpg")
-    _link_images(root, voc, ids)
-    save_lines(_list_path(root, "test"), ids)
-
-
-def _link_images(root, voc, ids):
-    """A link an image in root/JPEGImages, since trainval and test may lie in two trees; none where it is in place."""
-    source = (voc / "JPEGImages").resolve()
-    folder = _own_folder(root / "JPEGImages")
-    within = source.is_relative_to(root.resolve())
-    for image_id in ids:
-        link = folder / f"{image_id}.jpg"
-        if link.exists():
-            continue
-        target = Path("..") / source.relative_to(root.resolve()) if within else source  # so that root can be moved
-        link.unlink(missing_ok=True)  # a link to a tree that has moved
-        link.symlink_to(target / link.name)
-
-
-def _own_folder(path):
-    """A folder to write into; a link to someone else's gives way to it, so that nothing is written there."""
-    if path.is_symlink():
-        path.unlink()
-    path.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-def _list_path(root, name):
-    return root / "lists" / f"{name}.txt"
+    link_images(root, voc / "JPEGImages", ids)
+    save_lines(root / "lists/test.txt", ids)

@@ -29,6 +29,9 @@ class Folders(Dataset):
         self.files = {f"{path.parent.name}_{path.stem}": path for path in sorted(self.root.glob("*/*.jpg"))}
         self.class_names = ["background", *sorted({path.parent.name for path in self.files.values()})]
 
+    def lists(self):
+        return ["train", "val"]
+
     def ids(self, list_name):
         return list(self.files)[{"train": 0, "val": 1}[list_name] :: 2]
 
@@ -106,6 +109,27 @@ def test_data_sets_are_opened_by_name(root, monkeypatch):
     assert type(open_dataset("voc", root, root / "spare")) is Layout
     with pytest.raises(UserError, match="'coco' is no kind of data set: there are voc, folders$"):
         open_dataset("coco", root)
+
+
+def test_the_dataset_stage_looks_at_its_images(root, script, monkeypatch):
+    monkeypatch.setitem(DATASETS, "folders", Folders)
+    flags = ("--dataset_format", "folders", "--dataset_root", root)
+    done = script("prepare_dataset.py", *flags)
+    assert (done.status, done.out) == (0, f"{root}: 3 classes, train 3, val 3\n"), done.err
+    (root / "cat/1.jpg").write_bytes(b"x")
+    done = script("prepare_dataset.py", *flags)
+    assert done.status == 2 and "cat/1.jpg: cannot be decoded" in done.err
+    monkeypatch.setattr(Folders, "lists", Dataset.lists)
+    assert script("prepare_dataset.py", *flags).out == f"{root}: 3 classes\n"
+
+
+@pytest.mark.parametrize("kind", ["toy", "voc12"])
+def test_the_dataset_stage_makes_no_set_that_would_be_read_as_another(tmp_path, script, monkeypatch, kind):
+    monkeypatch.setitem(DATASETS, "folders", Folders)
+    flags = ("--dataset_format", "folders", "--dataset_root", tmp_path / "set")
+    done = script("prepare_dataset.py", "--kind", kind, *flags)
+    assert done.status == 2 and f"error: --kind {kind} makes a set in VOC layout, not of --dataset_format" in done.err
+    assert not (tmp_path / "set").exists()
 
 
 def test_to_open_one_imports_nothing_heavy():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.label_png import save_label_png, voc_palette
+from data.label_png import read_label_png, save_label_png, voc_palette
 from errors import UserError
 
 
@@ -48,3 +48,32 @@ def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="a.png: cannot be written: disk full"):
         save_label_png(path, np.zeros((2, 2), int))
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_label_pngs_keep_their_indices(tmp_path):
+    labels = np.array([[0, 1, 2], [20, 254, 255]], np.uint8)
+    picture = Image.fromarray(labels)
+    picture.save(tmp_path / "grey.png")
+    picture.putpalette(list(range(255, -1, -1)) * 3)  # the palette's colours must not matter
+    picture.save(tmp_path / "palette.png")
+    for name in ("grey.png", "palette.png"):
+        read = read_label_png(tmp_path / name)
+        assert read.dtype == np.uint8
+        np.testing.assert_array_equal(read, labels)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "1"])
+def test_pictures_are_no_labels(tmp_path, pixels, mode):
+    Image.fromarray(pixels).convert(mode).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match=f"a.png: is a {mode} image"):
+        read_label_png(tmp_path / "a.png")
+
+
+def test_broken_label_pngs_are_named(tmp_path, pixels):
+    path = tmp_path / "a.png"
+    Image.fromarray(pixels[..., 0]).save(path)
+    whole = path.read_bytes()
+    for keep in (0, 4, 40, len(whole) // 2):
+        path.write_bytes(whole[:keep])
+        with pytest.raises(UserError, match="a.png"):
+            read_label_png(path)

@@ -1,3 +1,5 @@
+import gc
+
 import numpy as np
 import pytest
 import torch
@@ -168,14 +170,14 @@ def test_label_map_of_a_large_photo_must_have_its_whole_size(photo):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_bad_images_end_the_loading_with_one_line(layout, workers):
-    """A worker's exception is raised again with its traceback as message, which is not for users.
-
-    PyTorch waits 5 s for a worker that failed, so only one loader is tried here and the other in test_pipeline.
-    """
+def test_bad_images_end_the_loading_with_one_line(layout, workers, monkeypatch):
+    """A worker's exception is raised again with its traceback as message, which is not for users."""
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)  # it waits so long for such a worker
     with pytest.raises(UserError, match="missing.jpg: no such image") as error:
         list(image_loader(layout, ["missing"], workers))
     assert "\n" not in str(error.value)
+    del error  # and with it the loader, while it still waits as short
+    gc.collect()
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -1,52 +1,70 @@
 """Fixtures: the miniature of VOC 2012 and SBD on disk, and the command line that prepares it."""
 
 import hashlib
-import runpy
-import sys
+import os
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
-from miniature import REPOSITORY, SMALL, make_sbd, make_test, make_voc, pack, write_lines
+from miniature import SMALL, make_sbd, make_test, make_voc, pack, write_lines
 
 from voc12.classes import COUNTS
 from voc12.sources import SOURCES
 
 
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory):
+    """A folder of trees and of the archives they come in, and what its files hold: made once, mended for each test."""
+    shelf = tmp_path_factory.mktemp("shelf")
+    make_voc(shelf / "trees/VOCdevkit/VOC2012")
+    make_sbd(shelf / "trees/benchmark_RELEASE/dataset")
+    make_test(shelf / "testtree/VOCdevkit/VOC2012")
+    write_lines(shelf / "trees/benchmark_RELEASE/BENCHMARK/readme.txt", ["code"])
+    (shelf / "downloads").mkdir()
+    for kind, folder in (("voc", "trees"), ("sbd", "trees"), ("test", "testtree")):
+        pack(shelf / folder, shelf / "downloads" / SOURCES[kind].name, SOURCES[kind].tree.split("/")[0])
+    return shelf, {path: path.read_bytes() for path in shelf.rglob("*") if path.is_file()}
+
+
+def mend(shelf, files):
+    """What a test took away or changed comes back, and what it added goes."""
+    for folder, _, names in os.walk(shelf, topdown=False):
+        for path in (shelf / folder / name for name in names):
+            if path.is_symlink() or path not in files:
+                path.unlink()
+        if not os.listdir(folder):
+            os.rmdir(folder)
+    for path, content in files.items():
+        if not path.exists() or path.read_bytes() != content:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+
 @pytest.fixture
-def official(tmp_path, monkeypatch):
+def official(shelf, tmp_path, monkeypatch):
     """Extracted trees: base (a folder to be given as a source), voc, sbd, test; root: where the set is to be."""
-    trees = tmp_path / "trees"
-    paths = SimpleNamespace(
-        base=trees,
-        voc=trees / "VOCdevkit/VOC2012",
-        sbd=trees / "benchmark_RELEASE/dataset",
-        test=tmp_path / "testtree/VOCdevkit/VOC2012",
-        root=tmp_path / "set",
-    )
-    make_voc(paths.voc)
-    make_sbd(paths.sbd)
-    make_test(paths.test)
+    folder, files = shelf
+    mend(folder, files)
+    monkeypatch.setattr("files._flush_to_disk", lambda path: None)  # no power cut here
     for name, count in SMALL.items():
         monkeypatch.setitem(COUNTS, name, count)
-    return paths
+    return SimpleNamespace(
+        base=folder / "trees",
+        voc=folder / "trees/VOCdevkit/VOC2012",
+        sbd=folder / "trees/benchmark_RELEASE/dataset",
+        test=folder / "testtree/VOCdevkit/VOC2012",
+        root=tmp_path / "set",
+    )
 
 
 @pytest.fixture
-def archives(official, tmp_path, monkeypatch):
+def archives(shelf, official, monkeypatch):
     """The same packed, as official.archives, with the sums of these archives expected in place of the official ones."""
-    folder = official.archives = tmp_path / "downloads"
-    folder.mkdir()
-    write_lines(official.base / "benchmark_RELEASE/BENCHMARK/readme.txt", ["code"])
-    packed = {
-        "voc": pack(official.base, folder / SOURCES["voc"].name, "VOCdevkit"),
-        "sbd": pack(official.base, folder / SOURCES["sbd"].name, "benchmark_RELEASE"),
-    }
-    pack(official.test.parents[1], folder / SOURCES["test"].name, "VOCdevkit")
-    for kind, path in packed.items():
-        md5 = hashlib.md5(path.read_bytes()).hexdigest()
+    official.archives = shelf[0] / "downloads"
+    for kind in ("voc", "sbd"):
+        md5 = hashlib.md5((official.archives / SOURCES[kind].name).read_bytes()).hexdigest()
         monkeypatch.setitem(SOURCES, kind, SOURCES[kind]._replace(md5=md5))
     return official
 
@@ -65,25 +83,19 @@ class SilentServer(ThreadingHTTPServer):
 def mirror(archives):
     """URL of a server on this machine that hands out the archives."""
     server = SilentServer(("127.0.0.1", 0), partial(SilentHandler, directory=archives.archives))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=partial(server.serve_forever, poll_interval=0.02), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
 
 
 @pytest.fixture
-def prepare(monkeypatch, capsys):
+def prepare(script):
     """prepare(ROOT, arguments): status, out and err of prepare_dataset.py --kind voc12."""
 
     def call(root, *arguments, workers=1):
-        flags = ("--kind", "voc12", "--dataset_root", root, "--num_workers", workers, *arguments)
-        monkeypatch.setattr(sys, "argv", ["prepare_dataset.py", *map(str, flags)])
-        status = 0
-        try:
-            runpy.run_path(str(REPOSITORY / "prepare_dataset.py"), run_name="__main__")
-        except SystemExit as stop:
-            status = stop.code
-        said = capsys.readouterr()
-        return SimpleNamespace(status=status, out=said.out, err=said.err)
+        return script(
+            "prepare_dataset.py", "--kind", "voc12", "--dataset_root", root, "--num_workers", workers, *arguments
+        )
 
     return call

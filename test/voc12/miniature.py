@@ -1,5 +1,8 @@
 """VOC 2012 and SBD with a dozen images, in the exact official formats: as trees and as archives."""
 
+import errno
+import os
+import re
 import tarfile
 from pathlib import Path
 
@@ -8,7 +11,8 @@ from PIL import Image
 from scipy.io import savemat
 from scipy.sparse import csc_matrix
 
-from data.label_png import save_label_png
+from data.label_png import read_label_png, save_label_png, voc_palette
+from data.layout import Layout
 from voc12.classes import CLASS_NAMES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -145,3 +149,67 @@ def pack(folder, path, top):
     with tarfile.open(path, "w:gz" if path.suffix == ".tgz" else "w") as archive:
         archive.add(folder / top, top)
     return path
+
+
+REPORT = [
+    "2008_000008: annotation says {0} x {1}, image and mask are {1} x {0}".format(*size_of("2008_000008")),
+    "2010_000001: labels without pixels: cat",
+]
+
+
+def stamps(root):
+    return {path.relative_to(root): path.stat().st_mtime_ns for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def check_set(root, test=True):
+    """The whole set as it has to come out of the dozen images."""
+    layout = Layout(root)
+    assert tuple(layout.class_names) == CLASS_NAMES
+    assert layout.ids("train") == TRAIN and layout.ids("val") == VAL
+    assert layout.ids("train_aug") == sorted({*SBD_TRAIN, *SBD_VAL, *TRAIN} - {*VAL})
+    lines = {image_id: names for image_id, *names in map(str.split, (root / "image_labels.txt").open())}
+    assert list(lines) == LISTED and lines == LINES
+    for image_id in LISTED:
+        path = root / f"SegmentationClassAug/{image_id}.png"
+        truth = voc_mask(image_id) if image_id in TRAIN + VAL else sbd_mask(image_id)
+        assert np.array_equal(layout.mask(image_id), truth)
+        with Image.open(path) as image:
+            assert image.mode == "P" and image.getpalette() == voc_palette().ravel().tolist()
+        assert layout.image(image_id).shape == (3, *size_of(image_id))
+    assert {path.stem for path in (root / "SegmentationClassAug").iterdir()} == set(LISTED)
+    assert (root / "label_report.txt").read_text().splitlines() == REPORT
+    assert (root / "lists/test.txt").exists() == test
+    if test:
+        assert layout.ids("test") == TEST and layout.image(TEST[0]).shape == (3, 18, 24)
+    assert not list(root.rglob("*.tmp")) + list(root.rglob("*.unfinished")) + list(root.rglob("*.partial"))
+
+
+def refused(done, root, *parts):
+    """The one line on stderr, apart from progress bars; it holds all the parts."""
+    assert done.status == 2, done.out + done.err
+    lines = [
+        line
+        for line in re.split(r"[\r\n]+", done.err)
+        if line.strip()
+        and "it/s]" not in line
+        and "?it/s" not in line
+        and "B/s]" not in line
+        and "?B/s" not in line
+        and "s/it]" not in line
+    ]
+    assert len(lines) == 1 and lines[0].startswith("error: "), done.err
+    for part in parts:
+        assert str(part) in lines[0]
+    assert not [path for path in Path(root).rglob("*") if path.name.endswith((".tmp", ".partial"))]
+    assert not (root / "image_labels.txt").exists() and not (root / "lists").exists()
+    for path in Path(root).glob("SegmentationClassAug/*"):
+        read_label_png(path)
+    return lines[0]
+
+
+def cut(path, by=0.5):
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * by)])
+
+
+def full(*arguments, **settings):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

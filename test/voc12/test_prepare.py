@@ -1,72 +1,25 @@
 """What is made of VOC 2012 and SBD, from trees, archives and downloads."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from miniature import (
-    LINES,
-    LISTED,
-    REPOSITORY,
-    SBD_TRAIN,
-    SBD_VAL,
-    SMALL,
-    TEST,
-    TRAIN,
-    VAL,
-    sbd_mask,
-    size_of,
-    voc_mask,
-)
+from miniature import REPOSITORY, SBD_TRAIN, SBD_VAL, TRAIN, VAL, check_set, sbd_mask, stamps, voc_mask
 from PIL import Image
 from torchvision.datasets import SBDataset
 from torchvision.datasets.voc import DATASET_YEAR_DICT
 
 import prepare_dataset
-from data.label_png import read_label_png, save_label_png, voc_palette
+from data.label_png import read_label_png, save_label_png
 from data.layout import Layout
 from tool.config import parse
 from voc12.annotations import Annotation, disagreements
 from voc12.classes import CLASS_NAMES, COUNTS
 from voc12.masks import MadeMask
-from voc12.prepare import prepare_voc12
 from voc12.sources import SOURCES
-
-REPORT = [
-    "2008_000008: annotation says {0} x {1}, image and mask are {1} x {0}".format(*size_of("2008_000008")),
-    "2010_000001: labels without pixels: cat",
-]
-
-
-def stamps(root):
-    return {path.relative_to(root): path.stat().st_mtime_ns for path in sorted(root.rglob("*")) if path.is_file()}
-
-
-def check(root, test=True):
-    """The whole set as it has to come out of the dozen images."""
-    layout = Layout(root)
-    assert tuple(layout.class_names) == CLASS_NAMES
-    assert layout.ids("train") == TRAIN and layout.ids("val") == VAL
-    assert layout.ids("train_aug") == sorted({*SBD_TRAIN, *SBD_VAL, *TRAIN} - {*VAL})
-    lines = {image_id: names for image_id, *names in map(str.split, (root / "image_labels.txt").open())}
-    assert list(lines) == LISTED and lines == LINES
-    for image_id in LISTED:
-        path = root / f"SegmentationClassAug/{image_id}.png"
-        truth = voc_mask(image_id) if image_id in TRAIN + VAL else sbd_mask(image_id)
-        assert np.array_equal(layout.mask(image_id), truth)
-        with Image.open(path) as image:
-            assert image.mode == "P" and image.getpalette() == voc_palette().ravel().tolist()
-        assert layout.image(image_id).shape == (3, *size_of(image_id))
-    assert {path.stem for path in (root / "SegmentationClassAug").iterdir()} == set(LISTED)
-    assert (root / "label_report.txt").read_text().splitlines() == REPORT
-    assert (root / "lists/test.txt").exists() == test
-    if test:
-        assert layout.ids("test") == TEST and layout.image(TEST[0]).shape == (3, 18, 24)
-    assert not list(root.rglob("*.tmp")) + list(root.rglob("*.unfinished")) + list(root.rglob("*.partial"))
 
 
 def test_official_numbers():
@@ -84,7 +37,7 @@ def test_trees_become_lists_labels_and_masks(official, prepare):
             f"{official.root}: 21 classes, test 2, train 3, train_aug 7, val 2",
         ],
     )
-    check(official.root)
+    check_set(official.root)
 
 
 def test_a_part_of_voc_is_taken_when_it_is_said_to_be_one(official, prepare, monkeypatch):
@@ -93,7 +46,7 @@ def test_a_part_of_voc_is_taken_when_it_is_said_to_be_one(official, prepare, mon
     assert done.status == 2 and f"train has {len(TRAIN)} images, not 1464" in done.err
     done = prepare(official.root, "--sources", official.base, official.test.parents[1], "--no-check_counts")
     assert done.status == 0, done.err
-    check(official.root)
+    check_set(official.root)
 
 
 @pytest.mark.parametrize("place", ["source", "root", "file"])
@@ -103,31 +56,31 @@ def test_archives_are_extracted_wherever_they_lie(archives, prepare, place):
     files = sorted(archives.archives.glob("*.t*")) if place == "file" else [archives.archives]
     done = prepare(archives.root, *([] if place == "root" else ["--sources", *files]), workers=2)
     assert done.status == 0, done.err
-    check(archives.root)
+    check_set(archives.root)
     extracted = archives.root / "VOCdevkit/VOC2012"
     assert not (extracted / "SegmentationObject").exists() and not (extracted / "ImageSets/Main").exists()
     assert not (archives.root / "benchmark_RELEASE/dataset/img").exists()
     moved = archives.root.rename(archives.root.with_name("moved"))  # what was extracted in it moves with it
-    check(moved)
+    check_set(moved)
 
 
 def test_download_from_a_mirror(archives, prepare, mirror):
     done = prepare(archives.root, "--download", "--mirror", f"{mirror}/")
     assert done.status == 0, done.err
-    check(archives.root, test=False)
+    check_set(archives.root, test=False)
     assert f"downloading {mirror}/{SOURCES['voc'].name}" in done.out
 
 
 def test_a_prepared_set_is_left_alone_and_the_test_list_may_come_later(official, prepare):
     assert prepare(official.root, "--sources", official.base).status == 0
-    check(official.root, test=False)
+    check_set(official.root, test=False)
     before = stamps(official.root)
     (official.sbd / "train.txt").unlink()
     done = prepare(official.root)
     said = f"{official.root}: 21 classes, train 3, train_aug 7, val 2\n"
     assert (done.status, done.out) == (0, said) and stamps(official.root) == before
     assert prepare(official.root, "--sources", official.test).status == 0
-    check(official.root)
+    check_set(official.root)
     after = stamps(official.root)
     assert before.items() <= after.items()
 
@@ -138,7 +91,7 @@ def test_masks_that_are_there_are_not_made_again(official, prepare):
     (official.root / "image_labels.txt").unlink()
     (official.root / "SegmentationClassAug/2008_000002.png").unlink()
     assert prepare(official.root, "--sources", official.base).status == 0
-    check(official.root, test=False)
+    check_set(official.root, test=False)
     made = {path for path, stamp in stamps(official.root).items() if before[path] != stamp}
     assert {path.name for path in made if path.suffix == ".png"} == {"2008_000002.png"}
 
@@ -152,7 +105,7 @@ def test_difficult_objects_can_be_left_out(official, prepare):
     assert refused.status == 2 and "image_labels.txt: was made with skip_difficult True, not False" in refused.err
     (official.root / "image_labels.txt").unlink()
     assert prepare(official.root, "--sources", official.base).status == 0
-    check(official.root, test=False)
+    check_set(official.root, test=False)
 
 
 def aug_masks(official, folder):
@@ -191,71 +144,18 @@ def test_links_of_older_versions_are_not_written_through(official, prepare, tmp_
     (official.root / "SegmentationClassAug").symlink_to(aug)
     (official.root / "JPEGImages").symlink_to(official.voc / "JPEGImages")
     assert prepare(official.root, "--sources", official.base, official.test).status == 0
-    check(official.root)
+    check_set(official.root)
     assert (stamps(aug), stamps(official.voc)) == before
 
 
 def test_relative_folders_and_links_to_a_tree_that_has_moved(official, prepare, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "trees").symlink_to(official.base)
     (official.root / "JPEGImages").mkdir(parents=True)
     (official.root / "JPEGImages/2007_000032.jpg").symlink_to(tmp_path / "gone.jpg")
     assert prepare("set", "--sources", "trees").status == 0
     monkeypatch.chdir("/")
-    check(official.root, test=False)
-
-
-KILLED = """
-import os, signal, sys
-import voc12.extract, voc12.masks, voc12.prepare
-from voc12.classes import COUNTS
-from voc12.sources import SOURCES
-stage, root, source, md5_voc, md5_sbd = sys.argv[1:]
-COUNTS.update({counts})
-SOURCES.update(voc=SOURCES["voc"]._replace(md5=md5_voc), sbd=SOURCES["sbd"]._replace(md5=md5_sbd))
-calls = []
-def dying(function, number, pid):
-    def call(*arguments):
-        calls.append(0)
-        if len(calls) == number:
-            os.kill(pid, signal.SIGKILL)
-            os._exit(1)
-        return function(*arguments)
-    return call
-if stage == "archive":
-    voc12.extract._write = dying(voc12.extract._write, 7, os.getpid())
-elif stage == "masks":
-    voc12.masks.save_label_png = dying(voc12.masks.save_label_png, 4, os.getpid())
-else:
-    voc12.prepare.save_lines = dying(voc12.prepare.save_lines, 3, os.getpid())
-voc12.prepare.prepare_voc12(root, [source], workers=1)
-"""
-
-
-@pytest.mark.parametrize("stage", ["archive", "masks", "lists"])
-def test_a_call_that_was_killed_is_finished_by_the_next(archives, prepare, stage):
-    sums = [SOURCES[kind].md5 for kind in ("voc", "sbd")]
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED.replace("{counts}", repr(SMALL)), stage, archives.root, archives.archives, *sums],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == -9, done.stderr
-    assert not (archives.root / "image_labels.txt").exists()
-    before = stamps(archives.root)
-    assert before and (stage != "masks" or len(list((archives.root / "SegmentationClassAug").glob("2*"))) == 3)
-    if stage == "archive":
-        archive = archives.archives / SOURCES["voc"].name
-        archive.rename(archive.with_name("away"))
-        refused = prepare(archives.root, "--sources", archives.archives)
-        assert refused.status == 2 and "was extracted only in part" in refused.err
-        archive.with_name("away").rename(archive)
-    done = prepare(archives.root, "--sources", archives.archives)
-    assert done.status == 0, done.err
-    check(archives.root)
-    after = stamps(archives.root)
-    kept = {path: stamp for path, stamp in before.items() if path.suffix in (".png", ".jpg", ".xml", ".mat")}
-    assert kept.items() <= after.items()  # what was finished was not made again
+    check_set(official.root, test=False)
 
 
 def test_the_dataset_stage_does_the_same(official, monkeypatch, capsys, tmp_path):
@@ -267,7 +167,7 @@ def test_the_dataset_stage_does_the_same(official, monkeypatch, capsys, tmp_path
     for _ in range(2):
         prepare_dataset.main()
         assert "21 classes, test 2, train 3, train_aug 7, val 2" in capsys.readouterr().out
-    check(official.root)
+    check_set(official.root)
 
 
 @pytest.mark.parametrize("name", ["voc12_resnet101", "sipe_resnet101"])
@@ -288,7 +188,7 @@ LAB = os.environ.get("AESIPE_LAB")
 
 
 @pytest.mark.skipif(not LAB, reason="AESIPE_LAB does not name the folder of VOC photographs")
-def test_real_photographs_and_masks(tmp_path):
+def test_real_photographs_and_masks(prepare, tmp_path):
     """Annotations are written from the lab's labels, of which the first image's is wrong: only that is reported."""
     lab, voc = Path(LAB), tmp_path / "VOCdevkit/VOC2012"
     layout = Layout(lab)
@@ -308,13 +208,8 @@ def test_real_photographs_and_masks(tmp_path):
         (voc / f"Annotations/{image_id}.xml").write_text(f"<annotation>{objects}</annotation>")
         (tmp_path / "aug").mkdir(exist_ok=True)
         save_label_png(tmp_path / f"aug/{image_id}.png", mask)
-    prepare_voc12(
-        tmp_path / "set",
-        voc_root=voc,
-        aug_dir=tmp_path / "aug",
-        workers=2,
-        counts={"train": 20, "val": 20, "train_aug": 40},
-    )
+    done = prepare(tmp_path / "set", "--voc_root", voc, "--aug_dir", tmp_path / "aug", "--no-check_counts", workers=2)
+    assert done.status == 0, done.err
     report = (tmp_path / "set/label_report.txt").read_text().splitlines()
     assert len(report) == 1 and report[0].startswith(f"{extra[0]}: labels without pixels: boat; pixels without label: ")
     made = Layout(tmp_path / "set")
