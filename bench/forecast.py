@@ -170,7 +170,7 @@ def outlook(name, settings, n_classes, processes=1):
         partial(forecast, name, settings, n_classes),
         settings.batch_size // processes,
         2 if name == "deeplab_train" else 1,  # batch norm of DeepLab's image pooling sees one value an image
-        getattr(settings, "accumulate", 1),
+        settings.accumulate,
         processes,
     )
 

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,15 +99,15 @@ def plan(folder, device, sizes, batch_size, processes):
 
 def make_report(folder, device, sizes, batch_size, processes):
     """Run the rows of `plan` that are missing and write the report. Returns the names of those that failed."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of what ends the row's processes
     folder = Path(folder).resolve()
     rows = plan(folder, device, sizes, batch_size, processes)
-    for row in rows:
-        if "result" not in known(folder, row):
-            print(f"== {row.name}", flush=True)
-            kept = run_row(folder, row)
-            print(f"   {kept.get('error', 'done')}, {kept['seconds']:.0f} s", flush=True)
-        write_report(folder, rows)
+    with _stop_signals() as received:
+        for row in rows:
+            if "result" not in known(folder, row):
+                print(f"== {row.name}", flush=True)
+                kept = run_row(folder, row, received)
+                print(f"   {kept.get('error', 'done')}, {kept['seconds']:.0f} s", flush=True)
+            write_report(folder, rows)
     failed = [row.name for row in rows if "error" in known(folder, row)]
     print(f"{folder}/report.md, report.csv" + (f": {len(failed)} of {len(rows)} rows failed" if failed else ""))
     return failed
@@ -121,8 +122,24 @@ def known(folder, row):
     return kept if kept.get("command") == list(row.command) else {}
 
 
-def run_row(folder, row):
-    """Run a row and keep {command, seconds, result or error}; its output lies beside it as NAME.txt."""
+@contextmanager
+def _stop_signals():
+    """Yields the list of the SIGINT and SIGTERM that came: whatever they break off would leave a process behind."""
+    received = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(number, lambda number, _: received.append(number)) for number in numbers]
+    try:
+        yield received
+    finally:
+        for number, handler in zip(numbers, previous):
+            signal.signal(number, handler)
+
+
+def run_row(folder, row, received=()):
+    """Run a row and keep {command, seconds, result or error}; its output lies beside it as NAME.txt.
+
+    received: signals, on the first of which this process ends, after those that the row has started.
+    """
     rows = folder / "rows"
     rows.mkdir(parents=True, exist_ok=True)
     out, kept, began = rows / f"{row.name}.out", {"command": list(row.command)}, time.perf_counter()
@@ -130,14 +147,14 @@ def run_row(folder, row):
     command = [sys.executable, *(str(out) if word == "{out}" else word for word in row.command)]
     with open(rows / f"{row.name}.txt", "w+") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
-        try:
-            status = process.wait(row.limit)
-        except subprocess.TimeoutExpired:
-            status = None
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)  # with what it has started
-                process.wait()
+        while process.poll() is None and not received and time.perf_counter() - began < row.limit:
+            time.sleep(0.1)
+        status = process.poll()
+        if status is None:
+            os.killpg(process.pid, signal.SIGKILL)  # with what it has started
+            process.wait()
+        if received:
+            sys.exit(128 + received[0])
         log.seek(0)
         last = ([line for line in log.read().splitlines() if line.strip()] or ["?"])[-1]
     kept["seconds"] = round(time.perf_counter() - began, 1)

@@ -95,6 +95,7 @@ def _prepare(folder, shape, args):
             "session_name": "run",
             "backbone": shape.backbone,
             "weights": "none",
+            "device": args.device,
             **({"precision": args.precision} if args.precision else {}),
         },
         "train_aesipe": training,
