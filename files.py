@@ -92,13 +92,26 @@ def atomic(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
+            _flush_to_disk(temporary)
             rename(temporary, path)
         finally:
-            if temporary.is_dir():
-                shutil.rmtree(temporary, ignore_errors=True)
-            temporary.unlink(missing_ok=True)
+            _remove(temporary)
+
+
+def _flush_to_disk(path):
+    descriptor = os.open(path, os.O_RDONLY)  # which opens folders too
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path):
+    """Remove a file or a folder that may be there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def save_lines(path, lines):
@@ -146,7 +159,7 @@ def remove_leftovers(folder):
     for path in Path(folder).glob(".*.tmp"):
         number = path.name.split(".")[-2]
         if number.isdigit() and not _is_alive(int(number)):
-            path.unlink(missing_ok=True)
+            _remove(path)
 
 
 def _is_alive(process):
