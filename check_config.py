@@ -123,7 +123,7 @@ def arguments(words):
 
 
 def check_batches(source, chosen):
-    """Raises UserError if a stage that is to run cannot share its batches out between its processes."""
+    """Raises UserError if a stage that is to run cannot share its batches out. Returns the number of processes."""
     processes = 1
     for name in ("GPUS", "NNODES"):
         number = os.environ.get(name) or "1"
@@ -138,6 +138,24 @@ def check_batches(source, chosen):
                 f"{source}: {section}.batch_size={batch} cannot be shared out equally in {parts} parts (GPUS times "
                 f"NNODES times {section}.accumulate): choose a multiple of them"
             )
+    return processes
+
+
+def warn_of_memory(config, chosen, processes):
+    """A line for each training, not yet done, that the GPU's memory will not hold: a forecast, so it stops nothing."""
+    trained = [path for stage in STAGES if stage.name in chosen for path in stage.writes if path.endswith(".pt")]
+    settings = next(iter(chosen.values()))
+    if settings.device in ("cpu", "mps") or all((settings.run / path).exists() for path in trained):
+        return
+    import torch  # on a machine with a GPU alone, where it is needed soon enough
+
+    if not torch.cuda.is_available():
+        return  # the stages say why
+    from bench.memory import warnings
+
+    for line in warnings(config, processes, torch.cuda.get_device_properties(0).total_memory / 2**30):
+        if line.partition(" ")[0] in chosen:
+            print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 import sys
+from types import SimpleNamespace
 
 import pytest
+import torch
 import yaml
 from scripts import run
 
 import check_config
+from tool.config import parse
 
 
 def test_writes_the_file_with_the_overrides(tmp_path):
@@ -123,3 +126,31 @@ def test_text_that_looks_like_a_number_reaches_the_stages_as_text(tmp_path, main
     assert main(tmp_path / "in.yaml", tmp_path / "out.yaml", "report.figure=[2007_000032]") == "runs/010\n"
     written = yaml.safe_load((tmp_path / "out.yaml").read_text())
     assert written == {"common": {"session_name": "010"}, "report": {"figure": ["2007_000032"]}}
+
+
+def test_a_training_that_the_gpu_will_not_hold_is_warned_of(tmp_path, monkeypatch, capsys):
+    """What the forecast itself says is tested with it."""
+    config = tmp_path / "in.yaml"
+    config.write_text(f"common: {{run_root: {tmp_path}}}\n")
+    asked = []
+
+    def warnings(path, processes, gib):
+        asked.append((path, processes, gib))
+        return ["train_aesipe may need 9 GiB", "train_irn may need 9 GiB"]
+
+    monkeypatch.setattr("bench.memory.warnings", warnings)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=8 << 30))
+
+    def said(*names, flags=()):
+        chosen = {name: parse(name, argv=["--config", str(config), *flags]) for name in names}
+        check_config.warn_of_memory(config, chosen, 2)
+        return capsys.readouterr().err
+
+    assert said("make_cam", "train_aesipe") == "warning: train_aesipe may need 9 GiB\n"
+    assert asked == [(config, 2, 8.0)]
+    assert said("train_aesipe", flags=["--device", "cpu"]) == said("make_cam") == ""
+    (tmp_path / "aesipe/ckpt").mkdir(parents=True)
+    (tmp_path / "aesipe/ckpt/aesipe.pt").touch()
+    assert said("train_aesipe") == ""  # it is done
+    assert len(asked) == 1
