@@ -10,6 +10,7 @@ import torch
 from scripts import HEAVY, copy_run, error_lines, finished_stages, in_turn, run, stamps
 
 from tool.cam_file import load_cam
+from tool.checkpoint import save_state
 from tool.stages import BY_NAME, STAGES
 
 
@@ -128,3 +129,18 @@ def test_deterministic_training_gives_the_same_bits_twice(finished, tmp_path):
 def test_exports_are_exact_unless_told_otherwise(stage, precision):
     """Rounding changes labels (docs/benchmarks.md), so only training takes what the GPU is fastest at."""
     assert BY_NAME[stage].settings().precision == precision
+
+
+def test_a_stage_that_is_refused_leaves_the_settings_of_the_run(moved):
+    """Found: config.yaml then held what was refused, and the run's own settings were refused from then on."""
+    config = moved.run / "config.yaml"
+    moved.stage("make_cam.py")
+    before = config.read_text()
+    done = moved.stage("make_cam.py", "--scales", 0.5)
+    assert done.status == 2 and "with other settings (scales" in done.err and config.read_text() == before
+    (moved.run / "ckpt/aesipe.pt").unlink()
+    folder = moved.run / "ckpt/aesipe_state"
+    torch_state = {"model": {}, "step": 1, "record": {}, "best": None, "revision": None}
+    save_state(folder / "00000001.pt", torch_state)
+    done = moved.stage("train_aesipe.py", "--lr", 0.5)
+    assert done.status == 2 and "earlier version" in done.err and config.read_text() == before

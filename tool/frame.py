@@ -43,9 +43,9 @@ class StageCall:
         """
         record = {**record, **self._precision()}
         if self.main:
-            self.run.keep_settings(self.name, self.settings)
             for folder in folders:
                 self.run.claim(folder, record)
+            self.run.keep_settings(self.name, self.settings)  # once nothing is refused
         # The first process looks at the whole list, since it tells how many there were; the others at their share.
         mine = share([*stamps])
         looked_at = stamps if self.main else {image_id: stamps[image_id] for image_id in mine}
@@ -112,12 +112,14 @@ class StageCall:
         if self.settings.deterministic:
             set_deterministic()
         with self.processes() as dist:
-            if dist.main:
-                self.run.keep_settings(self.name, self.settings)
-                self.run.keep_class_names(class_names)
             torch.manual_seed(self.settings.seed)
             task = make_task(dist)
-            done = Trainer(task, self.settings, dist, self.run / name, record).train()
+            trainer = Trainer(task, self.settings, dist, self.run / name, record)
+            start = trainer.restore()
+            if dist.main:  # once nothing is refused
+                self.run.keep_settings(self.name, self.settings)
+                self.run.keep_class_names(class_names)
+            done = trainer.train(start)
         self.usage.finish(done, task.steps)
 
     def evaluate(self, name, record, score, count, miou=None):

@@ -79,15 +79,17 @@ class Trainer:
         self.guard = LossGuard(dist)
         self.states = StateFolder(states_path(path))
 
-    def train(self):
+    def train(self, start=None):
         """The steps that are missing, then the result. Returns how many they were.
+
+        start: what `restore` returned, if it has been called.
 
         The full state is saved every `save_every` steps and when the process is told to stop (SIGINT, SIGTERM); a
         later call goes on from the newest. With a watch, the weights of the best saved state that is not the last are
         kept as STEM_best.pt. Raises UserError at a loss or gradient that is not finite; what is saved by then is from
         before it.
         """
-        start = self._restore()
+        start = self.restore() if start is None else start
         network = self._network()
         torch.backends.cudnn.benchmark = not self.settings.deterministic  # crops are all of one size
         with closing(self._log(start)) as log, stop_signal(self.dist, REPORT_EVERY) as told_to_stop:
@@ -181,7 +183,7 @@ class Trainer:
             state = {key: part.state_dict() for key, part in self._parts().items()} | {"record": self.record}
             self.states.save(step, state, score if self.task.watch is not None else -self.guard.mean_loss())
 
-    def _restore(self):
+    def restore(self):
         """Go on from the newest state that is whole. Returns its step, 0 for none.
 
         Training that begins removes what an earlier one left, the result first: while it is there, it counts as
