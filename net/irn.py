@@ -40,7 +40,7 @@ class IRN(nn.Module):
         displacement = self.displacement(maps)
         if not self.training:
             displacement = displacement - self.mean_displacement[:, None, None]
-        return {"boundary": self.boundary(maps), "displacement": displacement}
+        return {"boundary": self.boundary(maps).sigmoid(), "displacement": displacement}
 
     def set_mean_displacement(self, mean):
         """Sets what eval mode subtracts: the mean [2] of the displacement (dy, dx) in train mode over the train set.
@@ -58,7 +58,7 @@ class IRN(nn.Module):
 
 
 class BoundaryHead(nn.Module):
-    """Five maps, each projected to 32 channels and upsampled to stride 4, to one boundary map."""
+    """Five maps, each projected to 32 channels and upsampled to stride 4, to the logits of one boundary map."""
 
     def __init__(self, widths):
         super().__init__()
@@ -66,13 +66,13 @@ class BoundaryHead(nn.Module):
         self.classifier = nn.Conv2d(32 * len(widths), 1, 1)
 
     def forward(self, maps):
-        """maps: the encoder's five. Returns [N,1,h,w] in [0,1] at the size of the first."""
+        """maps: the encoder's five. Returns [N,1,h,w] at the size of the first, of which the sigmoid is the boundary."""
         size = maps[0].shape[2:]
         projected = [
             _upsample(projection(x), factor, size).relu()
             for projection, x, factor in zip(self.projections, maps, (1, 1, 2, 4, 4))
         ]
-        return self.classifier(torch.cat(projected, dim=1)).sigmoid()
+        return self.classifier(torch.cat(projected, dim=1))
 
 
 class DisplacementHead(nn.Module):
