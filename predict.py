@@ -13,7 +13,7 @@ from tool.config import parse, run_main
 def predict(settings):
     """Ask the run's networks about each image that is found. Returns whether all of them could be read."""
     from infer.photo import chosen_classes, load_networks, read_for_network, trained_side
-    from tool.device import describe, resolve_precision, set_precision
+    from tool.device import set_precision
     from tool.dist import init_dist
     from viz.photo import ENDINGS, write_outputs
 
@@ -21,9 +21,7 @@ def predict(settings):
     class_names = trained_class_names(settings.run, settings.dataset_root)
     classes = chosen_classes(settings.labels, class_names)
     files, problems = find_images(settings.image, out)
-    precision = resolve_precision(settings.precision, device)
-    print(f"predict: on {describe(device)} in {precision}", flush=True)
-    dtype = set_precision(precision, device)
+    dtype = set_precision(settings.precision, device)
     networks = load_networks(settings, classes, class_names, dtype, device)
     max_side = settings.max_side or trained_side(settings.run)
     endings = [f"_{kind}{ending}" for network in networks for kind in network.kinds for ending in ENDINGS]

@@ -53,7 +53,9 @@ def largest_difference(got, expected):
     return max(float((value - expected[key]).abs().max()) for key, value in got.items())
 
 
-@pytest.mark.parametrize("name, form", [("deeplab", "onnx"), ("aesipe", "pt2"), ("aesipe", "onnx")])
+@pytest.mark.parametrize(
+    "name, form", [("deeplab", "onnx"), ("aesipe", "pt2"), pytest.param("aesipe", "onnx", marks=pytest.mark.slow)]
+)
 def test_graphs_equal_their_networks_at_sizes_that_they_were_not_made_with(made, script, monkeypatch, name, form):
     """As files, read as others read them. PAMR of a few neighbours and steps: the whole takes most of the time."""
     monkeypatch.setitem(AFFINITIES, "pamr", partial(PAMR, iterations=2, dilations=(1, 3)))
