@@ -1,4 +1,4 @@
-"""docs/gpu.md: its commands outside bash blocks, which test_docs runs or parses, and its tables."""
+"""docs/gpu.md: its commands, but for those not run, which test_docs parses, and its tables."""
 
 import os
 import re
@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from scripts import REPOSITORY
+from test_docs import commands_to_run
 
 from bench.report import peak_rate
 from bench.stages import VOC_IMAGES
@@ -33,6 +34,14 @@ def tables(text):
 def table(head):
     """The body of the page's table whose head begins so."""
     return next(rows[2:] for rows in tables(PAGE) if " | ".join(rows[0]).startswith(head))
+
+
+def test_the_commands_to_run_end_well():
+    commands = [shlex.split(command) for command in commands_to_run("docs/gpu.md")]
+    assert commands
+    for words in commands:
+        done = call(*(sys.executable if word == "python" else word for word in words))
+        assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
 
 
 def test_the_commands_of_text_blocks_are_understood(tmp_path):
