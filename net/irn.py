@@ -66,7 +66,7 @@ class BoundaryHead(nn.Module):
         self.classifier = nn.Conv2d(32 * len(widths), 1, 1)
 
     def forward(self, maps):
-        """maps: the encoder's five. Returns [N,1,h,w] at the size of the first, of which the sigmoid is the boundary."""
+        """maps: the encoder's five. Returns [N,1,h,w] at the size of the first; the boundary is its sigmoid."""
         size = maps[0].shape[2:]
         projected = [
             _upsample(projection(x), factor, size).relu()

@@ -36,8 +36,9 @@ class Task:
     watch: function (step, network in eval mode, StepLog) -> score, the higher the better, called in every process
     after each `watch_every` steps and the last; training goes on as if it had not been called.
     compiled: the parts of the network that --compile compiles.
-    count: function of a batch that gives a tensor of the numbers which the losses' means divide by; given a part of a
-    batch, `losses` divides by its share of them, batch["count"], instead. None where all images weigh the same.
+    count: function of a batch that gives a tensor of the numbers which the losses' means divide by. Where a batch is
+    taken in parts or by several processes, each part divides by its share of the whole batch's, batch["count"], or the
+    update would not be the whole batch's. None where all images weigh the same.
     """
 
     network: nn.Module
@@ -139,6 +140,9 @@ class Trainer:
     def _step(self, network, step, batch, first):
         """One update. Returns the dict of losses. first: of this process, in which DDP learns what has gradients."""
         seed_step(self.settings.seed, step, self.dist.rank)
+        parts, count = self.settings.accumulate, None
+        if self.task.count is not None and parts * self.dist.world > 1:
+            count = self.dist.sum(self.task.count(batch)) / (parts * self.dist.world)
         terms, norm = train_step(
             network,
             self.task.losses,
@@ -147,8 +151,8 @@ class Trainer:
             self.scaler,
             self.dtype,
             self.task.clip,
-            self.settings.accumulate,
-            self.task.count,
+            parts,
+            count,
             nullcontext if first or self.dist.world == 1 else network.no_sync,
         )
         self.guard.add(step, self.schedule.get_last_lr()[0], batch["id"], terms["loss"], norm)
@@ -236,8 +240,8 @@ def train_step(
     """One update of the network by a batch that is on its device.
 
     parts: in which the batch is taken, one after the other: less memory for the same update, but for what the network
-    itself draws from the whole batch, as batch norm does. count: see Task. unsent: of the backward passes of all parts
-    but the last, whose gradients hold those of the others: DDP's no_sync.
+    itself draws from the whole batch, as batch norm does. count: a part's batch["count"], see Task, None for none.
+    unsent: for the backward passes of all parts but the last, whose gradients hold theirs: DDP's no_sync.
     Returns (dict of losses, the gradient's norm before clipping; 0 where a scaler watches over the gradients itself).
     """
     optimizer.zero_grad(set_to_none=True)
@@ -256,13 +260,13 @@ def train_step(
 
 
 def split_batch(batch, parts, count=None):
-    """The batch in parts of equally many images, each with its share of the batch's counts: see Task."""
-    if parts == 1:
-        return [batch]
-    size = len(batch["id"]) // parts
+    """The batch in parts of equally many images. count: of `train_step`."""
     shared = {key: value for key, value in batch.items() if isinstance(value, int)}
     if count is not None:
-        shared["count"] = count(batch) / parts
+        shared["count"] = count
+    if parts == 1:
+        return [batch | shared]
+    size = len(batch["id"]) // parts
     return [
         {key: value[start : start + size] for key, value in batch.items() if key not in shared} | shared
         for start in range(0, size * parts, size)

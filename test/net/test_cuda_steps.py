@@ -98,7 +98,9 @@ def take_steps(network, losses, groups, count, dtype=torch.bfloat16, parts=1):
     optimizer = torch.optim.SGD(groups(), momentum=0.9, weight_decay=1e-4)  # the fused one has no fake form
     scaler = torch.amp.GradScaler("cuda", enabled=False)
     for _ in range(2):
-        terms, norm = train_step(network, losses, batch_of(4, 96), optimizer, scaler, dtype, 1.0, parts, count)
+        batch = batch_of(4, 96)
+        share = count(batch) / parts if count else None  # as of several processes, or parts
+        terms, norm = train_step(network, losses, batch, optimizer, scaler, dtype, 1.0, parts, share)
         LossGuard(Dist(0, 1, CUDA)).add(1, 0.1, ["a"], terms["loss"], norm)
     assert all(value.device == CUDA for value in (norm, *terms.values()))
     lacking = [name for name, value in network.named_parameters() if value.requires_grad and value.grad is None]

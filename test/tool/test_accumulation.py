@@ -68,7 +68,9 @@ def trained(make, parts):
     optimizer = torch.optim.SGD(groups, momentum=0.9, weight_decay=1e-4)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     for seed in range(2):
-        terms, norm = train_step(network, losses, batch_of(seed), optimizer, scaler, clip=1.0, parts=parts, count=count)
+        batch = batch_of(seed)
+        share = None if count is None or parts == 1 else count(batch) / parts
+        terms, norm = train_step(network, losses, batch, optimizer, scaler, clip=1.0, parts=parts, count=share)
     return {**network.state_dict(), **terms, "norm": norm}
 
 
@@ -114,7 +116,7 @@ def test_the_pairs_are_those_of_the_loss():
 
 def test_parts_hold_every_image_once_and_share_what_is_of_the_batch():
     batch = batch_of()
-    parts = split_batch(batch, 2, count_pixels)
+    parts = split_batch(batch, 2, count_pixels(batch) / 2)
     assert [part["id"] for part in parts] == [["a", "b"], ["c", "d"]]
     assert all(part["most"] == K for part in parts)
     assert sum(part["count"] for part in parts) == (batch["target"] != 255).sum()
