@@ -355,7 +355,7 @@ class TrainIrn(_Training, _Encoder):
     backbone: Backbone = with_default(_Encoder, "backbone", "resnet50")
     batch_size: Batch = with_default(_Training, "batch_size", 32)
     lr: Rate = setting(0.1, "learning rate of the boundary head, per step; the displacement head's is ten times it")
-    momentum: Share = with_default(_Training, "momentum", 0.0)  # as published: docs say why
+    momentum: Share = setting(0.0, "of SGD; IRN's published code has none: it hands over its weight decay as momentum")
     max_epochs: Count = setting(3, "passes over the list")
     list: Text = setting("train_aug", "lists/NAME.txt of the dataset", decides=False)
     scale: tuple[Scale, Scale] = setting((0.5, 1.5), "range of the resizing in training", metavar=RANGE)
