@@ -27,19 +27,12 @@ MORE_LISTS = {"voc12": ("test",), "coco14": ("train_all", "val_all")}
 
 def check_pipeline(chosen):
     """Raises UserError for what the stages that are to run would not find. chosen: {name of a stage: its settings}."""
-    check_maps(chosen.get("eval_cam"))
     made = set()
     for stage in STAGES:
         if stage.name in chosen:
             check_reads(stage, chosen, made)
             made.update(stage.written(chosen[stage.name]))
     check_lists(chosen)
-
-
-def check_maps(evaluated):
-    wrong = [name for name in (evaluated and evaluated.crf_maps) or () if name not in evaluated.maps]
-    if wrong:
-        raise UserError(f"eval_cam.crf_maps names {wrong[0]}, which eval_cam.maps does not: add it there")
 
 
 def check_reads(stage, chosen, made):
@@ -71,13 +64,11 @@ def check_lists(chosen):
         ids = _ids(stage.name, name, settings, chosen.get("dataset"))
         if ids is None:
             continue
-        for folder in (folder for folder, every in stage.read(settings).items() if every and folder in made):
+        for folder, every in stage.read(settings).items():
+            if not every or folder not in made:
+                continue
             maker, there = made[folder]
-            lacking = [
-                image_id
-                for image_id in ids
-                if image_id not in there and not list((settings.run / folder).glob(f"{image_id}.*"))
-            ]
+            lacking = [name for name in ids if name not in there and not any((settings.run / folder).glob(f"{name}.*"))]
             if lacking:
                 raise UserError(
                     f"{stage.name}.list is {name}, but {len(lacking)} of its {len(ids)} images, such as "
@@ -115,7 +106,7 @@ def main():
             raise UserError(str(error).replace(str(temporary), source)) from error
         chosen = {name: settings[name] for name in (os.environ.get("RUN_STAGES") or " ".join(names)).split()}
         settings["dataset"].run.refuse_old_names()
-        check_batches(source, chosen, os.environ)
+        check_batches(source, chosen)
         check_pipeline(chosen)
     print(settings["dataset"].run)
 
@@ -133,19 +124,40 @@ def arguments(words):
     return words
 
 
-def check_batches(source, chosen, environment):
-    """Raises UserError if a stage that is to run cannot share its batches out between its processes."""
+def check_batches(source, chosen):
+    """Raises UserError if a stage that is to run cannot share its batches out. Returns the number of processes."""
+    processes = 1
     for name in ("GPUS", "NNODES"):
-        if not re.fullmatch("[1-9][0-9]{0,3}", environment.get(name) or "1"):
-            raise UserError(f"{name}={environment[name]} must be a whole number from 1 up")
-    processes = int(environment.get("GPUS") or 1) * int(environment.get("NNODES") or 1)
+        number = os.environ.get(name) or "1"
+        if not re.fullmatch("[1-9][0-9]{0,3}", number):
+            raise UserError(f"{name}={number} must be a whole number from 1 up")
+        processes *= int(number)
     for section, settings in chosen.items():
-        batch = getattr(settings, "batch_size", processes)
-        if batch % processes:
+        parts = processes * getattr(settings, "accumulate", 1)
+        batch = getattr(settings, "batch_size", parts)
+        if batch % parts:
             raise UserError(
-                f"{source}: {section}.batch_size={batch} cannot be shared out equally between {processes} "
-                "processes (GPUS times NNODES): choose a multiple of them"
+                f"{source}: {section}.batch_size={batch} cannot be shared out equally in {parts} parts (GPUS times "
+                f"NNODES times {section}.accumulate): choose a multiple of them"
             )
+    return processes
+
+
+def warn_of_memory(config, chosen, processes):
+    """A line for each training, not yet done, that the GPU's memory will not hold: a forecast, so it stops nothing."""
+    trained = [path for stage in STAGES if stage.name in chosen for path in stage.writes if path.endswith(".pt")]
+    settings = next(iter(chosen.values()))
+    if settings.device in ("cpu", "mps") or all((settings.run / path).exists() for path in trained):
+        return
+    import torch  # on a machine with a GPU alone, where it is needed soon enough
+
+    if not torch.cuda.is_available():
+        return  # the stages say why
+    from bench.memory import warnings
+
+    for line in warnings(config, processes, torch.cuda.get_device_properties(0).total_memory / 2**30):
+        if line.partition(" ")[0] in chosen:
+            print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -95,9 +95,23 @@ def atomic(path):
             _flush_to_disk(temporary)
             rename(temporary, path)
         finally:
-            if temporary.is_dir():
-                shutil.rmtree(temporary, ignore_errors=True)
-            temporary.unlink(missing_ok=True)
+            _remove(temporary)
+
+
+def _flush_to_disk(path):
+    descriptor = os.open(path, os.O_RDONLY)  # which opens folders too
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path):
+    """Remove a file or a folder that may be there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def save_lines(path, lines):
@@ -140,20 +154,12 @@ def read_stamp(path):
     return before[-_STAMP:].decode("ascii", "replace") if stamped else ""
 
 
-def _flush_to_disk(path):
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def remove_leftovers(folder):
     """Remove the temporary files that killed processes of this machine left in a folder."""
     for path in Path(folder).glob(".*.tmp"):
         number = path.name.split(".")[-2]
         if number.isdigit() and not _is_alive(int(number)):
-            path.unlink(missing_ok=True)
+            _remove(path)
 
 
 def _is_alive(process):

@@ -15,7 +15,7 @@ def export(stage, layout, stamps, ids):
     from data.loader import image_loader
     from infer.maps import load_aesipe, multi_scale_maps
     from tool.cam_file import save_cam
-    from tool.dist import set_precision
+    from tool.device import set_precision
     from tool.parallel import background
 
     settings = stage.settings

@@ -36,7 +36,7 @@ def label(stage, layout, stamps, ids):
     from data.loader import image_loader
     from infer.pseudo import load_irn, mean_boundary, pseudo_label
     from tool.cam_file import load_cam
-    from tool.dist import set_precision
+    from tool.device import set_precision
     from tool.parallel import background
 
     settings = stage.settings

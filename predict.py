@@ -12,19 +12,20 @@ from tool.config import parse, run_main
 
 def predict(settings):
     """Ask the run's networks about each image that is found. Returns whether all of them could be read."""
-    from infer.photo import NETWORKS, chosen_classes, load_networks, read_for_network, trained_side
-    from tool.dist import init_dist, set_precision
+    from infer.photo import chosen_classes, load_networks, read_for_network, trained_side
+    from tool.device import set_precision
+    from tool.dist import init_dist
     from viz.photo import ENDINGS, write_outputs
 
-    device, out = init_dist().device, Path(settings.out or settings.run / "predict")
+    device, out = init_dist(settings.device).device, Path(settings.out or settings.run / "predict")
     class_names = trained_class_names(settings.run, settings.dataset_root)
     classes = chosen_classes(settings.labels, class_names)
     files, problems = find_images(settings.image, out)
     dtype = set_precision(settings.precision, device)
     networks = load_networks(settings, classes, class_names, dtype, device)
     max_side = settings.max_side or trained_side(settings.run)
-    kinds = [kind for network in networks for kind in NETWORKS[network.name]]
-    names = output_names(files, out, [f"_{kind}{ending}" for kind in kinds for ending in ENDINGS])
+    endings = [f"_{kind}{ending}" for network in networks for kind in network.kinds for ending in ENDINGS]
+    names = output_names(files, out, endings)
     scales = {factor for network in networks for factor in network.scales}
     for problem in problems:
         complain(problem)

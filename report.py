@@ -30,7 +30,8 @@ def write_report(runs, layout, ids, settings, folder):
     """Write the page, its tables and its pictures to the folder. Returns how many images are shown."""
     from infer.maps import load_localizer
     from infer.segmentation import load_predictor
-    from tool.dist import init_dist, set_precision
+    from tool.device import describe, set_precision
+    from tool.dist import init_dist
     from viz.artist import Artist, check_images, draw_grid
     from viz.failure import count_failures
     from viz.network import takes_new_seeds
@@ -42,7 +43,8 @@ def write_report(runs, layout, ids, settings, folder):
     check_images(layout, runs[0], settings.figure)
     # Its processes are forked, so it comes before torch computes anything.
     swept = score_maps(layout, runs, ids, settings.background_weight, settings.num_workers)
-    device = init_dist().device
+    device = init_dist(settings.device).device
+    print(f"report: on {describe(device)}", flush=True)
     set_precision("float32", device)
     models = [
         load_localizer(run.folder, layout.n_classes, device) if number == 0 or settings.figure else None
@@ -56,7 +58,7 @@ def write_report(runs, layout, ids, settings, folder):
     draw_grid(map(artist.pictures, shown), folder / "panels.png", map(artist.caption, shown))
     changes = []
     if models[0] is not None and takes_new_seeds(models[0]):
-        changes = count_failures(layout, models[0], spread(ids, settings.failure_images))
+        changes = count_failures(artist, spread(ids, settings.failure_images))
     write_page(folder / "index.html", artist, swept, ids, changes, figures, settings)
     return len(shown)
 

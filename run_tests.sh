@@ -15,4 +15,4 @@ if [ "${1:-}" = --lint ]; then
     exec "$PYTHON" -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
 fi
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}  # the cores are taken by files of tests
-exec "$PYTHON" -m pytest -n auto --dist loadfile "$@"
+exec "$PYTHON" -m pytest -n auto --dist loadfile --no-loadscope-reorder "$@"

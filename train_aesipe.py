@@ -18,7 +18,7 @@ def make_task(settings, layout, ids, dist):
     from data.loader import TrainingSet, batches, steps_per_epoch
     from data.transforms import CropTransform
     from net.aesipe import build, step_losses
-    from tool.dist import set_precision
+    from tool.device import set_precision
     from tool.trainer import Task
     from viz.watch import watch_maps
 
@@ -33,6 +33,7 @@ def make_task(settings, layout, ids, dist):
         batches=batches(images, settings, steps, dist),
         steps=steps,
         clip=CLIP,
+        compiled=(model.encoder,),
         watch=watch_maps(layout, settings, set_precision(settings.precision, dist.device), dist),
         watch_every=settings.val_every,
     )

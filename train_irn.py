@@ -17,8 +17,8 @@ def make_task(stage, layout, ids, dist):
     from data.loader import TrainingSet, batches, image_loader, steps_per_epoch
     from data.transforms import CropTransform
     from infer.pseudo import measure_mean_displacement
-    from net.irn import build, step_losses
-    from tool.dist import set_precision
+    from net.irn import build, count_pairs, step_losses
+    from tool.device import set_precision
     from tool.trainer import Task
 
     def target(image_id):
@@ -37,6 +37,8 @@ def make_task(stage, layout, ids, dist):
         groups=model.parameter_groups(settings.lr),
         batches=batches(images, settings, steps, dist),
         steps=steps,
+        compiled=(model.encoder, model.boundary, model.displacement),
+        count=partial(count_pairs, settings.radius),
         finish=partial(measure_mean_displacement, whole, dtype, dist),
     )
 

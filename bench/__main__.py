@@ -6,9 +6,12 @@ python -m bench --stages --backbone resnet101
 python -m bench --growth docs              how time grows with the image and the number of classes, as plots
 python -m bench --start configs/demo.yaml  start-up, a finished run, a second look at a dataset, verifying of files
 python -m bench --scale 120000             every step that is no network, on a made-up COCO with as many tiny images
+python -m bench --memory configs/voc12_resnet101.yaml    what its trainings will need on GPUs, and what fits which
+python -m bench --report bench_gpu --device cuda   all of a GPU, one Markdown file and one CSV: bench/gpu.sh
 """
 
 import argparse
+import sys
 import tempfile
 from dataclasses import fields
 from pathlib import Path
@@ -17,15 +20,25 @@ import torch
 
 from bench.growth import plot_growth
 from bench.measure import compare, machine
+from bench.memory import print_memory
 from bench.operations import OPERATIONS, RADIUS, Shape, build
+from bench.report import make_report
 from bench.scale import time_scale
 from bench.stages import STAGES, time_stages
 from bench.start import time_start
 from errors import UserError
 from tool.config import Parser, run_main, word_reader
-from tool.json_file import save_json
+from tool.json_file import load_json, save_json
 from tool.settings import default_workers
 from tool.values import Positive, Rate
+
+SIZES = (
+    *(field.name for field in fields(Shape)),
+    "images",
+    "irn_backbone",
+    "runs",
+    "budget",
+)  # of all rows of --report
 
 
 def get_parser():
@@ -43,6 +56,20 @@ def get_parser():
     parser.add_argument(
         "--start", metavar="CONFIG", help="what users wait for in place of them; CONFIG's run is finished"
     )
+    parser.add_argument(
+        "--memory", metavar="CONFIG", help="a forecast of what CONFIG's trainings need on a GPU, in place of them"
+    )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FOLDER",
+        help="all of a machine, a row after the other; goes on where it stopped",
+    )
+    parser.add_argument(
+        "--processes",
+        type=word_reader(Positive),
+        help="of --memory, one a GPU (default: 1); of --report, at most (default: all GPUs)",
+    )
     parser.add_argument("--list_length", type=word_reader(Positive), default=10_582, help="images looked at by --start")
     parser.add_argument(
         "--scale", type=word_reader(Positive), metavar="N", help="images of a made-up COCO, in place of all"
@@ -58,11 +85,13 @@ def get_parser():
     )
     parser.add_argument(
         "--precision",
-        default="auto",
         choices=("auto", "float32", "tf32", "bfloat16", "float16"),
-        help="of the networks in stages",
+        help="of the networks in stages; default: each stage's own",
     )
     parser.add_argument("--compile", action="store_true", help="torch.compile the encoder in training stages")
+    parser.add_argument(
+        "--folder", type=Path, help="of the drawn images and the stages' run, to be kept for a later call"
+    )
     parser.add_argument("--images", type=word_reader(Positive), default=16, help="drawn for stages")
     parser.add_argument("--irn_backbone", default="resnet50", help="encoder of IRN in stages")
     parser.add_argument("--json", type=Path, help="file for the results")
@@ -112,8 +141,26 @@ def _print_rows(name, results, floor, differs):
         )
 
 
+def _facts(device, folder):
+    """Of `bench.measure.machine`; a folder keeps them, so that its stages are held against the same rates."""
+    if folder is None:
+        return machine(device)
+    path = folder / f"{device.type}.json"
+    facts = load_json(path)
+    if facts is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        facts = machine(device)
+        save_json(path, facts)
+    return facts
+
+
 def main():
     args = get_parser().parse_args()
+    if args.memory:
+        report = print_memory(args.memory, args.processes or 1, args.n_classes)
+        if args.json:
+            save_json(args.json, report)
+        return
     if args.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: PyTorch finds no GPU here")
     if not 2 <= args.present <= args.n_classes:
@@ -122,9 +169,13 @@ def main():
         raise UserError(f"--crop_size {args.crop_size}: IRN's pairs need {4 * (2 * RADIUS - 1)} pixels or more")
     if args.threads:
         torch.set_num_threads(args.threads)
+    if args.report:
+        sizes = [word for name in SIZES for word in (f"--{name}", str(getattr(args, name)))]
+        processes = args.processes or max(1, torch.cuda.device_count())
+        sys.exit(1 if make_report(args.report, args.device, sizes, args.batch_size, processes) else 0)
     device = torch.device(args.device)
     shape = Shape(**{field.name: getattr(args, field.name) for field in fields(Shape)})
-    facts = machine(device)
+    facts = _facts(device, args.folder)
     print(
         ", ".join(
             f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in facts.items()

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 MIB = 2**20
 
@@ -71,6 +72,19 @@ def _peak(device):
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / MIB
     return process_memory("VmHWM")
+
+
+def peak_of_tensors(function):
+    """Bytes of the tensors that a function of no arguments makes on the CPU, at their peak, by PyTorch's profiler."""
+    gc.collect()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
+        function()
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    now = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        now += event.nbytes()
+        peak = max(peak, now)
+    return peak
 
 
 def process_memory(key, process="self"):

@@ -5,7 +5,7 @@ import os
 from functools import partial
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from errors import UserError
 
@@ -89,8 +89,19 @@ def training_loader(dataset, batch_size, steps, start, rank, world, workers):
     """Loader of this process's batches, workers shared out over the whole run."""
     sampler = StepSampler(len(dataset), batch_size, steps, dataset.seed, start, rank, world)
     return DataLoader(
-        dataset, batch_sampler=sampler, prefetch_factor=4 if workers else None, **_worker_options(workers)
+        dataset,
+        batch_sampler=sampler,
+        collate_fn=collate,
+        prefetch_factor=4 if workers else None,
+        **_worker_options(workers),
     )
+
+
+def collate(samples):
+    """Samples of a TrainingSet as a batch: their tensors stacked, `id` a list, and `most`, the most classes that any of
+    the images has, background included, counted here because on a GPU whoever asks has to wait."""
+    batch = default_collate(samples)
+    return batch | {"most": 1 + int(batch["labels"].sum(dim=1).max())}
 
 
 def batches(dataset, settings, steps, dist):
@@ -105,7 +116,7 @@ def _worker_options(workers):
         "num_workers": workers,
         "multiprocessing_context": "fork" if workers else None,
         "worker_init_fn": _leave_the_process_group,
-        "pin_memory": torch.cuda.is_available(),
+        "pin_memory": torch.cuda.is_initialized(),
     }
 
 

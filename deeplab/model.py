@@ -20,6 +20,10 @@ class DeepLabV3(Segmenter):
         self.encoder = encoder
         self.head = DeepLabHead(encoder.channels[-1], n_classes, ATROUS_RATES)
 
+    @property
+    def compiled(self):
+        return (self.encoder, self.head)
+
     def forward(self, image):
         """image: [N,3,H,W] RGB in [0,1]. Returns the class logits [N,K,H,W] in float32."""
         logits = self.head(self.encoder(image)[-1])
@@ -31,17 +35,26 @@ NETWORKS = {"deeplabv3": DeepLabV3}
 LIBRARIES = {"torchvision": torchvision_segmenter, "smp": smp_segmenter}  # of names of the form torchvision:NAME
 
 
-def segmentation_loss(logits, target):
+def segmentation_loss(logits, target, count=None):
     """Mean cross entropy over the pixels that are not 255.
 
-    logits: [N,K,H,W]. target: [N,H,W] integers. One row a pixel, since the loss over maps has no deterministic
-    algorithm on a GPU; rows of channels_last logits need no copy.
+    logits: [N,K,H,W]. target: [N,H,W] integers. count: what the sum is divided by in place of the number of those
+    pixels. One row a pixel, since the loss over maps has no deterministic algorithm on a GPU; rows of channels_last
+    logits need no copy.
     """
-    return F.cross_entropy(logits.permute(0, 2, 3, 1).flatten(0, 2), target.flatten().long(), ignore_index=IGNORE)
+    rows, target = logits.permute(0, 2, 3, 1).flatten(0, 2), target.flatten().long()
+    if count is None:
+        return F.cross_entropy(rows, target, ignore_index=IGNORE)
+    return F.cross_entropy(rows, target, ignore_index=IGNORE, reduction="sum") / count
+
+
+def count_pixels(batch):
+    """`count` of a `tool.trainer.Task`: the pixels that a batch's loss is the mean over."""
+    return (batch["target"] != IGNORE).sum()
 
 
 def step_losses(criterion, network, batch):
-    return {"loss": criterion(network(batch["image"]), batch["target"])}
+    return {"loss": criterion(network(batch["image"]), batch["target"], batch.get("count"))}
 
 
 def build(settings, n_classes, weights):

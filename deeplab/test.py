@@ -11,55 +11,34 @@ from data.datasets import open_dataset
 from data.usable import check_mask_if_any, check_scaled_image, usable_ids
 from tool.config import run_main
 from tool.frame import StageCall
-from tool.parallel import drain, process_pool
+from tool.parallel import background, drain, process_pool
 from tool.stages import DEEPLAB
 
 
 def segment(stage, layout, stamps, folders, ids):
     """Write the labels of this process's images, folders[0] without and folders[1], if there is one, with CRF."""
-    from infer.segmentation import save_refined  # before the pool is forked, whose processes then have it
-
-    with process_pool(stage.settings.num_workers if stage.settings.crf else 1) as pool, stage.processes() as dist:
-        _segment(stage, layout, stamps, folders, ids, dist, partial(pool.submit, save_refined))
-
-
-def _segment(stage, layout, stamps, folders, ids, dist, refine):
     from data.label_png import save_label_png
     from data.loader import image_loader
-    from infer.segmentation import load_deeplab, multi_scale_probabilities
-    from tool.dist import set_precision
-    from tool.parallel import background
+    from infer.segmentation import load_deeplab, multi_scale_probabilities, save_refined  # the pool's processes have it
+    from tool.device import set_precision
 
-    settings = stage.settings
-    model = load_deeplab(stage.run, layout.n_classes, dist.device)
-    dtype = set_precision(settings.precision, dist.device)
-    images = image_loader(layout, ids, min(1, settings.num_workers))
-    waiting = []
-    with background() as submit:
+    settings, waiting = stage.settings, []
+    refiners = settings.num_workers if settings.crf else 1
+    with process_pool(refiners) as pool, stage.processes() as dist, background() as submit:
+        model = load_deeplab(stage.run, layout.n_classes, dist.device)
+        dtype = set_precision(settings.precision, dist.device)
+        images = image_loader(layout, ids, min(1, settings.num_workers))
         for image_id, image in stage.progress(images, len(ids)):
-            probabilities = multi_scale_probabilities(
-                model, image.to(dist.device), settings.scales, settings.flip, dtype
-            )
-            submit(
-                save_label_png,
-                stage.run / folders[0] / f"{image_id}.png",
-                probabilities.argmax(dim=0).cpu().numpy(),
-                stamps[image_id],
-            )
+            paths, stamp = [stage.run / folder / f"{image_id}.png" for folder in folders], stamps[image_id]
+            seen = image.to(dist.device)
+            probabilities = multi_scale_probabilities(model, seen, settings.scales, settings.flip, dtype)
+            submit(save_label_png, paths[0], probabilities.argmax(dim=0).cpu().numpy(), stamp)
             if settings.crf:
                 # Only classes with any probability take part: the others cost time and change nothing.
                 classes = (probabilities.amax(dim=(1, 2)) > 0.01).nonzero()[:, 0]
-                kept = probabilities[classes] / probabilities[classes].sum(dim=0)
+                kept = (probabilities[classes] / probabilities[classes].sum(dim=0)).cpu().numpy()
                 pixels = image.permute(1, 2, 0).contiguous().numpy()
-                waiting.append(
-                    refine(
-                        stage.run / folders[1] / f"{image_id}.png",
-                        pixels,
-                        classes.cpu().numpy(),
-                        kept.cpu().numpy(),
-                        stamps[image_id],
-                    )
-                )
+                waiting.append(pool.submit(save_refined, paths[1], pixels, classes.cpu().numpy(), kept, stamp))
                 drain(waiting, limit=4 * max(1, settings.num_workers))
         drain(waiting)
 

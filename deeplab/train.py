@@ -22,7 +22,7 @@ def make_task(stage, layout, ids, dist):
     """DeepLabV3 on crops of the images and their labels."""
     from data.loader import TrainingSet, batches
     from data.transforms import CropTransform
-    from deeplab.model import build, step_losses
+    from deeplab.model import build, count_pixels, step_losses
     from tool.trainer import Task
 
     settings = stage.settings
@@ -42,6 +42,8 @@ def make_task(stage, layout, ids, dist):
         groups=model.parameter_groups(settings.lr),
         batches=batches(images, settings, settings.max_iters, dist),
         steps=settings.max_iters,
+        compiled=model.compiled,
+        count=count_pixels,
     )
 
 

@@ -11,8 +11,9 @@ from files import atomic
 from infer.maps import load_aesipe
 from infer.run import trained_class_names
 from infer.segmentation import load_deeplab
-from net.export import Localizer, differences, normalization, save_onnx, save_pt2, trace
+from net.export import Localizer, differences, save_onnx, save_pt2, trace
 
+CPU = torch.device("cpu")
 TOLERANCE = 1e-3  # between the graph and the network
 SAVE = {"pt2": save_pt2, "onnx": save_onnx}
 
@@ -22,12 +23,10 @@ def export_network(settings):
     if Path(settings.out).suffix != f".{settings.format}":
         raise UserError(f"--out {settings.out}: a graph of --format {settings.format} is a .{settings.format} file")
     class_names = trained_class_names(settings.run, settings.dataset_root)
-    n_labels, device = None, torch.device("cpu")
     if settings.what == "aesipe":
-        n_labels = len(class_names) - 1
-        model = Localizer(load_aesipe(settings.run, n_labels + 1, device))
+        model, n_labels = Localizer(load_aesipe(settings.run, len(class_names), CPU)), len(class_names) - 1
     else:
-        model = load_deeplab(settings.run, len(class_names), device)
+        model, n_labels = load_deeplab(settings.run, len(class_names), CPU), None
     print(f"{settings.out}: tracing, which takes a minute or more", flush=True)
     with atomic(settings.out) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch about itself: its exporters' own calls are deprecated in places
@@ -55,14 +54,7 @@ def about(what, class_names, model):
     if what == "aesipe":
         inputs["labels"] = "float [N,K-1] in {0,1}: the classes of each image, without the background"
         outputs = {"score": "float [N,K-1], class logits", "cam": maps, "is_cam": maps, "ae_is_cam": maps}
-    mean, std = ([round(float(value), 6) for value in values.flatten()] for values in normalization(model))
-    return json.dumps(
-        {
-            "network": what,
-            "class_names": class_names,
-            "inputs": inputs,
-            "outputs": outputs,
-            "normalization_inside": {"mean": mean, "std": std},
-        },
-        indent=1,
-    )
+    part = next(module for module in model.modules() if hasattr(module, "mean") and hasattr(module, "std"))
+    inside = {name: [round(value, 6) for value in getattr(part, name).flatten().tolist()] for name in ("mean", "std")}
+    said = {"network": what, "class_names": class_names, "inputs": inputs, "outputs": outputs}
+    return json.dumps(said | {"normalization_inside": inside}, indent=1)

@@ -32,7 +32,7 @@ def multi_scale_maps(model, image, labels, scales, names, dtype=None):
             encoded = model.encode(both)
         features = [maps[:1].float() + maps[1:].flip(3).float() for maps in encoded]
         valid = valid_mask(labels[None], sized.new_ones(1, *features[-1].shape[2:]))
-        output = model.localize(*features, sized, valid)
+        output = model.localize(*features, sized, valid, len(keys))
         for name in names:
             totals[name] = (
                 totals[name]

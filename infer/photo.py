@@ -14,11 +14,9 @@ from infer.maps import class_probabilities, load_aesipe, multi_scale_maps
 from infer.segmentation import load_deeplab, multi_scale_probabilities
 from module.crf import dense_crf_labels, dense_crf_probabilities
 from module.labels import weighted_argmax
-from tool.settings import MAPS, Scales
-from tool.stages import BY_NAME
-from tool.values import read
+from tool.settings import MAPS
+from tool.stages import AESIPE, DEEPLAB
 
-NETWORKS = {"deeplab": ("deeplab",), "aesipe": MAPS}  # what each writes
 MAX_SIDE = 640  # the paper's longest image in training
 
 
@@ -27,12 +25,11 @@ def chosen_networks(run, choice):
     if choice == "all":
         return list(NETWORKS)
     if choice is None:
-        choice = next((name for name in NETWORKS if (run / "ckpt" / f"{name}.pt").exists()), None)
-        if choice is None:
-            raise UserError(
-                f"{run}: has neither ckpt/deeplab.pt nor ckpt/aesipe.pt: is --run the folder of a run "
-                "whose training is finished?"
-            )
+        choice = next((name for name, (path, *_) in NETWORKS.items() if (run / path).exists()), None)
+    if choice is None:
+        raise UserError(
+            f"{run}: has neither {DEEPLAB} nor {AESIPE}: is --run the folder of a run whose training is finished?"
+        )
     return [choice]
 
 
@@ -122,35 +119,34 @@ class Network(NamedTuple):
     """A trained network to ask.
 
     ask: function from an image, uint8 [3,h,w] on the network's device, to (keys [k]: classes, background first; {kind:
-    Output}; what was found, in words). scales: factors of the image's size.
+    Output}; what was found, in words). scales: factors of the image's size. kinds: of its outputs.
     """
 
     name: str
     ask: Callable
     scales: tuple
+    kinds: tuple
 
 
 def load_networks(settings, classes, class_names, dtype, device):
     """The chosen Networks. settings: `tool.settings.Predict`. classes: to look for, None for all."""
-    config, loaded = settings.run.config(), []
+    loaded = []
     for name in chosen_networks(settings.run, settings.network):
-        stage, use, load = USES[name]
+        _, load, use, stage, kinds = NETWORKS[name]
+        scales = settings.scales or settings.run.used_settings(stage).scales
         model = load(settings.run, len(class_names), device)
-        scales = settings.scales or config.get(stage, {}).get("scales") or BY_NAME[stage].settings().scales
-        try:
-            scales = read(Scales, scales)
-        except (TypeError, ValueError) as error:  # in a file that anyone may have edited
-            where = settings.run / "config.yaml"
-            raise UserError(f"{where}: {stage}.scales: {error}: mend it, or give --scales") from error
-        loaded.append(Network(name, partial(use, model, scales, classes, class_names, settings, dtype), scales))
+        ask = partial(use, model, scales, classes, class_names, settings, dtype)
+        loaded.append(Network(name, ask, scales, kinds))
     return loaded
 
 
-USES = {"deeplab": ("deeplab_test", segment, load_deeplab), "aesipe": ("make_cam", localize, load_aesipe)}
+# Name -> (checkpoint, how it is loaded, what asks it, the stage whose scales it takes, kinds of its outputs).
+NETWORKS = {
+    "deeplab": (DEEPLAB, load_deeplab, segment, "deeplab_test", ("deeplab",)),
+    "aesipe": (AESIPE, load_aesipe, localize, "make_cam", MAPS),
+}
 
 
 def trained_side(run):
     """The longest image, in pixels, that the run's AE-SIPE was trained on; the paper's if it has none."""
-    if not (run / "ckpt" / "aesipe.pt").exists():
-        return MAX_SIDE
-    return run.trained_settings("ckpt/aesipe.pt", "train_aesipe").long_side[-1]
+    return run.trained_settings(AESIPE, "train_aesipe").long_side[-1] if (run / AESIPE).exists() else MAX_SIDE

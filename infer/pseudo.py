@@ -15,12 +15,13 @@ from tool.stages import IRN
 
 @torch.inference_mode()
 def mean_boundary(irn, image, dtype=None):
-    """image: uint8 [3,H,W]. Returns the boundary [h,w] in [0,1] at stride 4, mean of image and mirror image."""
+    """image: uint8 [3,H,W]. Returns the boundary [h,w] in [0,1] at stride 4: the sigmoid of the mean of two logits, of
+    image and mirror image, as IRN's published code has it."""
     image = unit_range(image[None])
     both = torch.cat([image, image.flip(3)])
     with torch.autocast(image.device.type, dtype, enabled=dtype is not None):
-        boundary = irn(both)["boundary"][:, 0].float()
-    return (boundary[0] + boundary[1].flip(1)) / 2
+        logits = irn.boundary(irn.encoder(both))[:, 0].float()
+    return ((logits[0] + logits[1].flip(1)) / 2).sigmoid()
 
 
 def pseudo_label(keys, cam, boundary, settings):

@@ -35,7 +35,7 @@ def load_deeplab(run, n_classes, device):
 
 def load_predictor(run, n_classes, scales, device):
     """A function from an image uint8 [3,H,W] to the labels [H,W] of the run's DeepLabV3; None without a trained one."""
-    if not (run / "ckpt" / "deeplab.pt").exists():
+    if not (run / DEEPLAB).exists():
         return None
     model = load_deeplab(run, n_classes, device)
 

@@ -13,33 +13,33 @@ AE_SEQUENCE = ("pamr", "prototype", "is_cam")
 
 
 @torch.no_grad()
-def pamr_refine(cam, image, valid, pamr, image_stride=4):
+def pamr_refine(cam, image, valid, pamr, image_stride=4, most=None):
     """The affinity module on the present classes only, at 1/image_stride of the image, and back to the grid.
 
     cam, valid: [N,K,h,w]. image: [N,3,H,W] in [0,1]. pamr: one of AFFINITIES, made.
-    Returns [N,K,h,w] without gradient, zero for absent classes.
+    most: see `module.cam.present_classes`. Returns [N,K,h,w] without gradient, zero for absent classes.
     """
     size = [max(1, side // image_stride) for side in image.shape[2:]]
     guide = F.interpolate(image, size, mode="bilinear", align_corners=True)
-    index, present = present_classes(valid)
+    index, present = present_classes(valid, most)
     index = index[:, :, None, None].expand(-1, -1, *cam.shape[2:])
     refined = pamr(guide, cam.gather(1, index))
     refined = F.interpolate(refined, cam.shape[2:], mode="bilinear", align_corners=True) * present[:, :, None, None]
     return torch.zeros_like(refined[:, :1]).expand_as(cam).scatter(1, index, refined)
 
 
-def refine_is_cam(features, is_cam, image, valid, pamr, sequence=AE_SEQUENCE, image_stride=4):
+def refine_is_cam(features, is_cam, image, valid, pamr, sequence=AE_SEQUENCE, image_stride=4, most=None):
     """Run the modules that follow the first IS-CAM in the given order (each row of the paper's Table 3).
 
     "pamr" refines the map by the affinity module, whichever it is, "prototype" takes seeds from it and new prototypes
-    from them, "is_cam" draws the map of the newest prototypes.
+    from them, "is_cam" draws the map of the newest prototypes. most: see `module.cam.present_classes`.
     Returns (cam [N,K,h,w], seeds [N,K,h,w] or None): the last map and the last seeds taken.
     Raises ValueError for an unknown step and for "is_cam" before any "prototype".
     """
     cam, seeds, prototypes = is_cam, None, None
     for step in sequence:
         if step == "pamr":
-            cam = pamr_refine(cam.detach(), image, valid, pamr, image_stride)
+            cam = pamr_refine(cam.detach(), image, valid, pamr, image_stride, most)
         elif step == "prototype":
             seeds = map_seeds(cam.detach(), valid)
             prototypes = class_prototypes(features, seeds)

@@ -82,17 +82,19 @@ def map_seeds(cam, valid):
     return torch.zeros_like(cam).scatter_(1, strongest, 1.0) * valid
 
 
-def present_classes(valid):
+def present_classes(valid, most=None):
     """Pack the classes that the images of a batch have, since absent ones cost as much and count for nothing.
 
-    valid: [N,K,h,w]. Returns (index, present): index [N,P] int64 with P the most classes any image has, the image's own
-    first and in order; present [N,P] bool, False where an image has fewer than P.
+    valid: [N,K,h,w]. most: P, the most classes that any image has, background included; None counts them in `valid`,
+    for which the CPU has to wait for a GPU.
+    Returns (index, present): index [N,P] int64, the image's own first and in order; present [N,P] bool, False where an
+    image has fewer than P.
     """
     has = valid.amax(dim=(2, 3)) > 0
     if (
         torch.compiler.is_exporting()
     ):  # how many classes an image has is data, on which no graph can depend: it takes all
         return torch.arange(has.shape[1]).expand(has.shape), has
-    count = max(1, int(has.sum(dim=1).max()))
+    count = max(1, int(has.sum(dim=1).max())) if most is None else most
     index = has.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :count]
     return index, has.gather(1, index)

@@ -3,7 +3,7 @@
 import torch
 
 from conventions import IGNORE
-from module.paths import path_maxima, shift
+from module.paths import half_disc_offsets, path_maxima, shift
 
 EPSILON = 1e-5
 
@@ -11,7 +11,7 @@ EPSILON = 1e-5
 BACKGROUND, FOREGROUND, UNEQUAL = range(3)
 
 
-def affinity_displacement_loss(boundary, displacement, labels, radius=10):
+def affinity_displacement_loss(boundary, displacement, labels, radius=10, count=None):
     """The four terms of IRN's loss (its sections 4.2 and 4.3) over all pairs of pixels within a radius.
 
     With the affinity a = 1 - maximum of the boundary on the path between the two pixels,
@@ -30,6 +30,7 @@ def affinity_displacement_loss(boundary, displacement, labels, radius=10):
         displacement: [N,2,h,w] floating point, (dy, dx) in pixels of the map.
         labels: [N,h,w] integers ([N,1,h,w], and [h,w] for N = 1, too): 0 background, 255 in no pair.
         radius: of the open half disc of offsets, in pixels of the map.
+        count: [3] numbers of pairs that the means divide by, of `pair_counts`, where it is not those of these labels.
 
     Returns:
         dict of scalars pos, neg, dp_fg, dp_bg.
@@ -47,7 +48,7 @@ def affinity_displacement_loss(boundary, displacement, labels, radius=10):
     targets = displacement + _positions(displacement) * foreground
     decided, balance = _weigh_pixels(boundary, targets, labels, radius)
 
-    count = decided.flatten(1).sum(1).to(dtype)
+    count = (decided.flatten(1).sum(1) if count is None else count).to(dtype)
     cost = decided * -torch.log(torch.stack([1 - boundary, 1 - boundary, boundary]) + EPSILON)
     mean_cost = cost.flatten(1).sum(1) / (count + EPSILON)
     difference = balance * targets
@@ -62,6 +63,19 @@ def affinity_displacement_loss(boundary, displacement, labels, radius=10):
 def irn_loss(terms):
     """IRN's whole loss, (pos + neg) / 2 + (dp_fg + dp_bg) / 2 from the dict of its four terms."""
     return (terms["pos"] + terms["neg"]) / 2 + (terms["dp_fg"] + terms["dp_bg"]) / 2
+
+
+def pair_counts(labels, radius=10):
+    """The numbers of pairs of background, of foreground and of unequal labels, [3] int64, see
+    `affinity_displacement_loss`. labels: [N,h,w]."""
+    known, foreground = labels != IGNORE, labels > 0
+    counts = labels.new_zeros(3, dtype=torch.int64)
+    for offset in half_disc_offsets(radius):
+        valid = shift(known, radius) & shift(known, radius, *offset)
+        equal = valid & (shift(labels, radius) == shift(labels, radius, *offset))
+        of_objects = equal & shift(foreground, radius)
+        counts += torch.stack([(equal & ~of_objects).sum(), of_objects.sum(), (valid & ~equal).sum()])
+    return counts
 
 
 @torch.no_grad()

@@ -9,13 +9,13 @@ MAX_ELEMENTS = 1 << 21  # of one block of the cosine map: 8 MiB in float32, near
 
 
 @torch.no_grad()
-def structure_seeds(features, cam, valid, background_weight=0.5, max_elements=MAX_ELEMENTS):
+def structure_seeds(features, cam, valid, background_weight=0.5, max_elements=MAX_ELEMENTS, most=None):
     """Seeds from the soft IoU of each position's similarity map with each class's CAM.
 
     features: [N,C,h,w], hierarchical (the paper's +HF) or of stage 4 (SIPE).
     cam: [N,K,h,w] in [0,1]. valid: [N,K,h,w] in {0,1}; masks the CAM.
     background_weight: factor on the background's IoU before the argmax (SIPE: 0.5).
-    max_elements: bound on the elements of the cosine map held at a time.
+    max_elements: bound on the elements of the cosine map held at a time. most: see `module.cam.present_classes`.
     Returns one-hot seeds [N,K,h,w] float; positions outside the valid mask have none.
 
     S_ij = ReLU(cos(f_ij, F)); IoU = sum(S M) / (sum S + sum M - sum S M). The sums over positions are matrix products,
@@ -24,7 +24,7 @@ def structure_seeds(features, cam, valid, background_weight=0.5, max_elements=MA
     """
     n, _, h, w = cam.shape
     unit = F.normalize(features.flatten(2), dim=1, eps=1e-5)  # [N,C,hw]
-    index, present = present_classes(valid)  # [N,P]
+    index, present = present_classes(valid, most)  # [N,P]
     masks = (cam * valid).flatten(2).gather(1, index[:, :, None].expand(-1, -1, h * w))  # [N,P,hw]
     # One more mask of ones makes sum(S) a column of the same product.
     columns = torch.cat([masks, torch.ones_like(masks[:, :1])], dim=1).transpose(1, 2).to(unit.dtype).contiguous()

@@ -46,6 +46,9 @@ class AESIPE(nn.Module):
         self.projections = nn.ModuleList(
             nn.Conv2d(channels, width, 1, bias=False) for channels, width in zip(encoder.channels[1:], PROJECTIONS)
         )
+        # No gradient comes back through the affinity module, so nothing trains them where its map is the last one.
+        maps = [step for step in sequence if step != "prototype"]
+        self.projections.requires_grad_(maps[-1:] != ["pamr"])
         self.classifier = nn.Conv2d(encoder.channels[-1], n_classes - 1, 1, bias=False)
         self.pamr = AFFINITIES[affinity]().requires_grad_(False)
         self.structure_features = structure_features
@@ -53,17 +56,18 @@ class AESIPE(nn.Module):
         self.normalization = normalization
         self.cam_background = cam_background
 
-    def forward(self, image, labels, box=None):
+    def forward(self, image, labels, box=None, most=None):
         """One pass from the image to the last map.
 
         image: [N,3,H,W] RGB in [0,1]. labels: [N,K-1] in {0,1}.
         box: [N,4] int (top, left, bottom, right), where the crop shows the image; None if it has no padding.
+        most: see `module.cam.present_classes`.
         Returns the dict of `localize` and `score` [N,K-1], the class logits.
         """
         logits, semantic, hierarchical = self.encode(image)
         grid = hierarchical.shape[2:]
         inside = image.new_ones(image.shape[0], *grid) if box is None else inside_mask(box, image.shape[2:], grid)
-        maps = self.localize(logits, semantic, hierarchical, image, valid_mask(labels, inside))
+        maps = self.localize(logits, semantic, hierarchical, image, valid_mask(labels, inside), most)
         return {"score": logits.mean(dim=(2, 3)), **maps}
 
     def encode(self, image):
@@ -76,11 +80,12 @@ class AESIPE(nn.Module):
         hierarchical = torch.cat([_resize(level, grid) for level in levels], dim=1)
         return logits.float(), stages[-1].detach(), hierarchical.float()
 
-    def localize(self, logits, semantic, hierarchical, image, valid):
+    def localize(self, logits, semantic, hierarchical, image, valid, most=None):
         """From features to maps, in the order of the paper's method section and its figure 1. In float32.
 
         logits, semantic, hierarchical: of `encode`; summed over image and flipped image at export.
-        image: [N,3,H,W] in [0,1], guides the affinity module. valid: [N,K,h,w], see `module.cam.valid_mask`.
+        image: [N,3,H,W] in [0,1], guides the affinity module. valid: [N,K,h,w], see `module.cam.valid_mask`. most: see
+        `module.cam.present_classes`.
         Returns a dict: cam, is_cam [N,K,h,w] in [0,1]; seeds [N,K,h,w] one-hot; prototypes [N,K,768];
         ae_is_cam, the map after `sequence`, normalised (IS-CAM itself, normalised, if the sequence is empty);
         ae_seeds, the last seeds (those of the structure analysis if the sequence takes none).
@@ -88,10 +93,12 @@ class AESIPE(nn.Module):
         with torch.autocast(logits.device.type, enabled=False):
             cam = normalize_cam(logits, valid, self.cam_background)
             structure = hierarchical if self.structure_features == "hierarchical" else semantic.float()
-            seeds = structure_seeds(structure.detach(), cam.detach(), valid)
+            seeds = structure_seeds(structure.detach(), cam.detach(), valid, most=most)
             prototypes = class_prototypes(hierarchical, seeds)
             is_cam = image_specific_cam(hierarchical, prototypes) * valid
-            last, ae_seeds = refine_is_cam(hierarchical, is_cam, image.float(), valid, self.pamr, self.sequence)
+            last, ae_seeds = refine_is_cam(
+                hierarchical, is_cam, image.float(), valid, self.pamr, self.sequence, most=most
+            )
             ae_is_cam = normalize_map(last, valid, self.normalization)
         return {
             "cam": cam,
@@ -124,7 +131,8 @@ def aesipe_loss(output, labels):
 
 def step_losses(criterion, network, batch):
     """The losses of a training batch: see `aesipe_loss`."""
-    return criterion(network(batch["image"], batch["labels"], batch["box"]), batch["labels"])
+    output = network(batch["image"], batch["labels"], batch["box"], batch.get("most"))
+    return criterion(output, batch["labels"])
 
 
 def build(settings, n_classes, weights):

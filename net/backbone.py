@@ -15,18 +15,7 @@ from net.encoder import Encoder, Parts
 from net.weights import Weights
 
 HEADS = ("fc.", "classifier.")  # torchvision's ImageNet classifiers: not part of an encoder
-RESNETS = (
-    "resnet101",
-    "resnet50",
-    "resnet18",
-    "resnet34",
-    "resnet152",
-    "resnext50_32x4d",
-    "resnext101_32x8d",
-    "resnext101_64x4d",
-    "wide_resnet50_2",
-    "wide_resnet101_2",
-)
+RESNETS = torchvision.models.list_models(torchvision.models, include="*resne*")
 # Where stages 1-4 begin in torchvision's list `features`, and the widths of the five maps.
 MOBILENETS = {
     "mobilenet_v2": ((3, 4, 7, 14), [24, 24, 32, 96, 1280]),
@@ -69,7 +58,8 @@ def torchvision_network(name, weights):
         return network
     url = torchvision.models.get_model_weights(name).IMAGENET1K_V1.url
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
-    _check_hash(path, url)
+    if path.exists():
+        _check_hash(path, url)
     try:
         return torchvision.models.get_model(name, weights="IMAGENET1K_V1")
     except (OSError, RuntimeError, HTTPException) as error:  # no connection; a checksum that fails
@@ -81,21 +71,16 @@ def torchvision_network(name, weights):
 
 def _check_hash(path, url):
     """torchvision's file names end in the first digits of their SHA-256, which it checks only when it downloads."""
-    if not path.exists():
-        return
     check_file(path)
     expected = path.stem.rsplit("-", 1)[-1]
-    digest = hashlib.sha256()
     try:
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        found = hashlib.sha256(path.read_bytes()).hexdigest()[: len(expected)]
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    if not digest.hexdigest().startswith(expected):
+    if found != expected:
         raise UserError(
-            f"{path}: its SHA-256 begins with {digest.hexdigest()[: len(expected)]}, not {expected}: it is "
-            f"cut short or damaged: delete it and run this again, or put {url} there"
+            f"{path}: its SHA-256 begins with {found}, not {expected}: it is cut short or damaged: delete it and run "
+            f"this again, or put {url} there"
         )
 
 

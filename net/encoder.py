@@ -62,9 +62,8 @@ class Encoder(nn.Module):
         if self.pad:
             x = F.pad(x, (0, -width % STRIDES[-1], 0, -height % STRIDES[-1]))
         maps = []
-        for number, stage in enumerate(self.stages):
-            with torch.set_grad_enabled(torch.is_grad_enabled() and number >= self.frozen):
-                x = stage(x)
+        for stage in self.stages:
+            x = stage(x)
             maps.append(x)
         if self.pad:
             maps = [x[..., : -(-height // stride), : -(-width // stride)] for x, stride in zip(maps, STRIDES)]

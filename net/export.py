@@ -9,8 +9,6 @@ from torch import nn
 
 from errors import UserError
 
-LOGITS = "logits"
-MAPS = ("cam", "is_cam", "ae_is_cam")
 EXAMPLE = (2, 80, 96)  # N, H, W: any would do, but no two sides alike, or the graph would hold for squares only
 # At least 17 pixels, see `trace`; H and W modulo the encoders' stride of 16 take each value, seldom the same.
 CHECKED = ((3, 160, 64), (1, 224, 224), *((1 + i % 2, 17 + i, 33 + (7 * i + 5) % 16) for i in range(16)))
@@ -30,7 +28,7 @@ class Localizer(nn.Module):
         background first, zero for classes not in labels.
         """
         output = self.model(image, labels)
-        return {name: output[name] for name in ("score", *MAPS)}
+        return {name: output[name] for name in ("score", "cam", "is_cam", "ae_is_cam")}
 
 
 class StridedMaxPool(nn.Module):
@@ -83,12 +81,6 @@ def _or_refused():
         raise UserError(f"this network cannot be made a graph: {type(error).__name__}: {first}") from error
 
 
-def normalization(model):
-    """(mean, std), tensors [3,1,1], by which the network normalises an image in [0,1]."""
-    part = next(module for module in model.modules() if hasattr(module, "mean") and hasattr(module, "std"))
-    return part.mean, part.std
-
-
 def examples(size, n_labels=None, seed=0):
     """Inputs of size (N, H, W): blobs of colour, which have edges and areas as photographs do, and labels."""
     n, height, width = size
@@ -114,7 +106,7 @@ def save_onnx(program, path, about):
     import onnxruntime
     import onnxscript  # noqa: F401  the exporter needs it
 
-    names = _names(program)
+    names = list(program.call_spec.out_spec.context or ["logits"])  # see `_named`
     # Its optimiser takes minutes for PAMR's thousands of nodes; onnxruntime does the same when it loads the file.
     with _or_refused():
         onnx = torch.onnx.export(program, dynamo=True, verbose=False, optimize=False, output_names=names)
@@ -127,16 +119,14 @@ def save_onnx(program, path, about):
 
     def graph(*values):
         outputs = session.run(names, {name: value.numpy() for name, value in zip(inputs, values)})
-        outputs = [torch.from_numpy(output) for output in outputs]
-        return outputs[0] if names == [LOGITS] else dict(zip(names, outputs))
+        return {name: torch.from_numpy(output) for name, output in zip(names, outputs)}
 
     return graph
 
 
-def _names(program):
-    """Names of the outputs, in order: the keys of a Localizer's dict, or that of the one tensor of DeepLabV3."""
-    context = program.call_spec.out_spec.context
-    return list(context) if context else [LOGITS]
+def _named(output):
+    """{name: tensor} of what a network or its graph returns: DeepLabV3 has one output, and a name only in ONNX."""
+    return output if isinstance(output, dict) else {"logits": output}
 
 
 @torch.no_grad()
@@ -147,14 +137,8 @@ def differences(graph, model, n_labels=None, sizes=CHECKED):
     for seed, size in enumerate(sizes, 1):
         inputs = examples(size, n_labels, seed)
         with _or_refused():  # a graph may hold for some sizes only
-            got = graph(*inputs)
-        for name, (one, other) in _pairs(got, model(*inputs)):
-            difference = (one - other).abs().max() / other.abs().max().clamp_min(1)
+            got = _named(graph(*inputs))
+        for name, expected in _named(model(*inputs)).items():
+            difference = (got[name] - expected).abs().max() / expected.abs().max().clamp_min(1)
             worst[name] = max(worst.get(name, 0.0), float(difference))
     return worst
-
-
-def _pairs(one, other):
-    if isinstance(one, torch.Tensor):
-        return [(LOGITS, (one, other))]
-    return [(name, (one[name], other[name])) for name in other]

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from module.irn_loss import affinity_displacement_loss, irn_loss
+from module.irn_loss import affinity_displacement_loss, irn_loss, pair_counts
 from net.backbone import build_backbone
 from net.encoder import trained_parameters
 
@@ -14,19 +14,14 @@ STRIDE = 4  # of the two fields
 class IRN(nn.Module):
     """Inter-pixel relation network: two heads on the five maps of an encoder that stays as it is.
 
-    Args:
-        encoder: module from an image to a list of five maps, the stem (stride 4) and stages 1-4 (strides 4, 8, 16,
-            16), with their numbers of channels as its attribute `channels`. It is frozen: in eval mode and without
-            gradient from here on.
-        widths: numbers of channels of the five maps; the encoder's `channels` by default.
+    encoder: a `net.encoder.Encoder`. It is frozen: in eval mode and without gradient from here on.
     """
 
-    def __init__(self, encoder, widths=None):
+    def __init__(self, encoder):
         super().__init__()
         self.encoder = encoder.eval().requires_grad_(False)
-        widths = encoder.channels if widths is None else widths
-        self.boundary = BoundaryHead(widths)
-        self.displacement = DisplacementHead(widths)
+        self.boundary = BoundaryHead(encoder.channels)
+        self.displacement = DisplacementHead(encoder.channels)
         self.register_buffer("mean_displacement", torch.zeros(2))
 
     def train(self, mode=True):
@@ -36,22 +31,16 @@ class IRN(nn.Module):
         return self
 
     def forward(self, image):
-        """Boundary and displacement fields at stride 4.
+        """Boundary and displacement fields at stride 4, h x w = H/4 x W/4 rounded up.
 
-        Args:
-            image: [N,3,H,W] of any size, in the encoder's range.
-
-        Returns:
-            dict, with h x w the size of the encoder's stem, H/4 x W/4 rounded up:
-            boundary: [N,1,h,w] in [0,1], 1 on a class boundary.
-            displacement: [N,2,h,w], (dy, dx) in pixels at stride 4; in eval mode less `mean_displacement`.
+        image: [N,3,H,W] RGB in [0,1], of any size. Returns a dict: boundary [N,1,h,w] in [0,1], 1 on a class boundary;
+        displacement [N,2,h,w], (dy, dx) in pixels at stride 4, in eval mode less `mean_displacement`.
         """
-        with torch.no_grad():
-            maps = self.encoder(image)
+        maps = self.encoder(image)
         displacement = self.displacement(maps)
         if not self.training:
             displacement = displacement - self.mean_displacement[:, None, None]
-        return {"boundary": self.boundary(maps), "displacement": displacement}
+        return {"boundary": self.boundary(maps).sigmoid(), "displacement": displacement}
 
     def set_mean_displacement(self, mean):
         """Sets what eval mode subtracts: the mean [2] of the displacement (dy, dx) in train mode over the train set.
@@ -69,7 +58,7 @@ class IRN(nn.Module):
 
 
 class BoundaryHead(nn.Module):
-    """Five maps, each projected to 32 channels and upsampled to stride 4, to one boundary map."""
+    """Five maps, each projected to 32 channels and upsampled to stride 4, to the logits of one boundary map."""
 
     def __init__(self, widths):
         super().__init__()
@@ -77,14 +66,13 @@ class BoundaryHead(nn.Module):
         self.classifier = nn.Conv2d(32 * len(widths), 1, 1)
 
     def forward(self, maps):
-        """maps: the encoder's five. Returns [N,1,h,w] in [0,1] at the size of the first."""
+        """maps: the encoder's five. Returns [N,1,h,w] at the size of the first; the boundary is its sigmoid."""
         size = maps[0].shape[2:]
-        factors = (1, 1, 2, 4, 4)
         projected = [
             _upsample(projection(x), factor, size).relu()
-            for projection, x, factor in zip(self.projections, maps, factors)
+            for projection, x, factor in zip(self.projections, maps, (1, 1, 2, 4, 4))
         ]
-        return self.classifier(torch.cat(projected, dim=1)).sigmoid()
+        return self.classifier(torch.cat(projected, dim=1))
 
 
 class DisplacementHead(nn.Module):
@@ -112,10 +100,22 @@ class DisplacementHead(nn.Module):
 def step_losses(radius, network, batch):
     """The losses of a training batch, whose `target` holds IR labels [N,H,W]. radius: of the pairs."""
     output = network(batch["image"])
-    labels = batch["target"][:, ::STRIDE, ::STRIDE]
+    labels = _labels(batch)
     with torch.autocast(labels.device.type, enabled=False):
-        terms = affinity_displacement_loss(output["boundary"].float(), output["displacement"].float(), labels, radius)
+        terms = affinity_displacement_loss(
+            output["boundary"].float(), output["displacement"].float(), labels, radius, batch.get("count")
+        )
         return {"loss": irn_loss(terms), **terms}
+
+
+def count_pairs(radius, batch):
+    """`count` of a `tool.trainer.Task`: the pairs of each kind that a batch's losses are means over, [3]."""
+    return pair_counts(_labels(batch), radius)
+
+
+def _labels(batch):
+    """The IR labels of a batch at the stride of the fields."""
+    return batch["target"][:, ::STRIDE, ::STRIDE]
 
 
 def build(settings, weights):

@@ -19,6 +19,11 @@ class Segmenter(nn.Module):
     """What every segmentation network is: `encoder`, a part of it, and forward(image [N,3,H,W] in [0,1]) -> [N,K,H,W],
     the class logits in float32."""
 
+    @property
+    def compiled(self):
+        """The parts to compile."""
+        return (self.encoder,)
+
     def parameter_groups(self, lr, head_factor=10):
         """Groups for the optimiser: the encoder at lr, all else at head_factor * lr."""
         return [
@@ -69,8 +74,7 @@ def torchvision_segmenter(name, settings, n_classes, weights):
     names = torchvision.models.list_models(module=torchvision.models.segmentation)
     if known not in names:
         raise UserError(f"network {name!r} is unknown: torchvision has {', '.join(names)}")
-    _refuse_frozen_stages(name, settings)
-    _refuse_checkpoint(name, weights)
+    _refuse_unsuited(name, settings, weights)
     network = torchvision.models.get_model(known, weights=None, weights_backbone=None, num_classes=n_classes)
     if weights.text != "none":
         # Of fcn_resnet50, resnet50; its layers have the same names here, but for the list that mobilenets are.
@@ -92,16 +96,15 @@ def smp_segmenter(name, settings, n_classes, weights):
     names = {kind.__name__.lower(): kind for kind in smp.MODEL_ARCHITECTURES_MAPPING.values()}
     if known.lower() not in names:
         raise UserError(f"network {name!r} is unknown: smp has {', '.join(kind.__name__ for kind in names.values())}")
-    _refuse_frozen_stages(name, settings)
-    _refuse_checkpoint(name, weights)
+    _refuse_unsuited(name, settings, weights)
     of_timm = backbone.startswith("timm:")
     if not of_timm and backbone not in smp.encoders.encoders:
         there = [each for each in (*RESNETS, "mobilenet_v2") if each in smp.encoders.encoders]
         raise UserError(f"network {name} has no encoder {backbone}: choose from {', '.join(there)} or timm:NAME")
-    label, config = find(backbone) if of_timm else (backbone, None)
+    encoder = f"tu-{find(backbone)}" if of_timm else backbone
     try:
         network = names[known.lower()](
-            encoder_name=f"tu-{label}" if of_timm else label,
+            encoder_name=encoder,
             encoder_weights=(True if of_timm else "imagenet") if weights.pretrained else None,
             classes=n_classes,
         )
@@ -111,9 +114,11 @@ def smp_segmenter(name, settings, n_classes, weights):
         raise UserError(f"network {name} with backbone {backbone} cannot be built: {first}") from error
     if of_timm:
         fill(network.encoder.model, weights)
+        statistics = normalization(network.encoder.model)
     else:
         weights.fill(network.encoder, HEADS)
-    return Foreign(split_norm_act(network), "encoder", settings.batch_norm, *normalization(config), STRIDE, LEAST)
+        statistics = IMAGENET_MEAN, IMAGENET_STD
+    return Foreign(split_norm_act(network), "encoder", settings.batch_norm, *statistics, STRIDE, LEAST)
 
 
 def _freeze_unused(network):
@@ -126,12 +131,9 @@ def _freeze_unused(network):
         parameter.requires_grad_(gradient is not None)
 
 
-def _refuse_frozen_stages(name, settings):
+def _refuse_unsuited(name, settings, weights):
     if settings.frozen_stages:
         raise UserError(f"network {name} trains all of its encoder: give --frozen_stages 0")
-
-
-def _refuse_checkpoint(name, weights):
     if weights.of_checkpoint:
         raise UserError(
             f"network {name} cannot begin with an encoder of this project, such as {weights.text}: give imagenet, "

@@ -8,51 +8,49 @@ import torch
 from torch import nn
 
 from errors import UserError
-from net.encoder import IMAGENET_MEAN, IMAGENET_STD, STRIDES, Parts
+from net.encoder import STRIDES, Parts
 
 PROBE = 64  # pixels: each stride divides it
 
 
 def timm_parts(name, weights, dilate_last):
     """timm:NAME or timm:NAME.TAG as `net.encoder.Parts`. weights: a file of it is one of timm's, or of this project."""
-    network, config = timm_network(name, weights)
-    stages, channels = _cut(network, name)
+    network = timm_network(name, weights).eval()
+    stages = _cut(network, name)
     if not dilate_last:
         _remove_dilation(stages[4])
-    mean, std = normalization(config)
-    pad = [x.shape[-1] for x in _maps(stages, PROBE + 1)] != [PROBE // stride + 1 for stride in STRIDES]
-    return Parts(stages, channels, mean, std, pad, filled=not weights.of_checkpoint)
+    maps = _maps(stages, PROBE + 1)
+    pad = [x.shape[-1] for x in maps] != [PROBE // stride + 1 for stride in STRIDES]
+    channels = [x.shape[1] for x in maps]
+    return Parts(stages, channels, *normalization(network), pad, filled=not weights.of_checkpoint)
 
 
 def timm_network(name, weights):
-    """(timm's network of features at output stride 16, its pretrained configuration or None)."""
-    timm, (known, config) = import_timm(), find(name)
-    if weights.pretrained and not (config and config.has_weights):
-        raise UserError(f"backbone {name} has no pretrained weights in timm: give --weights none or a file")
-    options = {"features_only": True, "output_stride": 16}
+    """timm's network of features at output stride 16, with the weights unless they are a checkpoint of this project."""
+    known = find(name)
+    import timm
+
     try:
-        network = timm.create_model(known, pretrained=weights.pretrained, **options)
+        network = timm.create_model(known, pretrained=weights.pretrained, features_only=True, output_stride=16)
     except (AssertionError, NotImplementedError, TypeError) as error:  # of networks without this option
         raise UserError(f"backbone {name}: timm cannot build it with output stride 16, which is needed here") from error
     except Exception as error:  # a download fails in many ways
-        raise UserError(f"backbone {name}: timm cannot load it ({' '.join(str(error).split())[:200]})") from error
+        raise UserError(
+            f"backbone {name}: timm cannot load it ({' '.join(str(error).split())[:200]}): --weights none or a file "
+            "needs no download"
+        ) from error
     if not weights.of_checkpoint:
         fill(network, weights)
-    return network, config
+    return network
 
 
-def import_timm():
-    """The package. Raises UserError if it is not installed."""
+def find(name):
+    """timm:NAME -> NAME. Raises UserError if timm is not installed or does not know it."""
     try:
         import timm
     except ImportError as error:
         raise UserError("backbones of the form timm:NAME need the package timm: pip install timm") from error
-    return timm
-
-
-def find(name):
-    """timm:NAME -> (NAME, timm's configuration of its pretrained weights or None). Raises UserError if unknown."""
-    timm, known = import_timm(), name.removeprefix("timm:")
+    known = name.removeprefix("timm:")
     base, _, tag = known.partition(".")
     if not timm.is_model(base):
         near = difflib.get_close_matches(base, timm.list_models(), n=1, cutoff=0)[0]
@@ -60,12 +58,12 @@ def find(name):
     tags = [each.partition(".")[2] for each in timm.list_pretrained(base)]
     if tag and tag not in tags:
         raise UserError(f"backbone {name!r}: timm has weights {', '.join(tags) or 'of no kind'} of {base}, not {tag}")
-    return known, timm.get_pretrained_cfg(known, allow_unregistered=True)
+    return known
 
 
-def normalization(config):
-    """(mean, std) of a pretrained configuration, ImageNet's where there is none."""
-    return (tuple(config.mean), tuple(config.std)) if config else (IMAGENET_MEAN, IMAGENET_STD)
+def normalization(network):
+    """(mean, std) that a network of timm was trained with."""
+    return tuple(tuple(network.pretrained_cfg[key]) for key in ("mean", "std"))
 
 
 def fill(network, weights):
@@ -88,29 +86,43 @@ def flat(name):
 
 @torch.no_grad()
 def _cut(network, name):
-    """(the five stages of `net.encoder.Parts`, their channels). Raises UserError where timm's network has no such form.
-
-    Its last four features are the ends of stages 1-4. That the stages give what timm gives is checked on an image.
-    """
-    expected = network.eval()(_image(PROBE))[-4:]
-    ends, chain = [flat(end) for end in network.feature_info.module_name()[-4:]], _chain(network)
-    order = list(chain)
-    if len(ends) < 4 or not set(ends) <= chain.keys():
-        raise UserError(f"backbone {name}: its features come from within its layers: it cannot be cut into stages")
-    bounds = [order.index(end) for end in ends]
-    stem, first = _until_stride_4(order[: bounds[0]], chain, ends[0])
-    groups = [stem, first, *({key: chain[key] for key in order[a + 1 : b + 1]} for a, b in pairwise(bounds))]
-    stages = [split_norm_act(nn.Sequential(OrderedDict(group))) for group in groups]
+    """The five stages of `net.encoder.Parts`. Raises UserError where timm's network has no such form."""
     try:
-        maps = _maps(stages, PROBE)
-        same = all(torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4) for ours, theirs in zip(maps[1:], expected))
-    except (RuntimeError, TypeError):
-        same = False
-    if not same:
-        raise UserError(f"backbone {name}: its layers do not follow one another: it cannot be cut into stages")
-    if [PROBE // x.shape[-1] for x in maps] != list(STRIDES):
-        raise UserError(f"backbone {name}: its stages have other strides than {STRIDES}")
-    return stages, [x.shape[1] for x in maps]
+        stages = _stages(network)
+        maps, expected = _maps(stages, PROBE), network(_image(PROBE))[-4:]
+        fits = [PROBE // x.shape[-1] for x in maps] == list(STRIDES) and all(
+            torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4) for ours, theirs in zip(maps[1:], expected)
+        )
+    except Exception:  # features from within layers, layers that do not follow one another, or take no such image
+        fits = False
+    if not fits:
+        raise UserError(f"backbone {name}: timm's network cannot be cut into five stages of strides {STRIDES}")
+    return stages
+
+
+def _stages(network):
+    """timm's layers in groups: its last four features are the ends of stages 1-4."""
+    ends = [flat(end) for end in network.feature_info.module_name()[-4:]]
+    layers = {}
+    for name, layer in network.named_children():
+        if isinstance(layer, nn.Sequential) and any(end.startswith(f"{flat(name)}_") for end in ends):
+            layers |= {f"{flat(name)}_{key}": part for key, part in layer.named_children()}
+        else:
+            layers[flat(name)] = layer
+    order = list(layers)
+    bounds = [order.index(end) + 1 for end in ends]
+    groups = [{key: layers[key] for key in order[a:b]} for a, b in pairwise([0, bounds[0] - 1, *bounds])]
+    stem = groups[0]
+
+    def is_finer():
+        return nn.Sequential(*stem.values())(_image(PROBE)).shape[-1] > PROBE // STRIDES[0]
+
+    if is_finer():  # the first blocks of stage 1 are the stem's: they bring the stride to 4
+        groups[1] = {f"{ends[0]}_{key}": block for key, block in layers[ends[0]].named_children()}
+    while is_finer():
+        key = next(iter(groups[1]))
+        stem[key] = groups[1].pop(key)
+    return [split_norm_act(nn.Sequential(OrderedDict(group))) for group in groups]
 
 
 def _image(side):
@@ -123,37 +135,6 @@ def _maps(stages, side):
     for stage in stages:
         maps.append(stage(maps[-1]))
     return maps[1:]
-
-
-def _chain(network):
-    """{flat name: layer} in order; where features come from within a layer that is a list, the list's own."""
-    ends, chain = [flat(end) for end in network.feature_info.module_name()], {}
-    for name, layer in network.named_children():
-        if isinstance(layer, nn.Sequential) and any(end.startswith(f"{flat(name)}_") for end in ends):
-            chain |= {f"{flat(name)}_{key}": part for key, part in layer.named_children()}
-        else:
-            chain[flat(name)] = layer
-    return chain
-
-
-def _until_stride_4(before, chain, end):
-    """(layers of the stem, those of stage 1), which ends with the layer `end`: its first blocks are the stem's where
-    they are what brings the stride to 4."""
-    stem, x = {key: chain[key] for key in before}, _image(PROBE)
-    for layer in stem.values():
-        x = layer(x)
-    if x.shape[-1] <= PROBE // 4:
-        return stem, {end: chain[end]}
-    blocks = dict(chain[end].named_children())
-    for key in list(blocks):
-        if x.shape[-1] <= PROBE // 4:
-            break
-        stem[f"{end}_{key}"] = layer = blocks.pop(key)
-        try:
-            x = layer(x)
-        except (RuntimeError, TypeError):  # not one after another: the comparison of the maps says so
-            break
-    return stem, {f"{end}_{key}": block for key, block in blocks.items()}
 
 
 def split_norm_act(module):

@@ -4,7 +4,6 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import tool.stages
 from data.content import inputs
 from data.layout import Layout
 from data.usable import check_image, check_labels, usable_ids
@@ -12,10 +11,23 @@ from paper.tables import NETWORKS
 from tool.config import override, parse, read_config
 from tool.json_file import load_json
 from tool.record import checkpoint_record, make_record, refuse_other, weights_input
+from tool.stages import STAGES
 from tool.yaml_file import dump_yaml
 
-# Those that cost time: the driver makes the dataset and the report beside them.
-STAGES = tuple(stage.name for stage in tool.stages.STAGES if stage.name not in ("dataset", "eval_seg", "report"))
+
+def stages_for(*results):
+    """Names of the stages, in order, that outputs in a run's folder come from: what the table says that each reads."""
+    needed, names = set(results), []
+    for stage in reversed(STAGES):
+        settings = stage.settings()
+        if needed.intersection(stage.written(settings)):
+            needed.update(stage.read(settings))
+            names.insert(0, stage.name)
+    return tuple(names)
+
+
+CAM_STAGES = stages_for("eval/cam.json")  # to the scores of Tables 2 and 3
+ALL_STAGES = stages_for("eval/cam.json", "deeplab")  # to those of Table 1
 TEST = "test"  # VOC's list whose masks only its server has
 MAP = "ae_is_cam"  # the method's last map, whatever the network: what the tables compare
 FEW = ("train_aesipe.max_epochs=1", "train_irn.max_epochs=1", "deeplab_train.max_iters=100")  # steps, to be timed
@@ -26,15 +38,14 @@ class Job:
     """All that the tables need of one network and seed.
 
     config: path of the base config. overrides: the user's and this job's section.key=value, for the driver.
-    weights: background weights of the CAM's evaluation. segmentation: whether Table 1 needs it to the end.
+    stages: those that the tables need, in order; the driver makes the dataset and the report beside them.
     """
 
+    name: str
     network: str
-    seed: int
     config: str
     overrides: tuple
-    weights: tuple
-    segmentation: bool
+    stages: tuple
 
     def arguments(self, stage):
         """The settings of a stage of this job, as its script parses them."""
@@ -42,15 +53,6 @@ class Job:
             file.write(dump_yaml(override(read_config(self.config), self.overrides)))
             file.flush()
             return parse(stage, argv=["--config", file.name])
-
-    @property
-    def name(self):
-        return f"{self.network}_seed{self.seed}"
-
-    @property
-    def stages(self):
-        """The stages of this job that cost time, in order."""
-        return STAGES if self.segmentation else STAGES[:3]
 
     def commands(self):
         """Calls of the driver as lists of arguments; stages that are finished cost seconds in them.
@@ -61,13 +63,14 @@ class Job:
         if self._tested_list():
             layout = Layout(self.arguments("deeplab_test").dataset_root)
             archive = () if layout.has_mask(layout.ids(TEST)[0]) else (f"deeplab_test.submission={self.archive}",)
-            yield self._call("--from", STAGES[-1], "--to", STAGES[-1], more=(f"deeplab_test.list={TEST}", *archive))
+            more = f"deeplab_test.list={TEST}", *archive
+            yield self._call("--from", "deeplab_test", "--to", "deeplab_test", more=more)
 
     def short_run(self, stages):
         """A call of the driver, into a run of its own, whose log tells how fast these of the job's stages are."""
         last = [stage for stage in self.stages if stage in stages][-1]
         evaluated = self.arguments("eval_cam")  # its list has both labels and masks
-        lists = [f"{stage}.{'train_' * (stage == 'train_aesipe')}list={evaluated.list}" for stage in STAGES[:-1]]
+        lists = [f"{stage}.{'train_' * (stage == 'train_aesipe')}list={evaluated.list}" for stage in ALL_STAGES[:-1]]
         return self._call("--to", last, more=(f"common.session_name={evaluated.session_name}_timing", *FEW, *lists))
 
     def _call(self, *flags, more=()):
@@ -81,7 +84,7 @@ class Job:
     def _tested_list(self):
         """Whether the segmentation network is to be run on a list `test` that the dataset has."""
         root = Path(self.arguments("deeplab_test").dataset_root)
-        return self.segmentation and (root / "lists" / f"{TEST}.txt").exists()
+        return "deeplab_test" in self.stages and (root / "lists" / f"{TEST}.txt").exists()
 
     def missing(self):
         """The stages whose result is not there; UserError where there is one of other settings."""
@@ -91,10 +94,11 @@ class Job:
         if known is None:
             return self.stages
         refuse_other(path, known, make_record("train_aesipe", args, self._trained_inputs(args, known)))
-        with_crf = (False, True) if self.arguments("eval_cam").crf else (False,)
-        evaluated = all(self.cam_scores(weight, crf) for weight in self.weights for crf in with_crf)
+        evaluation = self.arguments("eval_cam")
+        weights, with_crf = evaluation.background_weight, (False, True) if evaluation.crf else (False,)
+        evaluated = all(self.cam_scores(weight, crf) for weight in weights for crf in with_crf)
         todo = set() if evaluated else {"make_cam", "eval_cam"}
-        if self.segmentation and self.segmentation_scores() is None:
+        if "deeplab_test" in self.stages and self.segmentation_scores() is None:
             todo.update(self.stages[1:])
         if self._tested_list() and self.segmentation_scores(TEST) is None and not self.archive.exists():
             todo.add("deeplab_test")
@@ -131,23 +135,24 @@ def make_jobs(tables, config, overrides, seeds):
     common = override(read_config(config), overrides).get("common") or {}
     folder = Path(common.get("run_root") or "runs") / Path(config).stem
     networks = dict.fromkeys(network for table in tables for network in table.networks)
-    made = [(tables, config, overrides, network, seed) for seed in range(seeds) for network in networks]
-    return [_make_job(*parts) for parts in made], folder
+    return [_make_job(tables, config, overrides, name, seed) for seed in range(seeds) for name in networks], folder
 
 
 def _make_job(tables, config, overrides, network, seed):
     rows = [(table, row) for table in tables for row in table.rows if row.network == network]
-    weights = tuple(sorted({row.background_weight for _, row in rows}))
+    weights = sorted({row.background_weight for _, row in rows})
+    name = f"{network}_seed{seed}"
     own = [
-        f"common.session_name={Path(config).stem}/{network}_seed{seed}",
+        f"common.session_name={Path(config).stem}/{name}",
         f"common.seed={seed}",
         *(f"train_aesipe.{key}={_yaml(value)}" for key, value in NETWORKS[network].items()),
-        f"eval_cam.background_weight={_yaml(list(weights))}",
+        f"eval_cam.background_weight={_yaml(weights)}",
         *(("eval_cam.crf=true",) if any(table.kind == "voc12" for table, _ in rows) else ()),
         f"eval_cam.crf_maps=[{MAP}]",
     ]
-    job = Job(network, seed, config, (*overrides, *own), weights, any(table.segmentation for table, _ in rows))
-    if job.segmentation:
+    stages = ALL_STAGES if any(table.segmentation for table, _ in rows) else CAM_STAGES
+    job = Job(name, network, config, (*overrides, *own), stages)
+    if "deeplab_test" in stages:
         return job
     # The CAMs of the evaluated list are all that Tables 2 and 3 need.
     return replace(job, overrides=(*job.overrides, f"make_cam.list={job.arguments('eval_cam').list}"))

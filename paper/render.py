@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from files import atomic
 from paper.plan import TEST
+from viz.tables import markdown as markdown_table
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,10 @@ class Cell:
     def difference(self):
         return self.mean - self.paper if self.ours and self.paper is not None else None
 
-    def text(self, plus_minus="±"):
+    @property
+    def text(self):
         """Ours as printed: the mean, the spread and the number of seeds."""
-        spread = "" if self.spread is None else f" {plus_minus} {self.spread:.1f} ({len(self.ours)})"
+        spread = "" if self.spread is None else f" ± {self.spread:.1f} ({len(self.ours)})"
         return f"{self.mean:.1f}{spread}" if self.ours else self.pending
 
 
@@ -75,21 +77,25 @@ def write_tables(tables, jobs, folder, config, classes=None):
             table.note or f"paper: as printed in the paper's Table {number}",
             *(f"{row.title}: {row.source}" for row in table.rows if row.source),
         ]
-        texts.append(markdown(title, table.columns, rows, notes))
-        tex = latex(title, table.columns, rows, notes)
-        for suffix, text in (("md", texts[-1]), ("csv", csv_text(table.columns, rows)), ("tex", tex)):
+        made = {
+            "md": markdown(title, table.columns, rows, notes),
+            "csv": csv_text(table.columns, rows),
+            "tex": latex(title, table.columns, rows, notes),
+        }
+        for suffix, text in made.items():
             with atomic(folder / f"table{number}.{suffix}") as temporary:
                 temporary.write_text(text, encoding="utf-8")
+        texts.append(made["md"])
     return "\n".join(texts)
 
 
-def _lines(columns, rows, plus_minus):
+def _lines(columns, rows):
     """The header and the rows, as lists of text. rows: [(title, published, {column: Cell})]."""
     yield ["row", *(text for title in columns.values() for text in (f"{title}: paper", "ours", "difference"))]
     for title, published, cells in rows:
         line = [f"{title}, published" if published else title]
         for found in map(cells.get, columns):
-            line += [_number(found.paper, ".1f"), found.text(plus_minus), _number(found.difference, "+.1f")]
+            line += [_number(found.paper, ".1f"), found.text, _number(found.difference, "+.1f")]
         yield line
 
 
@@ -99,9 +105,8 @@ def _number(value, form):
 
 def markdown(title, columns, rows, notes):
     """notes: lines below the table."""
-    header, *body = [f"| {' | '.join(line)} |" for line in _lines(columns, rows, "±")]
-    rule = f"|{' --- |' * (1 + 3 * len(columns))}"
-    return "\n".join([f"## {title}", "", header, rule, *body, "", *(f"- {note}" for note in notes)]) + "\n"
+    header, *body = _lines(columns, rows)
+    return "\n".join([f"## {title}", "", markdown_table(header, body), "", *(f"- {note}" for note in notes)]) + "\n"
 
 
 def csv_text(columns, rows):
@@ -121,7 +126,7 @@ def csv_text(columns, rows):
 
 def latex(title, columns, rows, notes):
     """A table for booktabs."""
-    header, *body = [" & ".join(map(_escape, line)) + r" \\" for line in _lines(columns, rows, r"$\pm$")]
+    header, *body = [" & ".join(map(_escape, line)) + r" \\" for line in _lines(columns, rows)]
     top = [r"\begin{table}", r"\centering", rf"\caption{{{_escape(title)}}}"]
     top += [rf"\begin{{tabular}}{{l{'rrr' * len(columns)}}}", r"\toprule", header, r"\midrule"]
     end = [r"\bottomrule", r"\end{tabular}", *(f"% {note}" for note in notes), r"\end{table}"]
@@ -129,9 +134,6 @@ def latex(title, columns, rows, notes):
 
 
 def _escape(text):
-    """Text for LaTeX; $\\pm$ stays, and a minus is a minus."""
-    parts = text.split(r"$\pm$")
-    for character in r"&%#_{}":
-        parts = [part.replace(character, "\\" + character) for part in parts]
-    text = r"$\pm$".join(parts)
+    """Text for LaTeX, in which a minus is a minus."""
+    text = text.translate({ord(character): f"\\{character}" for character in "&%#_{}"}).replace("±", r"$\pm$")
     return f"${text}$" if text[:1] in "+-" and text[1:2].isdigit() else text

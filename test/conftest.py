@@ -1,14 +1,17 @@
 """Fixtures for all tests."""
 
+import fcntl
 import os
-import runpy
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # tests are of the CPU wherever they run
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # on another number of threads the same sums have other bits
+
 import numpy as np
 import pytest
-import torch
 from hypothesis import HealthCheck, settings
 
 # The same examples in every run. A test's folder may serve all of its examples, and the machine may be busy.
@@ -26,20 +29,19 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY / "test"))  # tests in folders below share helpers of this one
 
 
-@pytest.fixture
-def script(monkeypatch, capsys):
-    """script(NAME, arguments): status, out and err of a script, run within this process to save time."""
+# Begun first, so that no core is left with one of them alone at the end.
+LONG = ("renames", "export_graphs", "docs", "own_data", "reproduce", "extending", "driver_stages", "export", "killed")
 
-    def call(name, *arguments):
-        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # as in the processes of `run`
-        status = 0
-        try:
-            runpy.run_path(str(REPOSITORY / name), run_name="__main__")
-        except SystemExit as stop:
-            status = stop.code
-        said = capsys.readouterr()
-        return SimpleNamespace(status=status, out=said.out, err=said.err)
+
+def pytest_collection_modifyitems(items):
+    names = [f"test_{name}.py" for name in LONG]
+    items.sort(key=lambda item: names.index(item.path.name) if item.path.name in names else len(names))
+
+
+@pytest.fixture
+def script():
+    """script(NAME, arguments): status, out and err of a script, run within this process to save time."""
+    from scripts import call
 
     return call
 
@@ -54,3 +56,45 @@ def reference():
             return dict(arrays)
 
     return read
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A finished run and its dataset, made once for all processes of pytest: never to be changed, but to be copied.
+
+    root holds both, words is what the driver would be called with.
+    """
+    from scripts import SMALL, pipeline
+
+    from data.layout import Layout
+
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
+    words = ("configs/demo.yaml", *SMALL, f"common.dataset_root={root / 'toy'}", f"common.run_root={root / 'runs'}")
+    with open(f"{root}.lock", "w") as lock:  # the other processes wait for the first, as pytest-xdist advises
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (root / "made").exists():
+            shutil.rmtree(root, ignore_errors=True)  # of a process that failed
+            pipeline(*words)
+            (root / "made").touch()
+    return SimpleNamespace(root=root, words=words, run=root / "runs/demo", layout=Layout(root / "toy"))
+
+
+@pytest.fixture
+def moved(finished, tmp_path, script):
+    """A copy of the finished run and its data, in other folders; `stage(SCRIPT, flags)` runs one on it."""
+    from scripts import copy_run
+
+    from data.layout import Layout
+
+    run, data = tmp_path / "elsewhere" / "other name", tmp_path / "data"
+    copy_run(finished.run, run)
+    shutil.copytree(finished.layout.root, data)
+    (data / ".aesipe_index.json").unlink()
+    (data / "toy.json").unlink()  # else the toy set would be drawn anew
+    where = ("--run_root", run.parent, "--session_name", run.name, "--dataset_root", data, "--num_workers", 0)
+
+    def stage(name, *flags):
+        return script(name, "--config", run / "config.yaml", *where, *flags)
+
+    return SimpleNamespace(run=run, data=data, stage=stage, script=script, layout=Layout(data))

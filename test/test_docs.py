@@ -10,19 +10,26 @@ import sys
 from pathlib import Path
 
 import pytest
-from scripts import REPOSITORY, SMALL
+from scripts import HEAVY, REPOSITORY, SMALL, in_turn
 from test_own_data import CLASSES, IMAGES, save_image
 
 from data.layout import Layout
 from reproduce import parse_arguments
+from tool.stages import BY_NAME, STAGES
 
 DOCUMENTS = ("README.md", *sorted(str(path.relative_to(REPOSITORY)) for path in REPOSITORY.glob("docs/*.md")))
 BLOCK = re.compile(r"^(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```bash\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+SCRIPTS = sorted({stage.script for stage in BY_NAME.values()} | {"check_config.py", "reproduce.py"})
 # What is added to a command so that it ends in a minute; all else of it is as it is printed.
 ADDED = {
     "bash run_pipeline.sh configs/demo.yaml": SMALL,
     "bash run_tests.sh": ("--version",),
-    "bash run_pipeline.sh configs/own_data.yaml": ("common.num_workers=1", "make_cam.scales=[0.5]"),
+    "bash run_pipeline.sh configs/own_data.yaml": (
+        "common.num_workers=0",
+        "make_cam.scales=[0.5]",
+        "deeplab_test.scales=[0.5]",
+    ),
+    "python deeplab/test.py": ("--scales", "0.5", "--num_workers", "0"),
 }
 
 
@@ -48,8 +55,11 @@ def all_commands(run):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
+    return make_project(tmp_path_factory.mktemp("docs") / "project")
+
+
+def make_project(root):
     """A copy of the project as a new user has it, and the files of that user."""
-    root = tmp_path_factory.mktemp("docs") / "project"
     for name in subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True).stdout.split(
         "\0"
     ):
@@ -92,30 +102,71 @@ def shell(project, command):
     )
 
 
-@pytest.mark.parametrize("document", [document for document in DOCUMENTS if any(not r for r, _ in blocks(document))])
-def test_commands_do_what_they_say(project, document):
-    for reason, commands in blocks(document):
-        for command in commands if reason is None else ():
-            if "--list new" in command:
-                images = project / "data/own"
-                (images / "lists/new.txt").write_text("new\n")
-                shutil.copy(project / "a.jpg", images / "JPEGImages/new.jpg")
-            done = shell(project, command)
-            assert done.returncode == 0, f"{document}: {command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
-            assert "Traceback" not in done.stderr
-    if document == "README.md":
-        for name in (
-            "runs/demo/report/index.html",
-            "runs/demo/predict/a_deeplab.png",
-            "runs/demo/predict/b_deeplab.png",
-            "runs/demo/predict/a_ae_is_cam.png",
-            "pseudo/VOCdevkit/VOC2012",
-            "aesipe.pt2",
-        ):
-            assert (project / name).exists(), name
-    if document == "docs/own_data.md":
-        assert (project / "out.tgz").exists() and (project / "runs/trial/deeplab/new/new.png").exists()
-        assert "new" not in Layout(project / "data/own").ids("train")
+def lines_of(command):
+    """What a command runs, as lines of words that follow `python`."""
+    words = [*shlex.split(command), *next((ADDED[start] for start in ADDED if command.startswith(start)), ())]
+    if words[:2] != ["bash", "run_pipeline.sh"]:
+        assert words[0] == "python"
+        return [words[1:]]
+    return [
+        ["check_config.py", words[2], "settings.yaml", *words[3:]],
+        *([stage.script, "--config", "settings.yaml"] for stage in STAGES),
+    ]
+
+
+def commands_to_run(document):
+    return [command for reason, commands in blocks(document) if reason is None for command in commands]
+
+
+README_MAKES = (
+    "runs/demo/report/index.html",
+    "runs/demo/predict/a_deeplab.png",
+    "runs/demo/predict/b_deeplab.png",
+    "runs/demo/predict/a_ae_is_cam.png",
+    "pseudo/VOCdevkit/VOC2012",
+)
+GRAPH = "python export.py --run runs/demo --what aesipe --out aesipe.pt2"  # a minute; test_export.py has smaller ones
+
+
+def test_the_commands_of_the_readme_do_what_they_say(project):
+    """In one process: every start of PyTorch takes seconds."""
+    commands = commands_to_run("README.md")
+    lines = [line for each in commands if each not in (GRAPH, "bash run_tests.sh") for line in lines_of(each)]
+    done = in_turn(lines, folder=project)
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr[-2000:]
+    assert [name for name in README_MAKES if not (project / name).exists()] == []
+    done = shell(project, "bash run_tests.sh")
+    assert done.returncode == 0 and "pytest" in done.stdout, done.stderr
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_readme_do_what_they_say_as_a_user_calls_them(tmp_path):
+    project, commands = make_project(tmp_path / "project"), commands_to_run("README.md")
+    assert GRAPH in commands
+    for command in commands:
+        done = shell(project, command)
+        assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        assert "Traceback" not in done.stderr
+    assert [name for name in (*README_MAKES, "aesipe.pt2") if not (project / name).exists()] == []
+
+
+def test_the_commands_for_own_data_do_what_they_say(project):
+    """In one process, after the README's: test_own_data.py has the driver on this config."""
+    commands = commands_to_run("docs/own_data.md")
+    place = next(index for index, command in enumerate(commands) if "--list new" in command)
+    images = project / "data/own"
+    for part in (commands[:place], commands[place:]):
+        done = in_turn([line for command in part for line in lines_of(command)], folder=project)
+        assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr[-2000:]
+        (images / "lists/new.txt").write_text("new\n")
+        shutil.copy(project / "a.jpg", images / "JPEGImages/new.jpg")
+    assert (project / "out.tgz").exists() and (project / "runs/trial/deeplab/new/new.png").exists()
+    assert "new" not in Layout(images).ids("train")
+
+
+def test_no_other_document_has_commands_to_run():
+    tested = {"README.md", "docs/own_data.md", "docs/gpu.md"}  # the last by test/bench/test_gpu_page.py
+    assert {document for document in DOCUMENTS if commands_to_run(document)} == tested
 
 
 def of_a_script(words):
@@ -128,30 +179,26 @@ def of_a_script(words):
 
 
 @pytest.mark.parametrize("document, command", all_commands(run=False))
-def test_commands_that_are_not_run_are_understood(tmp_path, document, command):
+def test_commands_that_are_not_run_are_understood(script, monkeypatch, tmp_path, document, command):
+    monkeypatch.chdir(REPOSITORY)
     assert subprocess.run(["bash", "-n", "-c", command]).returncode == 0
     words = of_a_script(shlex.split(command))
     if not words:
         return
     if words[:2] == ["bash", "run_pipeline.sh"]:
         config, assignments = (words[2:3] or ["configs/voc12_resnet101.yaml"])[0], words[3:]
-        done = subprocess.run(
-            [sys.executable, "check_config.py", config, tmp_path / "config.yaml", *assignments],
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
+        done = script("check_config.py", config, tmp_path / "config.yaml", *assignments)
+        assert done.status == 0, done.err
     elif words[0] == "bash":
         assert (REPOSITORY / words[1]).is_file()
     else:
         assert words[0] == "python"
-        script = words[1:3] if words[1] == "-m" else words[1:2]
-        told = subprocess.run([sys.executable, *script, "--help"], cwd=REPOSITORY, capture_output=True, text=True)
-        assert told.returncode == 0, told.stderr
+        name = f"{words[2].replace('.', '/')}/__main__.py" if words[1] == "-m" else words[1]
+        told = script(name, "--help")
+        assert told.status == 0, told.err
         for flag in [word for word in words if word.startswith("--")]:
-            assert re.search(rf"(?<!\S){re.escape(flag)}\b", told.stdout.replace("[", " ")), f"{flag} of {script}"
-        if script == ["reproduce.py"]:
+            assert re.search(rf"(?<!\S){re.escape(flag)}\b", told.out.replace("[", " ")), f"{flag} of {name}"
+        if name == "reproduce.py":
             parse_arguments(words[2:])
 
 
@@ -173,30 +220,10 @@ def test_commands_within_sentences_name_scripts_and_flags_that_there_are():
             assert any((REPOSITORY / each).exists() for each in (name, f"{name}.py")), f"{document}: {command}"
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        "check_config.py",
-        "deeplab/test.py",
-        "deeplab/train.py",
-        "eval_cam.py",
-        "eval_seg.py",
-        "export.py",
-        "make_cam.py",
-        "make_ir_labels.py",
-        "make_seg_labels.py",
-        "predict.py",
-        "prepare_dataset.py",
-        "report.py",
-        "reproduce.py",
-        "train_aesipe.py",
-        "train_irn.py",
-    ],
-)
-def test_help_waits_for_no_heavy_import(script):
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", script, "--help"], cwd=REPOSITORY, capture_output=True, text=True
-    )
-    loaded = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
-    assert done.returncode == 0 and Path(script).name in done.stdout and "argparse" in loaded
-    assert not loaded & {"torch", "torchvision", "cv2", "scipy", "matplotlib", "onnxruntime"}
+def test_help_waits_for_no_heavy_import():
+    done = in_turn([(script, "--help") for script in SCRIPTS], *(name for name in HEAVY if name != "numpy"))
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    told = dict(re.findall(r"^usage: (\S+) (.*?)(?=^usage: |\Z)", done.stdout, re.M | re.S))
+    assert "check_config.py CONFIG OUT" in done.stdout
+    assert told.keys() == {Path(script).name for script in SCRIPTS} - {"check_config.py"}
+    assert all("--config" in text and "--session_name" in text for name, text in told.items() if name != "reproduce.py")

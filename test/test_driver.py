@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
+from scripts import REPOSITORY, run
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 STUB = """#!/usr/bin/env bash
 case "$*" in
     *tool.requirements*) echo complete ;;
@@ -65,10 +65,14 @@ def refused(done, message):
         (["configs/demo.yaml", "configs/own_data.yaml"], "cannot both be the config"),
         (["configs/demo.yaml", "make_cam.scales=[1,", "2]"], "quote values that hold spaces"),
         (["configs/demo.yaml", "common.seed", "=", "1"], "cannot both be the config"),
+        (["--from", "nonsense"], "'nonsense' is unknown: stages are dataset train_aesipe"),
+        (["--form", "make_cam"], "--form is unknown"),
+        (["--from"], "--from needs a stage"),
         (["--gpus=2"], "--gpus=2 is unknown"),
         (["--common.seed=1"], "is unknown"),
         (["-"], "- is unknown"),
         (["--"], "-- is unknown"),
+        (["configs/none.yaml", "--to", "dataset"], "configs/none.yaml: cannot be read"),
         (["none.yaml"], "none.yaml: cannot be read: there is no such file in "),
         (["none/a=b.yaml"], "none/a=b.yaml: cannot be read"),
         (["/dev/null/x"], "/dev/null/x: cannot be read"),
@@ -142,6 +146,28 @@ def test_run_folders_that_cannot_be_used_are_refused(drive, tmp_path, prepare, m
     refused(done, message)
 
 
+def test_the_driver_says_where_it_is(drive):
+    done = drive("configs/demo.yaml")
+    stages = [line for line in done.stdout.splitlines() if line.startswith("== ")]
+    assert len(stages) == 11 and stages[0].startswith("== dataset (1 of 11") and "report (11 of 11" in stages[-1]
+    assert done.returncode == 0 and "setup:" not in done.stdout
+
+
+def test_the_python_that_is_given_is_used(tmp_path):
+    """Else every run installs the requirements anew, or fails where there is no network."""
+
+    def check(path):
+        done = run(sys.executable, "-m", "tool.requirements", path)
+        assert done.stderr == ""
+        return done.returncode
+
+    assert check("requirements.txt") == 0 and check("requirements-test.txt") == 0
+    (tmp_path / "a.txt").write_text("no-such-package-at-all>=1\n")
+    (tmp_path / "b.txt").write_text("torch>=1  # or newer\n-r a.txt\n")
+    (tmp_path / "c.txt").write_text("torch<1\n")
+    assert [check(tmp_path / name) for name in ("a.txt", "b.txt", "c.txt")] == [1, 1, 1]
+
+
 def test_a_config_is_looked_for_where_the_user_stands_then_in_the_repository(drive, tmp_path):
     (tmp_path / "mine.yaml").write_text("")
     for word, found in (
@@ -193,7 +219,13 @@ def test_the_later_of_two_stages_counts_and_help_says_so(drive):
     done = drive("configs/demo.yaml", "--from", "report", "--to=report", "--from=eval_seg", "--to", "eval_seg")
     assert done.returncode == 0 and "checks configs/demo.yaml for eval_seg\n" in done.stderr
     usage = drive("--help", cwd="/").stdout
-    assert "the later one counts" in usage and "start at the\nrepository" in usage and "set -e" not in usage
+    assert "--from STAGE" in usage and "train_aesipe make_cam" in usage and "the later one counts" in usage
+    assert "start at the\nrepository" in usage and "set -e" not in usage
+
+
+def test_a_config_that_is_wrong_is_refused_with_the_real_python(drive):
+    words = ("configs/demo.yaml", "--to", "dataset", "commen.seed=1")
+    refused(drive(*words, PYTHON=sys.executable), "section 'commen' is unknown")
 
 
 def test_a_folder_that_python_must_not_import_from_does_not_lead_to_an_installation(drive, tmp_path):

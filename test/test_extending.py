@@ -9,13 +9,12 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scripts import REPOSITORY, run
+from scripts import REPOSITORY, in_turn, run
 
 from tool.json_file import load_json
 
@@ -23,13 +22,13 @@ DOCUMENT = REPOSITORY / "docs/extending.md"
 # What is added to a command so that it ends in seconds.
 TRAINING = "--crop_size 64 --batch_size 4 --num_workers 0"
 ADDED = {
-    "prepare_dataset.py": "--train 6 --train_aug 8 --val 2 --size 80 --num_workers 1",
+    "prepare_dataset.py": "--train 6 --train_aug 8 --val 2 --size 80",
     "train_aesipe.py": f"{TRAINING} --max_epochs 1 --long_side 56 80 --val_every 0",
     "make_cam.py": "--scales 1 --num_workers 0",
     "count_classes.py": "",
     "deeplab/train.py": f"{TRAINING} --max_iters 2",
     "deeplab/test.py": "--scales 1 --num_workers 0",
-    "-m": "-n 0 -x",
+    "-m": "-n 0 -x -p no:cacheprovider",
 }
 
 
@@ -66,11 +65,13 @@ def follow(heading, root, prepare=lambda root: None):
     (root / re.search(r"Save\s+this\s+as\s+`([^`]+)`:", text)[1]).write_text(block(text, "python"))
     apply_changes(root, block(text, "text"))
     prepare(root)
+    lines = []
     for command in block(text, "bash").splitlines():
         python, *words = shlex.split(command)
         assert python == "python"
-        done = run("env", "-C", root, sys.executable, *words, *ADDED[words[0]].split())
-        assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        lines.append((*words, *ADDED[words[0]].split()))
+    done = in_turn(lines, folder=root)
+    assert done.returncode == 0, f"{done.stdout[-2000:]}{done.stderr[-2000:]}"
     return root
 
 
@@ -119,7 +120,7 @@ def test_a_stage(tmp_path):
     root = follow("A stage", tmp_path)
     found = load_json(root / "runs/counted/eval/count_classes.json")
     assert found["list"] == "train" and sum(found["counts"].values()) >= 6
-    done = run("env", "-C", root, "bash", "run_pipeline.sh", "--help")
+    done = run("bash", "run_pipeline.sh", "--help", folder=root)
     assert "eval_seg deeplab_train deeplab_test count_classes report" in done.stdout
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from scripts import REPOSITORY, SMALL, run
+from scripts import REPOSITORY, SMALL, pipeline
 
 TINY = (
     *SMALL,
+    "common.session_name=run",
     "dataset.train=2",
     "dataset.train_aug=3",
     "dataset.val=2",
@@ -42,28 +43,15 @@ MADE = {
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     root = tmp_path_factory.mktemp("renames")
-    done = run(
-        "bash",
-        "run_pipeline.sh",
-        "configs/demo.yaml",
-        *TINY,
-        f"common.dataset_root={root / 'toy'}",
-        f"common.run_root={root}",
-        "common.session_name=run",
-        "common.num_workers=0",
-        "--to",
-        "deeplab_test",
+    pipeline(
+        "configs/demo.yaml", *TINY, f"common.dataset_root={root / 'toy'}", f"common.run_root={root}", to="deeplab_test"
     )
-    assert done.returncode == 0, done.stderr[-3000:]
     return root
 
 
 @pytest.mark.parametrize(
-    "script",
-    [
-        name if name in ("train_aesipe.py", "make_ir_labels.py") else pytest.param(name, marks=pytest.mark.slow)
-        for name in MADE
-    ],
+    "script",  # test_killed.py has a training in the tests that take seconds
+    [name if name == "make_ir_labels.py" else pytest.param(name, marks=pytest.mark.slow) for name in MADE],
 )
 def test_a_kill_at_any_rename_leaves_the_former_state_or_the_finished_one(tiny, tmp_path, script):
     before = tmp_path / "before"

@@ -1,40 +1,53 @@
-"""reproduce.py as a user runs it, on a toy set, and the calls that it plans."""
+"""reproduce.py on a toy set, and the calls that it plans."""
 
 import csv
+import io
 import json
 import re
+import runpy
+import subprocess
 import sys
+from contextlib import redirect_stdout
 from types import SimpleNamespace
 
 import pytest
-from scripts import SMALL, error_lines, run
+from scripts import REPOSITORY, SMALL, error_lines
 
 from data.toy import make_toy
 from paper.plan import make_jobs
 from paper.render import write_tables
 from paper.tables import NETWORKS, TABLES
+from tool.stages import STAGES
+
+
+def call(patch, name, *arguments):
+    patch.setattr(sys, "argv", [name, *map(str, arguments)])
+    runpy.run_path(str(REPOSITORY / name), run_name="__main__")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Table 2 with one network, from a clean folder."""
+    """Table 2 with one network, from a clean folder; the driver, which has its own tests, is acted in this process."""
     root = tmp_path_factory.mktemp("reproduce")
-    command = [
-        sys.executable,
-        "reproduce.py",
-        "--table",
-        "2",
-        "--dataset",
-        "configs/demo.yaml",
-        "--networks",
-        "full",
-        *SMALL,
-        f"common.dataset_root={root / 'toy'}",
-        f"common.run_root={root / 'runs'}",
-    ]
-    done = run(*command)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return SimpleNamespace(command=command, output=done.stdout, root=root, folder=root / "runs" / "demo")
+    words = ["--table", "2", "--dataset", "configs/demo.yaml", "--networks", "full", *SMALL, "common.num_workers=0"]
+    words += [f"common.dataset_root={root / 'toy'}", f"common.run_root={root / 'runs'}"]
+
+    def drive(command, cwd, **others):
+        if command[0] == "git":  # of the checkpoint, which notes the revision of the code
+            return start(command, cwd=cwd, **others)
+        config, to, last, *assignments = command[2:]
+        assert command[:2] == ["bash", "run_pipeline.sh"] and cwd == REPOSITORY and to == "--to"
+        call(patch, "check_config.py", config, root / "settings.yaml", *assignments)
+        for stage in STAGES[: [stage.name for stage in STAGES].index(last) + 1]:
+            call(patch, stage.script, "--config", root / "settings.yaml")
+        return SimpleNamespace(returncode=0)
+
+    start = subprocess.run
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as output:
+        patch.setattr(subprocess, "run", drive)
+        patch.setattr("torch.cuda.is_available", lambda: False)
+        call(patch, "reproduce.py", *words)
+    return SimpleNamespace(words=words, output=output.getvalue(), root=root, folder=root / "runs" / "demo")
 
 
 def test_the_table_holds_what_was_evaluated(made):
@@ -56,55 +69,53 @@ def test_the_table_holds_what_was_evaluated(made):
     assert "+ bg" in (made.folder / "table2.tex").read_text()
 
 
-def test_again_runs_nothing(made):
+def test_again_runs_nothing(made, script):
     log = (made.folder / "full_seed0" / "log.jsonl").read_bytes()
-    again = run(*made.command)
-    assert again.returncode == 0 and "run_pipeline.sh" not in again.stdout
+    again = script("reproduce.py", *made.words)
+    assert again.status == 0 and "run_pipeline.sh" not in again.out
     assert (made.folder / "full_seed0" / "log.jsonl").read_bytes() == log
-    assert "+ norm" in again.stdout
+    assert "+ norm" in again.out
 
 
-def test_the_mean_can_be_taken_over_some_classes(made):
-    again = run(*made.command, "--classes", "background")
-    assert again.returncode == 0 and "over background;" in again.stdout
-    wrong = run(*made.command, "--classes", "background", "unicorn")
-    assert wrong.returncode == 2 and len(error_lines(wrong.stderr)) == 1 and "unicorn" in wrong.stderr
+def test_the_mean_can_be_taken_over_some_classes(made, script):
+    again = script("reproduce.py", *made.words, "--classes", "background")
+    assert again.status == 0 and "over background;" in again.out
+    wrong = script("reproduce.py", *made.words, "--classes", "background", "unicorn")
+    assert wrong.status == 2 and len(error_lines(wrong.err)) == 1 and "unicorn" in wrong.err
 
 
-def test_dry_run_lists_what_is_missing_and_runs_nothing(made):
+def test_dry_run_lists_what_is_missing_and_runs_nothing(made, script):
     before = sorted(made.root.rglob("*"))
-    done = run(*made.command, "--table", "2", "--networks", "full", "baseline", "--dry_run")
-    assert done.returncode == 0, done.stderr
-    assert "# full_seed0: finished" in done.stdout and "together at least" in done.stdout
+    done = script("reproduce.py", *made.words, "--table", "2", "--networks", "full", "baseline", "--dry_run")
+    assert done.status == 0, done.err
+    assert "# full_seed0: finished" in done.out and "together at least" in done.out
     # The run of the network `full` tells of two stages; its evaluation took other background weights.
-    assert re.search(
-        r"# baseline_seed0: train_aesipe 0:\d\d:\d\d, make_cam 0:\d\d:\d\d, eval_cam not known", done.stdout
-    )
-    assert "baseline_seed0_timing" in done.stdout.splitlines()[-1]
+    assert re.search(r"# baseline_seed0: train_aesipe 0:\d\d:\d\d, make_cam 0:\d\d:\d\d, eval_cam not known", done.out)
+    assert "baseline_seed0_timing" in done.out.splitlines()[-1]
     assert sorted(made.root.rglob("*")) == before
 
 
-def test_a_run_of_other_settings_is_refused(made):
-    done = run(*made.command, "train_aesipe.lr=0.5")
-    assert done.returncode == 2 and len(error_lines(done.stderr)) == 1 and "lr: 0.01 there, 0.5 now" in done.stderr
+def test_a_run_of_other_settings_is_refused(made, script):
+    done = script("reproduce.py", *made.words, "train_aesipe.lr=0.5")
+    assert done.status == 2 and len(error_lines(done.err)) == 1 and "lr: 0.01 there, 0.5 now" in done.err
 
 
 @pytest.mark.parametrize(
     "arguments",
     [["--table", "4"], ["--dataset", "none.yaml"], ["nonsense"], ["train_aesipe.no_such=1"], ["--seeds", "0"]],
 )
-def test_bad_input_is_one_line(arguments):
-    done = run(sys.executable, "reproduce.py", *arguments)
-    assert done.returncode == 2 and len(error_lines(done.stderr)) == 1 and "Traceback" not in done.stderr
+def test_bad_input_is_one_line(script, arguments):
+    done = script("reproduce.py", *arguments)
+    assert done.status == 2 and len(error_lines(done.err)) == 1 and "Traceback" not in done.err
 
 
-def test_the_table_of_coco_is_of_its_own_data_set(tmp_path):
-    done = run(sys.executable, "reproduce.py", "--table", "coco", "--dry_run", f"common.run_root={tmp_path}")
-    assert done.returncode == 0 and "# full_seed0: train_aesipe not known" in done.stdout, done.stderr
-    assert "run_pipeline.sh configs/coco14_resnet101.yaml --to deeplab_test" in done.stdout
-    assert "eval_cam.crf=true" not in done.stdout
-    mixed = run(sys.executable, "reproduce.py", "--table", "1", "coco", "--dry_run")
-    assert mixed.returncode == 2 and "of two data sets: ask for coco by itself" in mixed.stderr
+def test_the_table_of_coco_is_of_its_own_data_set(script, tmp_path):
+    done = script("reproduce.py", "--table", "coco", "--dry_run", f"common.run_root={tmp_path}")
+    assert done.status == 0 and "# full_seed0: train_aesipe not known" in done.out, done.err
+    assert "run_pipeline.sh configs/coco14_resnet101.yaml --to deeplab_test" in done.out
+    assert "eval_cam.crf=true" not in done.out
+    mixed = script("reproduce.py", "--table", "1", "coco", "--dry_run")
+    assert mixed.status == 2 and "of two data sets: ask for coco by itself" in mixed.err
     jobs, folder = make_jobs([TABLES["coco"]], "configs/coco14_resnet101.yaml", [f"common.run_root={tmp_path}"], 1)
     text = write_tables({"coco": TABLES["coco"]}, jobs, folder, "configs/coco14_resnet101.yaml")
     assert "| SIPE (ResNet-101) | 40.6 |  |  |" in text and "| RIB (ResNet-101), published | 43.8 |  |  |" in text
@@ -125,7 +136,7 @@ def test_networks_are_shared_by_rows_and_tables(tmp_path):
     jobs = jobs_of((1, 2, 3), tmp_path, seeds=2)
     assert len(jobs) == 2 * len(NETWORKS) and len({job.name for job in jobs}) == len(jobs)
     full = next(job for job in jobs if job.name == "full_seed1")
-    assert full.segmentation and full.weights == (0.8, 1.0)
+    assert full.stages[-1] == "deeplab_test" and full.arguments("eval_cam").background_weight == (0.8, 1.0)
     args = full.arguments("train_aesipe")
     assert (
         args.seed == 1
@@ -135,7 +146,7 @@ def test_networks_are_shared_by_rows_and_tables(tmp_path):
     )
     assert full.arguments("make_cam").list == "train_aug"  # the later stages need them all
     alone = next(job for job in jobs if job.name == "ae_seed0")
-    assert not alone.segmentation and alone.arguments("make_cam").list == "train"
+    assert alone.stages[-1] == "eval_cam" and alone.arguments("make_cam").list == "train"
 
 
 def test_a_test_list_without_masks_ends_in_an_archive_for_the_server(tmp_path):

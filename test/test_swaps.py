@@ -7,67 +7,13 @@ import json
 import os
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scripts import SMALL, error_lines, run
 
-from data.layout import Layout
 from files import read_stamp
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A finished run and its dataset, never to be changed: tests work on copies."""
-    root = tmp_path_factory.mktemp("swaps")
-    done = run(
-        "bash",
-        "run_pipeline.sh",
-        "configs/demo.yaml",
-        *SMALL,
-        f"common.dataset_root={root / 'toy'}",
-        f"common.run_root={root}",
-        "common.session_name=run",
-        "make_cam.maps=[ae_is_cam]",
-        "eval_cam.maps=[ae_is_cam]",
-        "eval_cam.sweep=[]",
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return root
-
-
-@pytest.fixture
-def moved(finished, tmp_path, script):
-    """A copy of run and dataset in other folders; `stage(SCRIPT, flags)` runs one on it."""
-    shutil.copytree(finished / "run", tmp_path / "elsewhere" / "other name")
-    shutil.copytree(finished / "toy", tmp_path / "data")
-    (tmp_path / "data" / ".aesipe_index.json").unlink()
-    (tmp_path / "data" / "toy.json").unlink()  # else the toy set would be drawn anew
-    folder = tmp_path / "elsewhere" / "other name"
-
-    def stage(name, *flags):
-        return script(
-            name,
-            "--config",
-            folder / "config.yaml",
-            "--run_root",
-            folder.parent,
-            "--session_name",
-            folder.name,
-            "--dataset_root",
-            tmp_path / "data",
-            "--num_workers",
-            0,
-            *flags,
-        )
-
-    return SimpleNamespace(
-        run=folder, data=tmp_path / "data", stage=stage, script=script, layout=Layout(tmp_path / "data")
-    )
-
 
 STAGES = (
     "train_aesipe.py",
@@ -263,6 +209,7 @@ def test_class_names_that_the_networks_were_not_trained_with_are_refused(moved, 
 
 
 def test_a_damaged_network_does_not_keep_another_from_being_used(moved):
+    (moved.run / "ckpt/irn.pt").unlink()  # a link, see copy_run
     (moved.run / "ckpt/irn.pt").write_bytes(b"damaged")
     done = moved.script(
         "predict.py", "--run", moved.run, "--image", moved.layout.path("train_000001"), "--network", "deeplab"
@@ -291,41 +238,3 @@ def test_every_output_of_an_image_carries_its_stamp(moved):
             for image_id in moved.layout.ids("train_aug")
         }
         assert len(set(stamps.values())) == 13 and all(len(stamp) == 32 for stamp in stamps.values())
-
-
-def test_the_driver_passes_over_a_finished_run_and_stops_at_swapped_data(finished, tmp_path):
-    shutil.copytree(finished, tmp_path / "both")
-    command = ["bash", "run_pipeline.sh", tmp_path / "both/run/config.yaml"]
-    where = (
-        f"common.dataset_root={tmp_path / 'both/toy'}",
-        f"common.run_root={tmp_path / 'both'}",
-        "dataset.kind=folder",
-    )
-    sections = (
-        "train_aesipe",
-        "make_cam",
-        "eval_cam",
-        "make_ir_labels",
-        "train_irn",
-        "make_seg_labels",
-        "eval_seg",
-        "deeplab_train",
-        "deeplab_test",
-        "report",
-    )
-    where = (
-        *where,
-        *(f"{name}.dataset_root={tmp_path / 'both/toy'}" for name in sections),
-        *(f"{name}.run_root={tmp_path / 'both'}" for name in sections),
-    )
-    before = outputs(tmp_path / "both/run")
-    done = run(*command, *where)
-    assert done.returncode == 0, done.stderr
-    assert outputs(tmp_path / "both/run") == before
-    labels = tmp_path / "both/toy/image_labels.txt"
-    labels.write_text(
-        labels.read_text().replace("train_000003 ", "train_000003 striped ").replace("striped striped", "dotted")
-    )
-    done = run(*command, *where)
-    assert done.returncode == 2 and len(error_lines(done.stderr)) == 1 and "the image labels" in done.stderr
-    assert outputs(tmp_path / "both/run") == before

@@ -31,9 +31,8 @@ def load_cam(path, n_classes=255, size=None):
     if cam.ndim != 3 or 0 in cam.shape or keys.shape != cam.shape[:1]:
         raise UserError(f"{path}: holds {keys.size} classes but maps of shape {list(cam.shape)}")
     if keys.dtype.kind not in "ui" or keys[0] != 0 or (keys[1:] <= keys[:-1]).any() or keys[-1] >= n_classes:
-        raise UserError(
-            f"{path}: its keys are no class numbers from 0 to {n_classes - 1} in order: {_brief_keys(keys)}"
-        )
+        found = brief(" ".join(map(str, keys.tolist())))
+        raise UserError(f"{path}: its keys are no class numbers from 0 to {n_classes - 1} in order: {found}")
     if size is not None and cam.shape[1:] != tuple(size):
         raise UserError(f"{path}: its maps are {list(cam.shape[1:])}, its image {list(size)}")
     if cam.dtype == np.uint8:
@@ -64,7 +63,3 @@ def _read_cam(path):
         raise UserError(f"{path}: no such CAM: run make_cam.py for this list first") from error
     except Exception as error:  # a damaged zip ends in errors of many kinds, a damaged array's header in any
         raise UserError(f"{path}: is no whole CAM file: delete it and run make_cam.py again") from error
-
-
-def _brief_keys(keys):
-    return brief(" ".join(map(str, keys.tolist())))

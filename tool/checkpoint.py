@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import zipfile
 from functools import cache
@@ -12,7 +13,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from errors import UserError
-from files import atomic, check_file, remove_leftovers
+from files import atomic, check_file
 from tool.record import IN_CHECKPOINT
 
 KEPT = 2  # newest states: should a disk damage the last one, there is the one before
@@ -55,8 +56,9 @@ def load_state(path, device="cpu"):
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()  # torch.load passes over the checksums
-            folders = [item.filename for item in archive.infolist() if item.external_attr & 0x10]
-            damaged = damaged or next(iter(folders), None)  # for which torch.load hands out memory as it is
+            for item in archive.infolist():
+                if item.external_attr & 0x10:  # a folder, for which torch.load hands out memory as it is
+                    damaged = damaged or item.filename
         if damaged is not None:
             raise UserError(f"{path}: {damaged} has changed since it was written: delete it")
         return torch.load(path, map_location=device, weights_only=True)
@@ -111,17 +113,10 @@ class StateFolder:
             raise UserError(f"{self.path}: holds no whole state: delete it to train anew")
         return None
 
-    def best_weights(self):
-        """The network's state dict at the best step."""
-        return load_state(self.file(self.best["step"]))["model"]
-
     def clear(self):
         """Remove all states, and what a killed process left of one."""
-        remove_leftovers(self.path)
-        for step in self.steps():
-            self.file(step).unlink(missing_ok=True)
-        if self.path.is_dir() and not any(self.path.iterdir()):
-            self.path.rmdir()
+        if self.path.exists():
+            shutil.rmtree(self.path)
 
 
 @cache

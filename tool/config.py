@@ -27,6 +27,7 @@ COMMON = (
     "backbone",
     "weights",
     "num_workers",
+    "device",
     "seed",
     "precision",
     "batch_norm",
@@ -56,26 +57,20 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (see --help)")
 
 
-def add_flags(parser, kind, names=None):
-    """Add the flags of a settings class, or of those of its settings that are named, to a parser.
-
-    A flag that is not given leaves nothing in the result.
-    """
-    for item in fields(kind):
-        if names is None or item.name in names:
-            _add_flag(parser, item, types(kind)[item.name])
-
-
 def _add_flag(parser, item, kind):
+    """Add the flag of a settings class's field to a parser. One that is not given leaves nothing in the result."""
     meta, (number, inner) = item.metadata, words(kind)
     flags = (f"--{item.name}",) if meta["flags"] is None else meta["flags"]
-    more = {"help": f"{meta['help']} (default: {_shown(item.default)})", "default": argparse.SUPPRESS}
+    default = " ".join(map(str, item.default)) if isinstance(item.default, tuple) else item.default
+    more = {"help": f"{meta['help']} (default: {default})", "default": argparse.SUPPRESS}
     more |= {"dest": item.name} if flags else {}
     if inner is bool:
         parser.add_argument(*flags, action=argparse.BooleanOptionalAction, **more)
-    else:
-        metavar = meta["metavar"] or (_choices(inner) if number is None else None)
-        parser.add_argument(*flags or (item.name,), type=word_reader(inner), nargs=number, metavar=metavar, **more)
+        return
+    metavar = meta["metavar"]
+    if metavar is None and number is None and get_origin(inner) is Literal:
+        metavar = f"{{{','.join(map(str, get_args(inner)))}}}"
+    parser.add_argument(*flags or (item.name,), type=word_reader(inner), nargs=number, metavar=metavar, **more)
 
 
 def word_reader(kind):
@@ -99,17 +94,15 @@ def parse(section, description=None, argv=None):
     kind = BY_NAME[section].settings
     parser = Parser(description=description)
     parser.add_argument("--config", help="YAML file; this script's section and `common` are read")
-    add_flags(parser, kind)
-    given = vars(parser.parse_args(sys.argv[1:] if argv is None else argv))
+    for item in fields(kind):
+        _add_flag(parser, item, types(kind)[item.name])
+    given = vars(parser.parse_args(argv))
     path = given.pop("config")
-    settings = kind(**{**(_file_values(path, section, kind) if path else {}), **_in_tuples(given)})
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+    settings = kind(**{**(_file_values(path, section, kind) if path else {}), **given})
     if problem := settings.problem():
         raise UserError(f"{path}: section {section}: {problem}" if path else problem)
     return settings
-
-
-def _in_tuples(values):
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
 def _file_values(path, section, kind):
@@ -124,11 +117,7 @@ def _file_values(path, section, kind):
     shared = {key: value for key, value in (config.get("common") or {}).items() if key in names}
     values = {}
     for key, value in {**shared, **(config.get(section) or {})}.items():
-        if key not in names:
-            raise UserError(
-                f"{path}: {section}.{brief(key)} is unknown{nearest(str(key), names)}: keys are "
-                f"{', '.join(sorted(names))}"
-            )
+        _check_known(f"{path}: {section}.{brief(key)}", key, sorted(names))
         if value is not None:
             try:
                 values[names[key]] = read(types(kind)[names[key]], value)
@@ -145,24 +134,18 @@ def read_config(path):
     if not isinstance(config, dict):
         raise UserError(f"{path}: must hold sections of keys and values, one section a stage")
     for section, values in config.items():
-        _check_section(f"{path}: ", section)
+        _check_known(f"{path}: section {brief(repr(section))}", section, SECTIONS, "sections")
         if not isinstance(values, (dict, type(None))):
             raise UserError(f"{path}: section {section} must hold keys and values")
-        unknown = next((key for key in values or {} if section == "common" and key not in COMMON), None)
-        if unknown is not None:
-            raise UserError(
-                f"{path}: common.{brief(unknown)} is unknown{nearest(str(unknown), COMMON)}: keys are "
-                f"{', '.join(COMMON)}"
-            )
+        if section == "common":
+            for key in values or ():
+                _check_known(f"{path}: common.{brief(key)}", key, COMMON)
     return config
 
 
-def _check_section(where, section):
-    if section not in SECTIONS:
-        raise UserError(
-            f"{where}section {brief(repr(section))} is unknown{nearest(str(section), SECTIONS)}: sections "
-            f"are {', '.join(SECTIONS)}"
-        )
+def _check_known(what, name, known, all_of_them="keys"):
+    if name not in known:
+        raise UserError(f"{what} is unknown{nearest(str(name), known)}: {all_of_them} are {', '.join(known)}")
 
 
 def override(config, assignments):
@@ -174,7 +157,7 @@ def override(config, assignments):
             raise UserError(f"{brief(assignment)}: overrides are written section.key=value")
         if not value.strip():  # as of $FOLDER, which is not set
             raise UserError(f"{brief(assignment)}: has no value: null stands for the default")
-        _check_section(f"{brief(assignment)}: ", section)
+        _check_known(f"{brief(assignment)}: section {brief(repr(section))}", section, SECTIONS, "sections")
         try:
             config[section] = {**(config.get(section) or {}), name: parse_yaml(value)}
         except ValueError as error:
@@ -203,11 +186,3 @@ def run_main(main):
     except KeyboardInterrupt:
         print("stopped; what is finished stays, run it again to go on", file=sys.stderr)
         sys.exit(130)
-
-
-def _shown(value):
-    return " ".join(map(str, value)) if isinstance(value, tuple) else value
-
-
-def _choices(kind):
-    return f"{{{','.join(map(str, get_args(kind)))}}}" if get_origin(kind) is Literal else None

@@ -1,4 +1,4 @@
-"""Processes and devices: torchrun's environment in, a `Dist` out."""
+"""The processes that share a stage's work: torchrun's environment in, a `Dist` out."""
 
 import os
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from datetime import timedelta
 import torch
 import torch.distributed
 
+from tool.device import choose_device
 from tool.parallel import end_with_parent
 
 
@@ -27,10 +28,6 @@ class Dist:
         if self.world > 1:
             torch.distributed.barrier()
 
-    def total(self, count):
-        """The sum of a number over all processes, once all of them are here."""
-        return int(self.sum(torch.tensor(count, device=self.device)))
-
     def sum(self, values):
         """The sum of a tensor over all processes."""
         if self.world > 1:
@@ -38,44 +35,23 @@ class Dist:
         return values
 
 
-def init_dist(timeout_minutes=60):
-    """Join torchrun's group (NCCL on GPUs, gloo on CPUs), or stand alone when not started by torchrun."""
+def init_dist(choice="auto", timeout_minutes=60):
+    """Join torchrun's group (NCCL on GPUs, gloo on CPUs), or stand alone when not started by torchrun.
+
+    choice: of the device, see `tool.device.choose_device`, whose UserErrors it raises.
+    """
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    device = torch.device("cpu")
-    if torch.cuda.is_available():
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
-        torch.cuda.set_device(device)
+    device = choose_device(choice)
     if world > 1:
         end_with_parent()  # torchrun stops its processes, unless it is killed itself
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        torch.distributed.init_process_group(backend, timeout=timedelta(minutes=timeout_minutes))
+        torch.distributed.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo",
+            timeout=timedelta(minutes=timeout_minutes),
+            device_id=device if device.type == "cuda" else None,  # NCCL then connects at once, and knows its GPU
+        )
     return Dist(rank, world, device)
 
 
 def close_dist():
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-
-
-def set_precision(precision, device):
-    """Apply `--precision` to this process. Returns the dtype for autocast of the networks, or None for none.
-
-    float32 is exact: TF32 is off. tf32 lets a GPU round the factors of convolutions and matrix products to 10 bits of
-    mantissa. bfloat16 and float16 hold the networks' maps in 16 bits; what follows them is in float32. auto is
-    bfloat16 on a GPU that has it, else float16, and float32 on the CPU.
-    """
-    if precision == "auto":
-        if device.type != "cuda":
-            precision = "float32"
-        else:
-            precision = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-    torch.backends.cudnn.allow_tf32 = precision == "tf32"
-    return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(precision)
-
-
-def set_deterministic():
-    """Only algorithms that give the same bits for the same inputs; a step without one raises. Call before any CUDA."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False

@@ -4,6 +4,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tool.config import parse
+from tool.failure import explain_gpu
+from tool.json_file import save_json
 from tool.parallel import is_alone, is_main, share
 from tool.record import make_record
 from tool.run import outdated, require_outputs
@@ -39,10 +41,11 @@ class StageCall:
         folders: of the run. record: of what is made. stamps: {ID: stamp}. work: function of this process's IDs that
         makes them, called in every process. needs: (folder, suffix) of another stage's outputs that it reads.
         """
+        record = {**record, **self._precision()}
         if self.main:
-            self.run.keep_settings(self.name, self.settings)
             for folder in folders:
                 self.run.claim(folder, record)
+            self.run.keep_settings(self.name, self.settings)  # once nothing is refused
         # The first process looks at the whole list, since it tells how many there were; the others at their share.
         mine = share([*stamps])
         looked_at = stamps if self.main else {image_id: stamps[image_id] for image_id in mine}
@@ -57,13 +60,34 @@ class StageCall:
         work([image_id for image_id in mine if image_id in absent])
         self.usage.finish(len(missing), len(stamps))
 
+    def _precision(self):
+        """What `--precision auto` stands for here: part of the record of what is made."""
+        if getattr(self.settings, "precision", None) != "auto":
+            return {}
+        from tool.device import choose_device, resolve_precision
+
+        return {"precision": resolve_precision("auto", choose_device(self.settings.device))}
+
     @contextmanager
     def processes(self):
-        """Yields the `tool.dist.Dist` of the processes that share the work; at the end they wait for one another."""
+        """Yields the `tool.dist.Dist` of the processes that share the work; at the end they wait for one another.
+
+        Faults of a GPU in here become UserErrors that name the settings to lower.
+        """
+        from tool.device import describe, resolve_precision
         from tool.dist import close_dist, init_dist
 
-        dist = init_dist()
-        yield dist
+        dist = init_dist(self.settings.device)
+        if self.main:
+            precision = resolve_precision(getattr(self.settings, "precision", "float32"), dist.device)
+            others = f", {dist.world} processes" if dist.world > 1 else ""
+            print(f"{self.name}: on {describe(dist.device)} in {precision}{others}", flush=True)
+        try:
+            yield dist
+        except RuntimeError as error:
+            if fault := explain_gpu(error, self.name, self.settings, dist):
+                raise fault from error
+            raise
         dist.barrier()
         close_dist()
 
@@ -82,19 +106,20 @@ class StageCall:
             return
         import torch
 
-        from tool.dist import set_deterministic
+        from tool.device import set_deterministic
         from tool.trainer import Trainer
 
-        torch.backends.cudnn.benchmark = True  # crops are all of one size
         if self.settings.deterministic:
             set_deterministic()
         with self.processes() as dist:
-            if dist.main:
-                self.run.keep_settings(self.name, self.settings)
-                self.run.keep_class_names(class_names)
             torch.manual_seed(self.settings.seed)
             task = make_task(dist)
-            done = Trainer(task, self.settings, dist, self.run / name, record).train()
+            trainer = Trainer(task, self.settings, dist, self.run / name, record)
+            start = trainer.restore()
+            if dist.main:  # once nothing is refused
+                self.run.keep_settings(self.name, self.settings)
+                self.run.keep_class_names(class_names)
+            done = trainer.train(start)
         self.usage.finish(done, task.steps)
 
     def evaluate(self, name, record, score, count, miou=None):
@@ -107,7 +132,7 @@ class StageCall:
         if result is None:
             result = score()
             self.run.keep_settings(self.name, self.settings)
-            self.run.keep_evaluation(path, result, record)
+            save_json(self.run / path, {**result, "record": record})
             if miou is not None:
                 track_scores(self.settings, self.name, miou(result))
             self.usage.finish(count, count)

@@ -8,24 +8,19 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 
-def describe(failure):
-    """How a process ended, from torchrun's ProcessFailure."""
-    if failure.exitcode < 0:
-        return f"was killed by {signal.Signals(-failure.exitcode).name}"
-    return f"ended with status {failure.exitcode}"
-
-
 def main():
     try:
         run.run(run.parse_args(sys.argv[1:]))
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
+        status = failure.exitcode
+        how = f"ended with status {status}" if status >= 0 else f"was killed by {signal.Signals(-status).name}"
         print(
-            f"error: process {rank} {describe(failure)}: its message, if it left one, is above; the others were "
+            f"error: process {rank} {how}: its message, if it left one, is above; the others were "
             "stopped. What is finished stays: run this again to go on",
             file=sys.stderr,
         )
-        sys.exit(failure.exitcode if failure.exitcode > 0 else 1)
+        sys.exit(status if status > 0 else 1)
     except SignalException as error:
         sys.exit(128 + error.sigval)
 

@@ -7,6 +7,7 @@ evaluation's JSON:
     settings  those that decide what it computes, `tool.settings.deciding`
     inputs    {one of INPUTS: digest of its content}
     sources   {output of another stage that it reads, such as "ae_is_cam": that output's record}
+    precision of a training: what its networks were computed in, which "auto" does not tell
     result    of a checkpoint: digest of its tensors
     output    of a folder: its name
 """
@@ -58,6 +59,9 @@ def difference(known, record):
     if differing:
         values = ", ".join(f"{key}: {brief(old.get(key))} there, {brief(new.get(key))} now" for key in differing)
         return f"with other settings ({values})"
+    old, new = known.get("precision"), record.get("precision")
+    if old and new and old != new:
+        return f"in {old}, and this machine computes in {new}"
     old, new = known["inputs"], record["inputs"]
     differing = next((key for key in INPUTS if old.get(key) != new.get(key)), None)
     if differing:

@@ -6,8 +6,6 @@ run at every start, so it imports nothing that takes time. `packaging` comes wit
 
 import sys
 
-ANSWERS = "complete", "incomplete"
-
 
 def unmet(path):
     """The requirement lines of the file, and of those that it names by -r, which are not installed."""
@@ -36,8 +34,8 @@ def main():
         complete = not unmet(sys.argv[1])
     except ImportError:  # a Python without packaging, or older than importlib.metadata, lacks something
         complete = False
-    print(ANSWERS[0] if complete else ANSWERS[1])
-    sys.exit(0 if complete else 1)
+    print("complete" if complete else "incomplete")
+    sys.exit(not complete)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from errors import UserError
 from files import atomic, check_file, in_threads, read_stamp, remove_leftovers, save_lines, writing
-from tool.json_file import load_json, save_json
+from tool.json_file import load_json
 from tool.parallel import is_main
 from tool.record import ANEW, checkpoint_record, difference, refuse_other, with_new_names
 from tool.settings import from_plain, plain
@@ -139,9 +139,6 @@ class Run:
         except UserError:  # damaged: to be made anew
             return None
         return known if known and difference(known.get("record", {}), record) is None else None
-
-    def keep_evaluation(self, name, result, record):
-        save_json(self / name, {**result, "record": record})
 
 
 def outdated(stamps, folders, suffix):

@@ -46,7 +46,13 @@ Backbone = Annotated[str, Names(BACKBONES, ("timm",))]
 NetworkName = Annotated[str, Names(NETWORKS, ("smp",))]
 MapName = Literal["ae_is_cam", "is_cam", "cam"]  # keys of AESIPE.forward, folders of the run; the last map first
 Module = Literal["pamr", "prototype", "is_cam"]
+Device = Literal["auto", "cuda", "cpu", "mps"]
 Precision = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
+Features = Literal["hierarchical", "semantic"]
+Normalization = Literal["minmax", "max", "none"]
+CamBackground = Literal["all", "present"]
+FrozenStages = Literal[0, 1, 2, 3, 4]
+BatchNorm = Literal["frozen", "train"]
 Maps = Annotated[tuple[MapName, ...], Meta(min_length=1)]
 Sequence = Annotated[tuple[Module, ...], Meta(min_length=1)]
 Rates = Annotated[tuple[Rate, ...], Meta(min_length=1)]
@@ -57,6 +63,7 @@ Workers = Annotated[int, Meta(ge=0, le=1024)]
 
 MAPS = get_args(MapName)
 RANGE = ("LOW", "HIGH")
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 AE_SEQUENCE = ("pamr", "prototype", "is_cam")
 
 
@@ -69,14 +76,14 @@ def setting(default, help, *, decides=True, metavar=None, flags=None):
     return field(default=default, metadata={"help": help, "decides": decides, "metavar": metavar, "flags": flags})
 
 
-def default_workers():
-    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+def default_workers(most=1024):
+    """The cores of this process's share of the machine, `most` of them at most."""
+    return max(1, min(most, CORES // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
 
 
-def _run(path):
-    from tool.run import Run  # which imports this module
-
-    return Run(path)
+def with_default(kind, name, default):
+    """The setting of a base class with another default."""
+    return setting(default, **kind.__dataclass_fields__[name].metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +94,18 @@ class Settings:
     dataset_format: Text = setting("voc", "how the dataset is stored: a name in data/datasets.py", decides=False)
     run_root: Text = setting("runs", "folder of all runs", decides=False)
     session_name: Text = setting("aesipe", "the run's folder below run_root", decides=False)
-    num_workers: Workers = setting(default_workers(), "worker processes", decides=False)
+    num_workers: Workers = setting(default_workers(), "worker processes of each process", decides=False)
+    device: Device = setting("auto", "of the networks; auto: the GPU, or the CPU where there is none", decides=False)
 
     @property
     def run(self):
         """The run's folder, a `tool.run.Run`."""
-        return _run(Path(self.run_root) / self.session_name)
+        from tool.run import Run  # which imports this module
+
+        return Run(self.run_path())
+
+    def run_path(self):
+        return Path(self.run_root) / self.session_name
 
     def problem(self):
         """What is wrong with values that are right each by itself; None if nothing is."""
@@ -122,9 +135,8 @@ class _Run(Settings):
         None, "the run's folder, in place of --run_root and --session_name", decides=False, flags=("--run",)
     )
 
-    @property
-    def run(self):
-        return _run(self.run_folder) if self.run_folder else super().run
+    def run_path(self):
+        return self.run_folder or super().run_path()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +145,11 @@ class _Precision(Settings):
     precision: Precision = setting(
         "float32", "of the networks; auto: bfloat16 where the GPU has it, else float16; float32 on the CPU"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Loading(Settings):
+    num_workers: Workers = setting(default_workers(8), "processes that load images, of each process", decides=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,10 +172,8 @@ class _Encoder(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class _TrainableEncoder(_Encoder):
-    frozen_stages: Literal[0, 1, 2, 3, 4] = setting(2, "the stem and as many stages get no gradient; 0 trains all")
-    batch_norm: Literal["frozen", "train"] = setting(
-        "frozen", "running statistics fixed, or usual batch norm (synchronised over GPUs)"
-    )
+    frozen_stages: FrozenStages = setting(2, "the stem and as many stages get no gradient; 0 trains all")
+    batch_norm: BatchNorm = setting("frozen", "running statistics fixed, or usual batch norm (synchronised over GPUs)")
 
 
 def _sequence_problem(settings):
@@ -173,13 +188,13 @@ def _sequence_problem(settings):
 class _Method(Settings):
     """The switches between SIPE, AE-SIPE and the rows of the paper's Tables 2 and 3."""
 
-    structure_features: Literal["hierarchical", "semantic"] = setting(
+    structure_features: Features = setting(
         "hierarchical", "of the structure analysis: hierarchical (+HF) or stage 4 (SIPE)"
     )
     ae: bool = setting(True, "affinity enhancement: run --sequence after the first IS-CAM")
     sequence: Sequence = setting(AE_SEQUENCE, "modules after the first IS-CAM, in order (Table 3)")
-    normalization: Literal["minmax", "max", "none"] = setting("minmax", "of the last map, per class over the image")
-    cam_background: Literal["all", "present"] = setting(
+    normalization: Normalization = setting("minmax", "of the last map, per class over the image")
+    cam_background: CamBackground = setting(
         "all", "background of the CAM: 1 - max over all classes, or over the image's own"
     )
     affinity: Affinity = setting("pamr", "the module that pamr in --sequence stands for")
@@ -202,16 +217,15 @@ class _Tracked(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Training(_Data, _Precision, _Tracked):
+class _Training(_Data, _Loading, _Precision, _Tracked):
     batch_size: Batch = setting(16, "over all processes together")
     crop_size: Side = setting(512, "pixels")
     lr: Rate = setting(0.01, "learning rate of pre-trained layers, per step")
     momentum: Share = setting(0.9, "of SGD")
     weight_decay: Rate = setting(1e-4, "of SGD")
+    accumulate: Positive = setting(1, "parts that each process takes its share of a batch in, to use less memory")
     seed: Natural = setting(0, "of the weights that are drawn, the order of images and the crops")
-    precision: Precision = setting(
-        "auto", "of the networks; auto: bfloat16 where the GPU has it, else float16; float32 on the CPU"
-    )
+    precision: Precision = with_default(_Precision, "precision", "auto")
     deterministic: bool = setting(
         False, "the same bits in every run on the same machine, slower on a GPU", decides=False
     )
@@ -222,6 +236,15 @@ class _Training(_Data, _Precision, _Tracked):
     resume: Literal["auto", "never"] = setting(
         "auto", "auto: go on from this run's newest whole state, and skip what is trained; never: anew", decides=False
     )
+
+    def problem(self):
+        parts = int(os.environ.get("WORLD_SIZE", 1)) * self.accumulate
+        if self.batch_size % parts:
+            return (
+                f"batch_size {self.batch_size} cannot be shared out evenly in {parts} parts, processes times "
+                "accumulate: choose a multiple of them"
+            )
+        return super().problem()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,18 +316,20 @@ class TrainAesipe(_Training, _TrainableEncoder, _Method):
     val_images: Positive = setting(100, "how many, spread over val_list", decides=False)
 
 
+def _as_trained(name):
+    """A switch of the method that is the training's where it is not given."""
+    switch = _Method.__dataclass_fields__[name].metadata
+    return setting(None, **{**switch, "help": f"{switch['help']}; None: as trained"})
+
+
 @dataclass(frozen=True, kw_only=True)
-class MakeCam(_Data, _Precision):
-    structure_features: Literal["hierarchical", "semantic"] | None = setting(
-        None, "of the structure analysis; default, as of the five below: as trained"
-    )
-    affinity: Affinity | None = setting(None, "the module that pamr in --sequence stands for")
-    ae: bool | None = setting(None, "affinity enhancement: run --sequence after the first IS-CAM")
-    sequence: Sequence | None = setting(None, "modules after the first IS-CAM, in order (Table 3)")
-    normalization: Literal["minmax", "max", "none"] | None = setting(None, "of the last map, per class over the image")
-    cam_background: Literal["all", "present"] | None = setting(
-        None, "background of the CAM: 1 - max over all classes, or over the image's own"
-    )
+class MakeCam(_Data, _Loading, _Precision):
+    structure_features: Features | None = _as_trained("structure_features")
+    affinity: Affinity | None = _as_trained("affinity")
+    ae: bool | None = _as_trained("ae")
+    sequence: Sequence | None = _as_trained("sequence")
+    normalization: Normalization | None = _as_trained("normalization")
+    cam_background: CamBackground | None = _as_trained("cam_background")
     list: Text = setting("train_aug", "lists/NAME.txt of the dataset", decides=False)
     scales: Scales = setting((1.0, 0.5, 1.5, 2.0), "factors of the image's size")
     maps: Maps = setting(("ae_is_cam",), "what to export, each into the folder of its name", decides=False)
@@ -324,6 +349,12 @@ class EvalCam(_Data, _Tracked):
     crf_maps: Maps | None = setting(
         None, "of --maps, those that dense CRF, the slow part, is run on; all when not given"
     )
+
+    def problem(self):
+        for name in self.crf_maps or ():
+            if name not in self.maps:
+                return f"crf_maps names {name}, which maps does not: add it there"
+        return super().problem()
 
 
 def _refine(decides):
@@ -349,9 +380,10 @@ class TrainIrn(_Training, _Encoder):
     """Settings of train_irn.py; in a record, all that builds the network: `net.irn.build`."""
 
     refine: Literal["irn", "crf"] = _refine(decides=False)
-    backbone: Backbone = setting("resnet50", "the encoder, of torchvision or timm:NAME")
-    batch_size: Batch = setting(32, "over all processes together")
+    backbone: Backbone = with_default(_Encoder, "backbone", "resnet50")
+    batch_size: Batch = with_default(_Training, "batch_size", 32)
     lr: Rate = setting(0.1, "learning rate of the boundary head, per step; the displacement head's is ten times it")
+    momentum: Share = setting(0.0, "of SGD; IRN's published code has none: it hands over its weight decay as momentum")
     max_epochs: Count = setting(3, "passes over the list")
     list: Text = setting("train_aug", "lists/NAME.txt of the dataset", decides=False)
     scale: tuple[Scale, Scale] = setting((0.5, 1.5), "range of the resizing in training", metavar=RANGE)
@@ -368,7 +400,7 @@ class TrainIrn(_Training, _Encoder):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MakeSegLabels(_Data, _Precision):
+class MakeSegLabels(_Data, _Loading, _Precision):
     refine: Literal["irn", "crf"] = _refine(decides=True)
     map: MapName = setting("ae_is_cam", "which of make_cam.py's exports to spread")
     list: Text = setting("train_aug", "lists/NAME.txt of the dataset", decides=False)
@@ -394,10 +426,8 @@ class EvalSeg(_Data, _Tracked):
 class DeeplabTrain(_Training, _TrainableEncoder):
     """Settings of deeplab/train.py; in a record, all that builds the network: `deeplab.model.build`."""
 
-    frozen_stages: Literal[0, 1, 2, 3, 4] = setting(0, "the stem and as many stages get no gradient; 0 trains all")
-    batch_norm: Literal["frozen", "train"] = setting(
-        "train", "running statistics fixed, or usual batch norm (synchronised over GPUs)"
-    )
+    frozen_stages: FrozenStages = with_default(_TrainableEncoder, "frozen_stages", 0)
+    batch_norm: BatchNorm = with_default(_TrainableEncoder, "batch_norm", "train")
     network: NetworkName = setting(
         "deeplabv3", "deeplabv3; torchvision:NAME, whose encoder is in its name, not --backbone; smp:NAME, as smp:Unet"
     )
@@ -407,11 +437,11 @@ class DeeplabTrain(_Training, _TrainableEncoder):
     scale: tuple[Scale, Scale] = setting((0.5, 2.0), "range of the resizing in training", metavar=RANGE)
 
     def problem(self):
-        world = int(os.environ.get("WORLD_SIZE", 1))
-        if self.batch_size < 2 * world:
+        parts = int(os.environ.get("WORLD_SIZE", 1)) * self.accumulate
+        if self.batch_size < 2 * parts:
             return (
-                f"batch_size {self.batch_size} on {world} process(es): batch norm of DeepLab's image pooling needs "
-                "two images or more on each"
+                f"batch_size {self.batch_size} in {parts} part(s), processes times accumulate: batch norm of DeepLab's "
+                "image pooling needs two images or more in each"
             )
         if self.frozen_stages and ":" in self.network:
             return f"network {self.network} trains all of its encoder: frozen_stages must be 0"
@@ -442,8 +472,9 @@ class Report(_Data):
     runs: tuple[Text, ...] = setting(
         (),
         "folders of runs, before any flag that takes a list: the first is judged and gets the report, the "
-        "second is its baseline, others are compared too; none: the run of --run_root and --session_name', "
-        "decides=False, metavar='RUN",
+        "second is its baseline, others are compared too; none: the run of --run_root and --session_name",
+        decides=False,
+        metavar="RUN",
         flags=(),
     )
     list: Text = setting("train", "list whose images are shown and counted")
@@ -461,9 +492,8 @@ class Report(_Data):
     figure: tuple[Text, ...] = setting((), "draw the paper's figures 1 and 3 for these images", metavar="ID")
     out: Text | None = setting(None, "folder to write to instead of RUN/report", decides=False)
 
-    @property
-    def run(self):
-        return _run(self.runs[0]) if self.runs else super().run
+    def run_path(self):
+        return self.runs[0] if self.runs else super().run_path()
 
 
 @dataclass(frozen=True, kw_only=True)

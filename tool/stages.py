@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Stage:
-    """name: its section of a config file. script: its file. kind: the name of its settings' class in `tool.settings`.
+    """name: its section of a config file. script: its file; its settings' class in `tool.settings` is called like it.
 
     does: in a few words. processes: "all" that torchrun starts share its work, or "one" does it.
     writes: what it leaves in the run's folder. reads: {what it reads there: whether of every image of its list}. A part
@@ -19,7 +19,6 @@ class Stage:
 
     name: str
     script: str
-    kind: str
     does: str
     processes: str = "one"
     writes: tuple = ()
@@ -27,10 +26,10 @@ class Stage:
 
     @property
     def settings(self):
-        """The settings' class."""
+        """The settings' class: DeeplabTrain of deeplab/train.py."""
         from tool import settings  # not above: the driver asks for the table before packages are installed
 
-        return getattr(settings, self.kind)
+        return getattr(settings, self.script.removesuffix(".py").title().replace("_", "").replace("/", ""))
 
     def written(self, settings):
         """What it writes with these settings."""
@@ -53,55 +52,35 @@ def _filled(name, settings):
 
 AESIPE, IRN, DEEPLAB = "ckpt/aesipe.pt", "ckpt/irn.pt", "ckpt/deeplab.pt"
 STAGES = (
-    Stage("dataset", "prepare_dataset.py", "PrepareDataset", "puts the data set in place and checks it"),
-    Stage("train_aesipe", "train_aesipe.py", "TrainAesipe", "trains AE-SIPE on image labels", "all", (AESIPE,)),
-    Stage("make_cam", "make_cam.py", "MakeCam", "exports the maps", "all", ("{maps}",), {AESIPE: False}),
-    Stage("eval_cam", "eval_cam.py", "EvalCam", "mIoU of the maps", "one", ("eval/cam.json",), {"{maps}": True}),
-    Stage(
-        "make_ir_labels",
-        "make_ir_labels.py",
-        "MakeIrLabels",
-        "labels for IRN by dense CRF",
-        "all",
-        ("ir_label",),
-        {"{map}": True},
-    ),
-    Stage("train_irn", "train_irn.py", "TrainIrn", "trains IRN on them", "all", (IRN,), {"ir_label": True}),
+    Stage("dataset", "prepare_dataset.py", "puts the data set in place and checks it"),
+    Stage("train_aesipe", "train_aesipe.py", "trains AE-SIPE on image labels", "all", (AESIPE,)),
+    Stage("make_cam", "make_cam.py", "exports the maps", "all", ("{maps}",), {AESIPE: False}),
+    Stage("eval_cam", "eval_cam.py", "mIoU of the maps", "one", ("eval/cam.json",), {"{maps}": True}),
+    Stage("make_ir_labels", "make_ir_labels.py", "labels for IRN by dense CRF", "all", ("ir_label",), {"{map}": True}),
+    Stage("train_irn", "train_irn.py", "trains IRN on them", "all", (IRN,), {"ir_label": True}),
     Stage(
         "make_seg_labels",
         "make_seg_labels.py",
-        "MakeSegLabels",
         "pseudo labels by random walk, or dense CRF",
         "all",
         ("seg_label",),
         {IRN: False, "{map}": True},
     ),
-    Stage(
-        "eval_seg", "eval_seg.py", "EvalSeg", "mIoU of the pseudo labels", "one", ("eval/seg.json",), {"{folder}": True}
-    ),
+    Stage("eval_seg", "eval_seg.py", "mIoU of the pseudo labels", "one", ("eval/seg.json",), {"{folder}": True}),
     Stage(
         "deeplab_train",
         "deeplab/train.py",
-        "DeeplabTrain",
         "trains DeepLabV3 on the pseudo labels",
         "all",
         (DEEPLAB,),
         {"{labels}": True},
     ),
-    Stage(
-        "deeplab_test",
-        "deeplab/test.py",
-        "DeeplabTest",
-        "segments a list and scores it",
-        "all",
-        ("deeplab",),
-        {DEEPLAB: False},
-    ),
-    Stage("report", "report.py", "Report", "one page on the run", "one", ("report",)),
+    Stage("deeplab_test", "deeplab/test.py", "segments a list and scores it", "all", ("deeplab",), {DEEPLAB: False}),
+    Stage("report", "report.py", "one page on the run", "one", ("report",)),
 )
 TOOLS = (  # not of the driver
-    Stage("predict", "predict.py", "Predict", "segments or localises on any images", writes=("predict",)),
-    Stage("export", "export.py", "Export", "pseudo labels as a devkit, or a network as a graph"),
+    Stage("predict", "predict.py", "segments or localises on any images", writes=("predict",)),
+    Stage("export", "export.py", "pseudo labels as a devkit, or a network as a graph"),
 )
 BY_NAME = {stage.name: stage for stage in (*STAGES, *TOOLS)}
 
@@ -112,26 +91,12 @@ def markdown():
         "| stage (section) | script | what it does | processes | reads in the run | writes there |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for stage in (*STAGES, *TOOLS):
-        cells = (
-            stage.name,
-            f"`{stage.script}`",
-            stage.does,
-            stage.processes,
-            _listed(stage.reads),
-            _listed(stage.writes),
-        )
-        rows.append(f"| {' | '.join(cells)} |")
+    for stage in BY_NAME.values():
+        reads, writes = (", ".join(f"`{name}`" for name in names) for names in (stage.reads, stage.writes))
+        rows.append(f"| {stage.name} | `{stage.script}` | {stage.does} | {stage.processes} | {reads} | {writes} |")
     return "\n".join(rows)
 
 
-def _listed(names):
-    return ", ".join(f"`{name}`" for name in names)
-
-
 if __name__ == "__main__":
-    print(
-        markdown()
-        if sys.argv[1:] == ["--markdown"]
-        else "\n".join(f"{stage.name} {stage.script} {stage.processes}" for stage in STAGES)
-    )
+    rows = [f"{stage.name} {stage.script} {stage.processes}" for stage in STAGES]
+    print(markdown() if sys.argv[1:] == ["--markdown"] else "\n".join(rows))

@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from torch.optim.lr_scheduler import PolynomialLR
 
 from conventions import unit_range
 from files import remove_leftovers
-from tool.checkpoint import StateFolder, revision, save_result
-from tool.dist import set_precision
+from tool.checkpoint import StateFolder, load_state, revision, save_result
+from tool.device import resolve_precision, set_precision
 from tool.guard import LossGuard, stop_signal
 from tool.logging import StepLog
 from tool.record import ANEW, refuse_other
@@ -31,9 +32,13 @@ class Task:
 
     losses: function (network, batch) -> dict of scalars with `loss`. groups: of the optimiser.
     batches: function from the first step to an iterable of batches. steps: of the whole training.
-    clip: bound on the gradient norm. finish: function called with the network once it is trained.
+    clip: bound on the gradient norm. finish: function called with the network in eval mode once it is trained.
     watch: function (step, network in eval mode, StepLog) -> score, the higher the better, called in every process
     after each `watch_every` steps and the last; training goes on as if it had not been called.
+    compiled: the parts of the network that --compile compiles.
+    count: function of a batch that gives a tensor of the numbers which the losses' means divide by. Where a batch is
+    taken in parts or by several processes, each part divides by its share of the whole batch's, batch["count"], or the
+    update would not be the whole batch's. None where all images weigh the same.
     """
 
     network: nn.Module
@@ -45,39 +50,52 @@ class Task:
     finish: Callable | None = None
     watch: Callable | None = None
     watch_every: int = 1
+    compiled: tuple = ()
+    count: Callable | None = None
 
 
 class Trainer:
     """Trains a Task and writes its network to path.
 
-    settings: batch_size, momentum, weight_decay, seed, precision, compile, save_every and resume of the stage.
-    record: of `tool.record`, which must agree for going on.
+    settings: batch_size, accumulate, momentum, weight_decay, seed, precision, compile, deterministic, save_every and
+    resume of the stage. record: of `tool.record`, which must agree for going on, as must the precision in use.
     """
 
     def __init__(self, task, settings, dist, path, record):
-        self.task, self.settings, self.dist, self.path, self.record = task, settings, dist, path, record
+        self.task, self.settings, self.dist, self.path = task, settings, dist, path
+        self.precision = resolve_precision(settings.precision, dist.device)
+        self.record = {**record, "precision": self.precision}
         self.model = _synchronised(task.network, settings, dist).to(dist.device, memory_format=torch.channels_last)
         self.model.train()
-        self.optimizer = torch.optim.SGD(task.groups, momentum=settings.momentum, weight_decay=settings.weight_decay)
+        # Fused, the update takes one pass, and tells a GradScaler of what is not finite without a word to the CPU.
+        self.optimizer = torch.optim.SGD(
+            task.groups,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            fused=True if dist.device.type == "cuda" else None,
+        )
         self.schedule = PolynomialLR(self.optimizer, total_iters=task.steps, power=POWER)
-        self.dtype = set_precision(settings.precision, dist.device)
+        self.dtype = set_precision(self.precision, dist.device)
         self.scaler = torch.amp.GradScaler(dist.device.type, enabled=self.dtype == torch.float16)
         self.guard = LossGuard(dist)
         self.states = StateFolder(states_path(path))
 
-    def train(self):
+    def train(self, start=None):
         """The steps that are missing, then the result. Returns how many they were.
+
+        start: what `restore` returned, if it has been called.
 
         The full state is saved every `save_every` steps and when the process is told to stop (SIGINT, SIGTERM); a
         later call goes on from the newest. With a watch, the weights of the best saved state that is not the last are
         kept as STEM_best.pt. Raises UserError at a loss or gradient that is not finite; what is saved by then is from
         before it.
         """
-        start = self._restore()
+        start = self.restore() if start is None else start
         network = self._network()
+        torch.backends.cudnn.benchmark = not self.settings.deterministic  # crops are all of one size
         with closing(self._log(start)) as log, stop_signal(self.dist, REPORT_EVERY) as told_to_stop:
-            for step, batch in enumerate(self.task.batches(start), start + 1):
-                terms = self._step(network, step, batch)
+            for step, batch in enumerate(on_device(self.task.batches(start), self.dist.device), start + 1):
+                terms = self._step(network, step, batch, first=step == start + 1)
                 log.add(terms)
                 stop = told_to_stop(step)
                 self._report(step, log, stop)
@@ -87,7 +105,8 @@ class Trainer:
                 if stop:
                     raise KeyboardInterrupt
         if self.task.finish is not None:
-            self.task.finish(self.model.eval())
+            with _set_aside(self.model, self.settings.compile):
+                self.task.finish(self.model)
         if self.dist.main:
             self._keep_result()
         return self.task.steps - start
@@ -95,8 +114,16 @@ class Trainer:
     def _network(self):
         """The model as it is called in training."""
         if self.settings.compile:
-            self.model.encoder.compile()
-        return DistributedDataParallel(self.model) if self.dist.world > 1 else self.model
+            for part in self.task.compiled:
+                part.compile()
+        if self.dist.world == 1:
+            return self.model
+        return DistributedDataParallel(
+            self.model,
+            broadcast_buffers=_has_own_statistics(self.model),
+            gradient_as_bucket_view=True,
+            static_graph=True,
+        )
 
     def _log(self, start):
         run = self.path.parents[1]
@@ -110,12 +137,23 @@ class Trainer:
             self.settings.tracker,
         )
 
-    def _step(self, network, step, batch):
-        """One update. Returns the dict of losses."""
+    def _step(self, network, step, batch, first):
+        """One update. Returns the dict of losses. first: of this process, in which DDP learns what has gradients."""
         seed_step(self.settings.seed, step, self.dist.rank)
-        moved = to_device(batch, self.dist.device)
+        parts, count = self.settings.accumulate, None
+        if self.task.count is not None and parts * self.dist.world > 1:
+            count = self.dist.sum(self.task.count(batch)) / (parts * self.dist.world)
         terms, norm = train_step(
-            network, self.task.losses, moved, self.optimizer, self.scaler, self.dtype, self.task.clip
+            network,
+            self.task.losses,
+            batch,
+            self.optimizer,
+            self.scaler,
+            self.dtype,
+            self.task.clip,
+            parts,
+            count,
+            nullcontext if first or self.dist.world == 1 else network.no_sync,
         )
         self.guard.add(step, self.schedule.get_last_lr()[0], batch["id"], terms["loss"], norm)
         self.schedule.step()
@@ -149,7 +187,7 @@ class Trainer:
             state = {key: part.state_dict() for key, part in self._parts().items()} | {"record": self.record}
             self.states.save(step, state, score if self.task.watch is not None else -self.guard.mean_loss())
 
-    def _restore(self):
+    def restore(self):
         """Go on from the newest state that is whole. Returns its step, 0 for none.
 
         Training that begins removes what an earlier one left, the result first: while it is there, it counts as
@@ -166,7 +204,8 @@ class Trainer:
             return 0
         refuse_other(states.path, saved["record"], self.record, ANEW)
         for key, part in self._parts().items():
-            part.load_state_dict(saved[key])
+            if saved[key]:  # the scaler of a training without one has no state: float16 begins with a new one
+                part.load_state_dict(saved[key])
         if self.dist.main:
             other = f", saved by revision {saved['revision']}" if saved["revision"] != revision() else ""
             print(f"{states.path}: going on after step {saved['step']}{other}", flush=True)
@@ -175,7 +214,8 @@ class Trainer:
     def _keep_result(self):
         best = self.states.best
         if self.task.watch is not None and best is not None and best["step"] < self.task.steps:
-            save_result(_best_path(self.path), self.states.best_weights(), self.record, **best)
+            weights = load_state(self.states.file(best["step"]))["model"]
+            save_result(_best_path(self.path), weights, self.record, **best)
         # Last: once it is there, later calls take all as done and clear the states.
         save_result(self.path, self.model.state_dict(), self.record, step=self.task.steps)
         self.states.clear()
@@ -194,20 +234,68 @@ def seed_step(seed, step, rank):
     torch.manual_seed(number)  # of all devices
 
 
-def train_step(network, losses, batch, optimizer, scaler, dtype=None, clip=math.inf):
+def train_step(
+    network, losses, batch, optimizer, scaler, dtype=None, clip=math.inf, parts=1, count=None, unsent=nullcontext
+):
     """One update of the network by a batch that is on its device.
 
+    parts: in which the batch is taken, one after the other: less memory for the same update, but for what the network
+    itself draws from the whole batch, as batch norm does. count: a part's batch["count"], see Task, None for none.
+    unsent: for the backward passes of all parts but the last, whose gradients hold theirs: DDP's no_sync.
     Returns (dict of losses, the gradient's norm before clipping; 0 where a scaler watches over the gradients itself).
     """
-    with torch.autocast(batch["image"].device.type, dtype, enabled=dtype is not None):
-        terms = losses(network, batch)
     optimizer.zero_grad(set_to_none=True)
-    scaler.scale(terms["loss"]).backward()
+    total: dict = {}
+    for number, part in enumerate(split_batch(batch, parts, count), 1):
+        with unsent() if number < parts else nullcontext():
+            with torch.autocast(batch["image"].device.type, dtype, enabled=dtype is not None):
+                terms = losses(network, part)
+            scaler.scale(terms["loss"] / parts).backward()
+        total = {name: total.get(name, 0) + value.detach() / parts for name, value in terms.items()}
     scaler.unscale_(optimizer)
     norm = torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
     scaler.step(optimizer)
     scaler.update()
-    return terms, torch.zeros_like(norm) if scaler.is_enabled() else norm
+    return total, torch.zeros_like(norm) if scaler.is_enabled() else norm
+
+
+def split_batch(batch, parts, count=None):
+    """The batch in parts of equally many images. count: of `train_step`."""
+    shared = {key: value for key, value in batch.items() if isinstance(value, int)}
+    if count is not None:
+        shared["count"] = count
+    if parts == 1:
+        return [batch | shared]
+    size = len(batch["id"]) // parts
+    return [
+        {key: value[start : start + size] for key, value in batch.items() if key not in shared} | shared
+        for start in range(0, size * parts, size)
+    ]
+
+
+def on_device(batches, device):
+    """The batches on their device. A GPU gets each while it works on the one before."""
+    if device.type != "cuda":
+        yield from (to_device(batch, device) for batch in batches)
+        return
+    copying, coming = torch.cuda.Stream(device), deque()
+    for batch in batches:
+        with torch.cuda.stream(copying):
+            coming.append((to_device(batch, device), copying.record_event()))
+        if len(coming) == 2:
+            yield _arrived(*coming.popleft())
+    for each in coming:
+        yield _arrived(*each)
+
+
+def _arrived(batch, event):
+    """The batch for the stream that works on it, which waits until it is there."""
+    stream = torch.cuda.current_stream()
+    stream.wait_event(event)
+    for value in batch.values():
+        if isinstance(value, torch.Tensor):
+            value.record_stream(stream)  # or the copies of the next batch might take its memory too early
+    return batch
 
 
 def to_device(batch, device):
@@ -224,6 +312,14 @@ def _synchronised(model, settings, dist):
     if dist.world > 1 and dist.device.type == "cuda" and getattr(settings, "batch_norm", None) == "train":
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
     return model
+
+
+def _has_own_statistics(model):
+    """Whether a batch norm of the model in train mode gathers statistics that other processes do not know of."""
+    return any(
+        isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.training and type(layer) is not nn.SyncBatchNorm
+        for layer in model.modules()
+    )
 
 
 def _best_path(path):

@@ -47,28 +47,20 @@ def read(kind, value):
 
     A single value stands for a tuple of one, a number for its text. Raises ValueError, which says what is allowed.
     """
-    inner, is_optional = without_none(kind)
-    if value is None and is_optional:
+    if value is None and type(None) in get_args(kind):
         return None
-    parts = _parts(inner)
-    if parts is not None and not isinstance(value, (list, tuple)):
+    number, inner = words(kind)
+    if number is not None and not isinstance(value, (list, tuple)):
         value = [value]
-    elif parts is None and isinstance(value, (int, float)) and not isinstance(value, bool) and base(inner) is str:
+    elif number is None and isinstance(value, (int, float)) and not isinstance(value, bool) and base(inner) is str:
         value = str(value)
     try:
-        found = msgspec.convert(value, inner, strict=base(inner) is bool)
+        found = msgspec.convert(value, without_none(kind), strict=base(inner) is bool)
+        if all(_is_sound(each, inner) for each in ([found] if number is None else found)):
+            return found
     except msgspec.ValidationError:
-        raise ValueError(_refusal(kind, value)) from None
-    names = _names(inner)
-    for each in found if parts is not None else [found]:
-        if not _is_sound(each) or (names and not names.has(each)):
-            raise ValueError(_refusal(kind, value))
-    return found
-
-
-def _refusal(kind, value):
-    known = _choices(words(kind)[1])
-    return f"must be {describe(kind)}: {brief(value)}{nearest(str(value), known)}"
+        pass
+    raise ValueError(f"must be {describe(kind)}: {brief(value)}{nearest(str(value), _choices(inner))}")
 
 
 def nearest(word, known):
@@ -85,30 +77,30 @@ def _names(kind):
 
 
 def _choices(kind):
+    """What a type that lists its values takes; empty for another one."""
     if get_origin(kind) is Literal:
         return get_args(kind)
     names = _names(kind)
-    return names.known if names else ()
+    return names.shown if names else ()
 
 
-def _is_sound(value):
-    """Finite, and text that can be written: what msgspec lets through."""
+def _is_sound(value, kind):
+    """Finite, text that can be written, and a name that is there: what msgspec does not look at."""
     if isinstance(value, float):
         return math.isfinite(value)
-    return not isinstance(value, str) or value == value.encode(errors="ignore").decode()
+    if isinstance(value, str):
+        names = _names(kind)
+        return value == value.encode(errors="ignore").decode() and (names is None or names.has(value))
+    return True
 
 
 def describe(kind):
     """The values that a type takes, in words: `a whole number from 1 to 65536`."""
-    kind, _ = without_none(kind)
-    parts = _parts(kind)
-    if parts is not None:
-        number, inner = parts
-        return f"{'a list of' if number in '+*' else f'{number} values, each'} {describe(inner)}"
-    if names := _names(kind):
-        return f"one of {', '.join(names.shown)}"
-    if get_origin(kind) is Literal:
-        return f"one of {', '.join(map(str, get_args(kind)))}"
+    number, kind = words(kind)
+    if number is not None:
+        return f"{'a list of' if number in ('+', '*') else f'{number} values, each'} {describe(kind)}"
+    if choices := _choices(kind):
+        return f"one of {', '.join(map(str, choices))}"
     if base(kind) is bool:
         return "true or false"
     if base(kind) is str:
@@ -122,17 +114,19 @@ def describe(kind):
 
 
 def words(kind):
-    """(argparse's nargs, the type of a single word) of a type: (None, itself) of one that is no tuple."""
-    kind, _ = without_none(kind)
-    number, inner = _parts(kind) or (None, kind)
-    return int(number) if number not in (None, "+", "*") else number, inner
+    """(argparse's nargs, the type of a single word) of a type; nargs is None where it is no tuple."""
+    kind, least = without_none(kind), None
+    if base(kind) is not tuple:
+        return None, kind
+    if get_origin(kind) is Annotated:
+        kind, least = get_args(kind)[0], kind.__metadata__[0].min_length
+    inner, *more = get_args(kind)
+    return ("+" if least else "*") if more == [...] else 1 + len(more), inner
 
 
 def without_none(kind):
-    """(the type without None, whether None is allowed)."""
-    if get_origin(kind) in (Union, types.UnionType):
-        return next(each for each in get_args(kind) if each is not type(None)), True
-    return kind, False
+    """TYPE of TYPE | None, another type as it is."""
+    return get_args(kind)[0] if get_origin(kind) in (Union, types.UnionType) else kind
 
 
 def base(kind):
@@ -142,17 +136,6 @@ def base(kind):
     if get_origin(kind) is Literal:
         return type(get_args(kind)[0])
     return get_origin(kind) or kind
-
-
-def _parts(kind):
-    """(how many, of which type) of a tuple: "+", "*" or a number as text; None of another type."""
-    least = 0
-    if get_origin(kind) is Annotated and base(kind) is tuple:
-        least, kind = kind.__metadata__[0].min_length, get_args(kind)[0]
-    if get_origin(kind) is not tuple:
-        return None
-    inner, *more = get_args(kind)
-    return ("+" if least else "*") if more == [...] else str(1 + len(more)), inner
 
 
 def brief(value):

@@ -1,7 +1,7 @@
 """What runs made of an image, column by column: for the gallery, the panels and the paper's figures 1 and 3."""
 
 import warnings
-from functools import cache, partial
+from functools import cache
 
 import torch
 from matplotlib.figure import Figure
@@ -13,7 +13,7 @@ from module.affinity import pamr_refine
 from module.crf import dense_crf_labels
 from module.labels import weighted_argmax
 from tool.cam_file import load_cam
-from viz.network import enlarged, localize, seed_labels, takes_new_seeds
+from viz.network import enlarged, localize, takes_new_seeds
 from viz.pictures import PALETTE, colour_scores, greyed, overlay, thumbnail
 from viz.runs import MAP_NAMES
 
@@ -28,49 +28,45 @@ class Artist:
     def __init__(self, layout, runs, models, predict, background_weight):
         self.layout, self.runs, self.models, self.predict = layout, runs, models, predict
         self.background_weight = background_weight
-        self.pictures = cache(self._pictures)  # once, however many groups show the image
+        self.pictures, self.maps = cache(self._pictures), cache(self._maps)  # once, however many groups show the image
 
     def _pictures(self, image_id):
         """Thumbnails of the image, all that the runs made of it, and the truth; what they lack is left out."""
-        pixels = self.layout.image(image_id)
+        pixels, network = self.layout.image(image_id), self.maps(0, image_id)
         image, size = pixels.permute(1, 2, 0).numpy(), pixels.shape[1:]
-        network = cache(partial(self._network, image_id, pixels))
-        cam, is_cam, last = (self._map(0, name, image_id, size, network) for name in MAP_NAMES)
-        pseudo = self.runs[0].path / "seg_label" / f"{image_id}.png"
+        cam, is_cam, last = (self._map(0, name, image_id, size) for name in MAP_NAMES)
         row = {"image": image, "CAM": self._scores(image, cam), "IS-CAM": self._scores(image, is_cam)}
-        if network(0) is not None:
-            keys, seeds, new_seeds = (network(0)[name] for name in ("keys", "seeds", "ae_seeds"))
-            if takes_new_seeds(self.models[0]):
-                row["seeds before AE"] = overlay(greyed(image), seed_labels(keys, seeds))
-                row["seeds after AE"] = overlay(greyed(image), seed_labels(keys, new_seeds))
-            else:
-                row["seeds"] = overlay(greyed(image), seed_labels(keys, seeds))
+        if network is not None and takes_new_seeds(self.models[0]):
+            row["seeds before AE"] = overlay(greyed(image), network["seeds"])
+            row["seeds after AE"] = overlay(greyed(image), network["ae_seeds"])
+        elif network is not None:
+            row["seeds"] = overlay(greyed(image), network["seeds"])
         row["AE-IS-CAM"] = self._scores(image, last)
         if last is not None:
             keys, scores = last
             labels = dense_crf_labels(image, weighted_argmax(scores, self.background_weight), len(keys))
             row["AE-IS-CAM + CRF"] = keys[labels]
         for number, run in enumerate(self.runs[1:], start=1):
-            last = self._map(number, "ae_is_cam", image_id, size, network)
-            row[f"{run.name}: last map"] = self._scores(image, last)
+            row[f"{run.name}: last map"] = self._scores(image, self._map(number, "ae_is_cam", image_id, size))
+        pseudo = self.runs[0].folder / "seg_label" / f"{image_id}.png"
         row["pseudo label"] = read_labels(pseudo, self.layout.n_classes, size) if pseudo.exists() else None
         row["prediction"] = self.predict(pixels) if self.predict else None
         row["truth"] = self.layout.mask(image_id) if self.layout.has_mask(image_id) else None
         return {title: thumbnail(picture) for title, picture in row.items() if picture is not None}
 
-    def _network(self, image_id, pixels, number):
+    def _maps(self, number, image_id):
         """What a run's network says at scale 1, see `localize`; None without a network or labels."""
         if self.models[number] is None or not self.layout.is_labelled(image_id):
             return None
-        return localize(self.models[number], pixels, self.layout.labels(image_id))
+        return localize(self.models[number], self.layout.image(image_id), self.layout.labels(image_id))
 
-    def _map(self, number, name, image_id, size, network):
+    def _map(self, number, name, image_id, size):
         """(keys, map [k,H,W]) of a run: the exported one, else the network's, else None."""
-        path = self.runs[number].map_file(name, image_id)
-        if path is not None:
+        path = self.runs[number].folder / name / f"{image_id}.npz"
+        if path.exists():
             return load_cam(path, self.layout.n_classes, size)
-        maps = network(number)
-        return maps and (maps["keys"].numpy(), enlarged(maps[name], size))
+        maps = self.maps(number, image_id)
+        return maps and (maps["keys"], enlarged(maps[name], size))
 
     def _scores(self, image, found):
         return None if found is None else colour_scores(image, *found, self.background_weight)
@@ -79,24 +75,23 @@ class Artist:
         """The method's flow, from the judged run's network at scale 1: image, CAM, seeds of the structure analysis, the
         IS-CAM of their prototypes, that IS-CAM after PAMR, the new seeds taken from it, the AE-IS-CAM of the new
         prototypes, and the labels that it gives. A network without AE ends with its IS-CAM, normalised, and labels."""
-        pixels, model = self.layout.image(image_id), self.models[0]
-        image, maps = pixels.permute(1, 2, 0).numpy(), localize(model, pixels, self.layout.labels(image_id))
-        keys, last = maps["keys"].numpy(), enlarged(maps["ae_is_cam"], pixels.shape[1:])
+        pixels, model, maps = self.layout.image(image_id), self.models[0], self.maps(0, image_id)
+        image, last = pixels.permute(1, 2, 0).numpy(), enlarged(maps["ae_is_cam"], pixels.shape[1:])
 
         def scores(cam):
-            return self._scores(image, (keys, enlarged(cam, image.shape[:2])))
+            return self._scores(image, (maps["keys"], enlarged(cam, pixels.shape[1:])))
 
         row = {"image": image, "CAM": scores(maps["cam"])}
-        row["seeds by structure"] = overlay(greyed(image), seed_labels(maps["keys"], maps["seeds"]))
+        row["seeds by structure"] = overlay(greyed(image), maps["seeds"])
         row["IS-CAM"] = scores(maps["is_cam"])
         if takes_new_seeds(model):
             device = next(model.parameters()).device
             is_cam = maps["is_cam"][None].to(device)  # of the image's classes alone: all are present
             refined = pamr_refine(is_cam, unit_range(pixels[None].to(device)), torch.ones_like(is_cam), model.pamr)
             row["IS-CAM after PAMR"] = scores(refined[0].cpu())
-            row["new seeds"] = overlay(greyed(image), seed_labels(maps["keys"], maps["ae_seeds"]))
+            row["new seeds"] = overlay(greyed(image), maps["ae_seeds"])
             row["AE-IS-CAM"] = scores(maps["ae_is_cam"])
-        return {**row, "labels": keys[weighted_argmax(last, self.background_weight)]}
+        return {**row, "labels": maps["keys"][weighted_argmax(last, self.background_weight)]}
 
     def figure3(self, image_id):
         """The comparison: image, the last map of each baseline run, the judged run's IS-CAM and AE-IS-CAM, truth."""
@@ -106,9 +101,7 @@ class Artist:
 
     def classes(self, image_id):
         """Numbers of the image's classes; none for an image without labels, as in a test list."""
-        if not self.layout.is_labelled(image_id):
-            return []
-        return (self.layout.labels(image_id).nonzero()[:, 0] + 1).tolist()
+        return [1 + k for k in self.layout.present(image_id)] if self.layout.is_labelled(image_id) else []
 
     def caption(self, image_id):
         """The image's ID and classes."""

@@ -2,6 +2,7 @@
 
 import io
 import re
+from itertools import cycle
 from typing import NamedTuple
 
 import numpy as np
@@ -78,13 +79,7 @@ def training_charts(runs):
     charts = []
     for stage, name in STAGES.items():
         steps = [steps_of(run.log, stage, "loss") for run in runs]
-        checks = [
-            [
-                {"step": record["step"], **{MAP_NAMES.get(key, key): 100 * miou for key, miou in record["val"].items()}}
-                for record in steps_of(run.log, stage, "val")
-            ]
-            for run in runs
-        ]
+        checks = [[_percent(record) for record in steps_of(run.log, stage, "val")] for run in runs]
         rates = [[{"step": record["step"], "learning rate": record.get("lr")} for record in log] for log in steps]
         for title, caption, logs, y_label in (
             ("losses", "Means over the steps between two lines of the log.", steps, "loss"),
@@ -99,26 +94,29 @@ def training_charts(runs):
 
 def _lines(runs, logs):
     """A Line for each number in each run's records, over their steps; NaN for what is none: a log may be damaged."""
-    found = [
-        dict.fromkeys(key for record in log for key in record if key not in NOT_LOSSES and is_number(record[key]))
-        for log in logs
-    ]
-    colours = list(dict.fromkeys(key for keys in found for key in keys))
+    every = (key for log in logs for record in log for key in record if is_number(record[key]))
+    colours = dict(zip(dict.fromkeys(key for key in every if key not in NOT_LOSSES), cycle(COLOURS)))
     return [
         Line(
             _title(key, runs, number),
             [record["step"] for record in log],
             [record[key] if is_number(record.get(key)) else np.nan for record in log],
-            COLOURS[colours.index(key) % len(COLOURS)],
+            colour,
             DASHES[number % len(DASHES)],
         )
-        for number, (log, keys) in enumerate(zip(logs, found))
-        for key in keys
+        for number, log in enumerate(logs)
+        for key, colour in colours.items()
+        if any(is_number(record.get(key)) for record in log)
     ]
 
 
+def _percent(record):
+    return {"step": record["step"], **{name: 100 * miou for name, miou in record["val"].items()}}
+
+
 def _title(name, runs, number):
-    return name if len(runs) == 1 else f"{name}, {runs[number].name}"
+    title = MAP_NAMES.get(name, name)
+    return title if len(runs) == 1 else f"{title}, {runs[number].name}"
 
 
 def sweep_charts(runs, swept):
@@ -128,7 +126,7 @@ def sweep_charts(runs, swept):
     """
     weights, thresholds = [], []
     for (number, name), result in swept.items():
-        title = _title(MAP_NAMES[name], runs, number)
+        title = _title(name, runs, number)
         look = COLOURS[list(MAP_NAMES).index(name)], DASHES[number % len(DASHES)]
         dots = tuple(
             (weight, 100 * scores["miou"])

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from conventions import BACKGROUND, IGNORE
-from viz.network import localize, seed_labels
+from viz.network import SEEDS
 from viz.pictures import greyed, nearest, overlay, thumbnail
 
 MARGIN = 0.05
@@ -35,32 +35,20 @@ class SeedChange(NamedTuple):
     cells: int
 
     @property
-    def precision_before(self):
-        """Share of right seeds; there is at least one seed."""
-        return self.right_before / (self.right_before + self.wrong_before)
-
-    @property
-    def precision_after(self):
-        """None if AE left no seed."""
-        total = self.right_after + self.wrong_after
-        return self.right_after / total if total else None
+    def precision(self):
+        """Shares of right seeds before AE, where there is at least one seed, and after it, None if it left none."""
+        before, after = self.right_before + self.wrong_before, self.right_after + self.wrong_after
+        return self.right_before / before, self.right_after / after if after else None
 
     @property
     def verdict(self):
         """ "expanded", "repaired", "lost" or "kept", see the module."""
-        if self.precision_after is None:
+        before, after = self.precision
+        if after is None:
             return "lost"
-        gain = self.precision_after - self.precision_before
-        if self.wrong_before and self.wrong_after > self.wrong_before and gain <= -MARGIN:
+        if 0 < self.wrong_before < self.wrong_after and after - before <= -MARGIN:
             return "expanded"
-        if self.wrong_after < self.wrong_before and gain >= MARGIN:
-            return "repaired"
-        return "kept"
-
-    @property
-    def growth(self):
-        """Wrong cells that AE added, as a share of the grid."""
-        return (self.wrong_after - self.wrong_before) / self.cells
+        return "repaired" if self.wrong_after < self.wrong_before and after - before >= MARGIN else "kept"
 
 
 def seed_changes(image_id, before, after, truth):
@@ -79,24 +67,22 @@ def seed_changes(image_id, before, after, truth):
     return changes
 
 
-def count_failures(layout, model, ids):
-    """The SeedChanges of a network over the images that have a mask and a label; one forward pass each."""
-    changes = []
+def count_failures(artist, ids):
+    """The SeedChanges of the network of an artist's first run over the images that have a mask and a label."""
+    changes, layout = [], artist.layout
     for image_id in tqdm(ids, desc="report: seeds before and after AE", unit="image", dynamic_ncols=True):
         if layout.has_mask(image_id) and layout.is_labelled(image_id):
-            maps = localize(model, layout.image(image_id), layout.labels(image_id))
-            before, after = (seed_labels(maps["keys"], maps[name]) for name in ("seeds", "ae_seeds"))
+            before, after = (artist.maps(0, image_id)[name] for name in SEEDS)
             changes += seed_changes(image_id, before, after, nearest(layout.mask(image_id), before.shape))
     return changes
 
 
-def draw_change(layout, model, change):
+def draw_change(artist, change):
     """{title: picture} of a SeedChange: image, the class's seeds before and after AE in COLOURS, truth."""
-    pixels, truth = layout.image(change.image_id), layout.mask(change.image_id)
-    image, maps = pixels.permute(1, 2, 0).numpy(), localize(model, pixels, layout.labels(change.image_id))
+    image, truth = artist.layout.image(change.image_id).permute(1, 2, 0).numpy(), artist.layout.mask(change.image_id)
     pictures = {"image": image}
-    for name, title in (("seeds", "seeds before AE"), ("ae_seeds", "seeds after AE")):
-        seeds = seed_labels(maps["keys"], maps[name])
+    for name, title in zip(SEEDS, ("seeds before AE", "seeds after AE")):
+        seeds = artist.maps(0, change.image_id)[name]
         cells = nearest(truth, seeds.shape)
         marks = np.where((seeds == change.label) & (cells != IGNORE), 1 + (cells != change.label), 0)
         pictures[title] = overlay(greyed(image), marks, COLOURS)
@@ -106,25 +92,24 @@ def draw_change(layout, model, change):
 def failure_summary(changes, class_names):
     """Counts for the page: a dict, or None without changes.
 
-    counts: {verdict: number}; images: of which changes are from; precision: (before, after) over all seeds;
+    counts: Counter of the verdicts; images: of which changes are from; precision: (before, after) over all seeds;
     classes: [(name, judged, expanded, repaired)] by share of expanded; worst: the SeedChanges that AE expanded, by
     growth.
     """
     if not changes:
         return None
-    counts = dict.fromkeys(("expanded", "repaired", "lost", "kept"), 0) | Counter(each.verdict for each in changes)
+    verdicts = Counter((change.label, change.verdict) for change in changes)
     right, wrong, right_after, wrong_after = (sum(change[i] for change in changes) for i in range(2, 6))
     classes = []
-    for label in sorted({change.label for change in changes}):
-        own = [change.verdict for change in changes if change.label == label]
-        classes.append((class_names[label], len(own), own.count("expanded"), own.count("repaired")))
+    for label, judged in sorted(Counter(change.label for change in changes).items()):
+        classes.append((class_names[label], judged, verdicts[label, "expanded"], verdicts[label, "repaired"]))
     expanded = [change for change in changes if change.verdict == "expanded"]
     return {
-        "counts": counts,
+        "counts": Counter(change.verdict for change in changes),
         "judged": len(changes),
         "images": len({change.image_id for change in changes}),
         "precision": (right / (right + wrong), right_after / max(1, right_after + wrong_after)),
         "classes": sorted(classes, key=lambda row: -row[2] / row[1]),
         "margin": MARGIN,
-        "worst": sorted(expanded, key=lambda change: -change.growth),
+        "worst": sorted(expanded, key=lambda change: (change.wrong_before - change.wrong_after) / change.cells),
     }

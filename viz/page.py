@@ -44,8 +44,7 @@ def write_page(path, artist, swept, ids, changes, figures, args):
         "artist": artist,
         "failure": failure,
         "failure_pictures": [
-            (change, draw_change(layout, artist.models[0], change))
-            for change in (failure["worst"] if failure else [])[: args.images]
+            (change, draw_change(artist, change)) for change in (failure["worst"] if failure else [])[: args.images]
         ],
         "failure_colours": COLOURS[1:],
         "figures": [(path.name, base64.b64encode(path.read_bytes()).decode(), text) for path, text in figures],

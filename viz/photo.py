@@ -4,7 +4,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from data.label_png import save_label_png
 from files import atomic
@@ -47,13 +47,11 @@ def with_legend(picture, names, colours):
     """
     size = int(np.clip(max(picture.shape[:2]) / 36, 11, 32))
     font, line, names = ImageFont.truetype(FONT, size), round(1.6 * size), [name[:LONGEST_NAME] for name in names]
-    height, width = picture.shape[:2]
-    width = max(width, *(round(font.getlength(name)) + 3 * size for name in names), 0)
-    sheet = Image.new("RGB", (width, height + line * len(names)), "white")
-    sheet.paste(Image.fromarray(picture))
+    (height, width), needed = picture.shape[:2], [round(font.getlength(name)) + 3 * size for name in names]
+    more = 0, 0, max([width, *needed]) - width, line * len(names)  # left, above, right, below
+    sheet = ImageOps.expand(Image.fromarray(picture), more, "white")
     draw = ImageDraw.Draw(sheet)
-    for number, (name, colour) in enumerate(zip(names, colours)):
-        y = height + line * number
+    for y, name, colour in zip(range(height, sheet.height, line), names, colours):
         draw.rectangle((size // 2, y + size // 3, 3 * size // 2, y + 4 * size // 3), tuple(map(int, colour)))
         draw.text((2 * size, y + line // 2), name, "black", font, anchor="lm")
     return np.asarray(sheet)

@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -17,51 +16,44 @@ from tool.stages import STAGES
 
 MAP_NAMES = {"cam": "CAM", "is_cam": "IS-CAM", "ae_is_cam": "AE-IS-CAM"}
 COUNTED = ("step", "did", "seconds", "peak_memory_mb", "peak_gpu_memory_mb", "images_per_second", "lr")
-WHERE = ("run_root", "session_name", "num_workers", "save_every", "resume", "skip_bad", "tracker")  # change no result
+WHERE = (
+    "run_root",
+    "session_name",
+    "num_workers",
+    "device",
+    "save_every",
+    "resume",
+    "skip_bad",
+    "tracker",
+)  # change no result
 
 
 @dataclass(frozen=True)
 class RunContent:
-    """path: the run's folder. name: to tell it from others. config: sections of config.yaml, {} without. log: records
+    """folder: a `tool.run.Run`. name: to tell it from others. config: sections of config.yaml, {} without. log: records
     of log.jsonl. scores: see `collect_scores`."""
 
-    path: Path
+    folder: Run
     name: str
     config: dict
     log: list
     scores: list
 
-    @property
-    def folder(self):
-        """The `tool.run.Run` there."""
-        return Run(self.path)
-
-    def map_folders(self):
-        """{kind of map: its folder} of the maps that the run has."""
-        folders = {name: self.path / name for name in MAP_NAMES}
-        return {name: folder for name, folder in folders.items() if folder.is_dir()}
-
-    def map_file(self, name, image_id):
-        """The file of an exported map, or None."""
-        path = self.path / name / f"{image_id}.npz"
-        return path if path.exists() else None
-
 
 def read_runs(paths):
     """Returns their contents; what is missing in one is left empty. Raises UserError if there is no folder or a file is
     broken."""
-    paths = [Path(path) for path in paths]
-    missing = next((path for path in paths if not path.is_dir()), None)
-    if missing is not None:
-        raise UserError(f"{missing}: no such run folder")
-    for path in paths:
-        Run(path).refuse_old_names()
-    names = [path.resolve().name for path in paths]
+    folders = [Run(path) for path in paths]
+    for folder in folders:
+        if not folder.path.is_dir():
+            raise UserError(f"{folder}: no such run folder")
+        folder.refuse_old_names()
+    names = [folder.path.resolve().name for folder in folders]
     if len(set(names)) < len(names):
-        names = [str(path) for path in paths]
+        names = list(map(str, folders))
     return [
-        RunContent(path, name, Run(path).config(), read_log(path / "log.jsonl"), collect_scores(path))
-        for path, name in zip(paths, names)
+        RunContent(folder, name, folder.config(), read_log(folder / "log.jsonl"), collect_scores(folder))
+        for folder, name in zip(folders, names)
     ]
 
 
@@ -72,12 +64,13 @@ def content(runs):
         config = {section: values for section, values in run.config.items() if section != "report"}
         log = [record for record in run.log if record["stage"] != "report"]
         digest.update(json.dumps([run.name, config, log], sort_keys=True).encode())
+        folder = run.folder.path
         for pattern in ("eval/*.json", "*/settings.yaml", "deeplab/*/settings.yaml"):
-            for path in sorted(run.path.glob(pattern)):
+            for path in sorted(folder.glob(pattern)):
                 if path.parent.name != "report" and path.exists():  # not a link to nothing
                     check_file(path)
-                    digest.update(f"{path.relative_to(run.path)}".encode() + path.read_bytes())
-        for path in sorted(run.path.glob("ckpt/*.pt")):
+                    digest.update(f"{path.relative_to(folder)}".encode() + path.read_bytes())
+        for path in sorted(folder.glob("ckpt/*.pt")):
             digest.update(json.dumps(checkpoint_record(path), sort_keys=True).encode())
     return digest.hexdigest()[:32]
 
@@ -195,13 +188,9 @@ def setting_rows(runs):
     sections = dict.fromkeys([*(stage.name for stage in STAGES), *(section for run in runs for section in run.config)])
     table = {}
     for section in sections:
-        parts = [run.config.get(section) for run in runs]
-        keys = sorted({key for part in parts if part for key in part} - set(WHERE))
-        rows = []
-        for key in keys:
-            values = [None if part is None else part.get(key) for part in parts]
-            known = [value for value, part in zip(values, parts) if part is not None]
-            rows.append((key, values, any(value != known[0] for value in known)))
-        if rows:
-            table[section] = rows
+        reached = [run.config[section] for run in runs if section in run.config]
+        for key in sorted({key for part in reached for key in part} - set(WHERE)):
+            values = [run.config.get(section, {}).get(key) for run in runs]
+            differs = any(part.get(key) != reached[0].get(key) for part in reached)
+            table.setdefault(section, []).append((key, values, differs))
     return table

@@ -14,6 +14,7 @@ from module.labels import weighted_argmax
 from tool.cam_file import load_cam
 from tool.metric import label_confusion_matrix, scores
 from tool.parallel import parallel_map
+from viz.runs import MAP_NAMES
 
 WEIGHTS = np.round(np.arange(41) * 0.05, 2)  # factors on the background's score
 THRESHOLDS = np.round(np.arange(40) * 0.025, 3)  # constant scores of the background
@@ -35,21 +36,18 @@ def turn_counts(truth, labels, values, edges, n_classes):
     Returns int64 [3,K,B+1]: pixels by label, those by label that are right, and pixels by truth.
     """
     known = truth != IGNORE
-    truth, labels = truth[known].astype(np.int64), labels[known].astype(np.int64)
     interval = np.searchsorted(edges, values[known], side="left")
-    counts = []
-    for classes, chosen in ((labels, slice(None)), (labels, truth == labels), (truth, slice(None))):
-        flat = classes[chosen] * (len(edges) + 1) + interval[chosen]
-        counts.append(np.bincount(flat, minlength=n_classes * (len(edges) + 1)).reshape(n_classes, -1))
-    return np.stack(counts)
+    shape = n_classes, n_classes, len(edges) + 1
+    pixels = np.ravel_multi_index((truth[known].astype(np.int64), labels[known].astype(np.int64), interval), shape)
+    joint = np.bincount(pixels, minlength=np.prod(shape)).reshape(shape)  # by truth, label and interval
+    return np.stack([joint.sum(axis=0), np.einsum("kkb->kb", joint), joint.sum(axis=1)])
 
 
 def miou_at_edges(counts):
     """counts: of `turn_counts`, summed over images. Returns the mIoU [B] over the classes that occur in the truth."""
     predicted, right, truth = counts
     # Above the edge: foreground of its class. Below: background, right where the truth is.
-    above = [part[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:] for part in (predicted, right)]
-    predicted_at, right_at = (part.astype(np.float64) for part in above)
+    predicted_at, right_at = (part[:, :0:-1].cumsum(axis=1)[:, ::-1].astype(np.float64) for part in (predicted, right))
     predicted_at[0] = predicted.sum(axis=0).cumsum()[:-1]
     right_at[0] = truth[0].cumsum()[:-1]
     total = truth.sum(axis=1, keepdims=True)
@@ -61,10 +59,8 @@ def image_counts(truth, keys, cam, n_classes, background_weight, name):
     """(mIoU of one image at a background weight, counts along WEIGHTS, counts along THRESHOLDS)."""
     labels = keys[weighted_argmax(cam, background_weight)]
     miou = scores(label_confusion_matrix(truth, labels, n_classes, name), range(n_classes))["miou"]
-    if len(cam) == 1:  # an image without classes: its one label never turns to foreground
-        labels, strongest = np.zeros(truth.shape, np.int64), np.zeros(truth.shape, np.float32)
-    else:
-        labels, strongest = keys[cam[1:].argmax(axis=0) + 1], cam[1:].max(axis=0)
+    foreground = np.concatenate([np.zeros_like(cam[:1]), cam[1:]])  # an image without classes has no score
+    labels, strongest = keys[foreground.argmax(axis=0)], foreground.max(axis=0)
     ratio = np.where(strongest > 0, strongest / np.maximum(cam[0], 1e-12), 0)
     return (
         miou,
@@ -88,7 +84,8 @@ def score_maps(layout, runs, ids, background_weight, workers):
 
     background_weight: of the images' own mIoU.
     """
-    folders = {(number, name): folder for number, run in enumerate(runs) for name, folder in run.map_folders().items()}
+    kinds = ((number, name, run.folder / name) for number, run in enumerate(runs) for name in MAP_NAMES)
+    folders = {(number, name): folder for number, name, folder in kinds if folder.is_dir()}
     ids = [image_id for image_id in ids if layout.has_mask(image_id)]
     if not ids or not folders:
         return {}

@@ -25,24 +25,22 @@ def score_table(run):
         (stage, list_name, weight_title(weight), *("" if value is None else f"{100 * value:.2f}" for value in cells))
         for stage, list_name, weight, [cells] in compared_scores([run])
     ]
-    return _markdown(("stage", "list", "background", "mIoU", "+ CRF"), rows)
+    return markdown(("stage", "list", "background", "mIoU", "+ CRF"), rows)
 
 
 def class_table(rows):
     """Markdown table of IoU per class in percent, one line a class that occurs in the truth."""
-    titles = [column_title(stage, weight, crf) for stage, _, weight, crf, _ in rows]
-    lines = [[name, *(result["iou"][name] for *_, result in rows)] for name in rows[0][4]["iou"]]
-    return _markdown(
-        ("class", *titles),
-        [
-            (name, *("" if value is None else f"{100 * value:.1f}" for value in values))
-            for name, *values in lines
-            if any(value is not None for value in values)
-        ],
-    )
+    lines = [(name, [result["iou"][name] for *_, result in rows]) for name in rows[0][4]["iou"]]
+    cells = [
+        (name, *("" if value is None else f"{100 * value:.1f}" for value in values))
+        for name, values in lines
+        if any(value is not None for value in values)
+    ]
+    return markdown(("class", *map(column_title, rows)), cells)
 
 
-def _markdown(titles, rows):
+def markdown(titles, rows):
+    """A table of texts."""
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (titles, ["---"] * len(titles), *rows))
 
 
@@ -51,8 +49,9 @@ def weight_title(weight):
     return "" if weight is None else f"x {weight:g}"
 
 
-def column_title(stage, weight, crf):
-    """`CAM x 0.8 + CRF`."""
+def column_title(row):
+    """`CAM x 0.8 + CRF` of a row of scores."""
+    stage, _, weight, crf, _ = row
     return " ".join(part for part in (stage, weight_title(weight), "+ CRF" if crf else "") if part)
 
 
@@ -109,7 +108,7 @@ def class_columns(run, baseline=None):
     names = dict.fromkeys(name for row in best.values() for name in row[4]["iou"])
     lines = [line("mean", lambda result: result["miou"])]
     lines += [line(name, lambda result, name=name: result["iou"].get(name)) for name in names]
-    titles = [(column_title(stage, weight, crf), name) for stage, name, weight, crf, _ in best.values()]
+    titles = [(column_title(row), row[1]) for row in best.values()]
     return titles, [(title, cells) for title, cells in lines if any(value is not None for value, _ in cells)]
 
 
@@ -119,9 +118,9 @@ def confusions(run):
     Scores from before matrices were kept have none.
     """
     return [
-        (column_title(stage, weight, crf), list_name, confusion_table(result["confusion"], list(result["iou"])))
-        for stage, list_name, weight, crf, result in best_rows(run).values()
-        if "confusion" in result
+        (column_title(row), row[1], confusion_table(row[4]["confusion"], list(row[4]["iou"])))
+        for row in best_rows(run).values()
+        if "confusion" in row[4]
     ]
 
 

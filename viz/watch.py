@@ -74,7 +74,7 @@ class MapWatch:
         for image_id in self.ids:
             image, truth = self.read(image_id)
             output = localize(model, image, self.layout.labels(image_id), self.dtype)
-            keys, maps = output["keys"].numpy(), [enlarged(output[name], truth.shape) for name in MAPS]
+            keys, maps = output["keys"], [enlarged(output[name], truth.shape) for name in MAPS]
             for matrix, cam in zip(matrices, maps):
                 found = keys[weighted_argmax(cam, BACKGROUND_WEIGHT)]
                 matrix += label_confusion_matrix(truth, found, n_classes, image_id)

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+import torch
 
-from module.labels import ir_labels, weighted_argmax
+from module.labels import ir_labels, labels_at_size, weighted_argmax
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float16])  # CAMs are stored in float16
@@ -39,3 +40,12 @@ def test_ir_labels(dtype):
     foreground = np.array([[0, 0, 3, 3, 3, 20]], dtype)
     background = np.array([[0, 3, 0, 3, 5, 20]], dtype)
     np.testing.assert_array_equal(ir_labels(foreground, background), [[0, 255, 3, 3, 3, 20]])
+
+
+@pytest.mark.parametrize("size", [(40, 60), (97, 131), (7, 300), (10, 15)])
+def test_labels_in_strips_are_those_of_the_whole(size):
+    """Bounded memory: a strip at a time."""
+    scores = torch.rand(4, 10, 15, generator=torch.Generator().manual_seed(0))
+    whole = torch.nn.functional.interpolate(scores[None], size, mode="bilinear")[0].numpy()
+    labels = labels_at_size(scores.numpy(), size, 0.7, max_elements=4 * size[1] * 3)
+    assert labels.dtype == np.uint8 and (labels != weighted_argmax(whole, 0.7)).mean() < 1e-3

@@ -1,71 +1,20 @@
-from math import exp, log
+"""AE-SIPE's maps, step by step, and the modules that it is made of."""
 
 import numpy as np
 import pytest
 import torch
+from nets import BOX, LABELS, example_image, inputs, network
 from torch import nn
 
 import tool.settings
 from errors import UserError
-from module.affinity import AE_SEQUENCE, AFFINITIES, affinity_enhanced_cam
-from module.cam import inside_mask, normalize_map, valid_mask
+from module.affinity import AFFINITIES, affinity_enhanced_cam
+from module.cam import normalize_map
 from module.prototype import class_prototypes, image_specific_cam
 from module.structure import structure_seeds
-from net.aesipe import AESIPE, aesipe_loss, build
-from net.backbone import build_backbone
-from tool.settings import TrainAesipe
+from net.aesipe import AESIPE, aesipe_loss
 
 MAPS = ("cam", "seeds", "is_cam", "ae_seeds", "ae_is_cam")
-LABELS = torch.tensor([[1.0, 0, 1, 0], [0, 1, 0, 0]])
-BOX = torch.tensor([[0, 0, 97, 130], [32, 0, 97, 90]])
-
-
-def network(**settings):
-    """A network of 5 classes with random weights that tells positions apart as a trained one does.
-
-    A plain random network sees all positions alike, and every seed is background. So batch norm gets the statistics of
-    the example, and the 1x1 convolutions look past the mean of the stages they read.
-    """
-    torch.manual_seed(0)
-    encoder = build_backbone("resnet18", "none", frozen_stages=0, batch_norm="train").train()
-    with torch.no_grad():
-        for _ in range(3):
-            encoder(example_image())
-        state = encoder.state_dict()
-        encoder = build_backbone("resnet18", "none")
-        encoder.load_state_dict(state)
-        model = AESIPE(encoder, n_classes=5, **settings).eval()
-        _, *stages = encoder(example_image())
-        for layer, stage in zip([*model.projections, model.classifier], [*stages, stages[-1]]):
-            mean = nn.functional.normalize(stage.mean(dim=(0, 2, 3)), dim=0)
-            weight = layer.weight[:, :, 0, 0]
-            weight -= (weight @ mean)[:, None] * mean
-    return model
-
-
-def example_image(h=97, w=130):
-    """Blobs of colour with noise."""
-    generator = torch.Generator().manual_seed(3)
-    blobs = torch.rand(2, 3, 5, 6, generator=generator)
-    smooth = nn.functional.interpolate(blobs, (h, w), mode="bicubic", align_corners=True)
-    return (smooth + 0.05 * torch.randn(2, 3, h, w, generator=generator)).clamp(0, 1)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return network()
-
-
-@pytest.fixture(scope="module")
-def output(model):
-    with torch.no_grad():
-        return model(example_image(), LABELS, BOX)
-
-
-def inputs(model):
-    """What `localize` takes."""
-    with torch.no_grad():
-        return *model.encode(example_image()), example_image(), valid_mask(LABELS, inside_mask(BOX, (97, 130), (7, 9)))
 
 
 def test_forward_returns_the_stated_keys_and_shapes(model, output):
@@ -169,40 +118,6 @@ def test_flipped_image_gives_flipped_maps():
     assert (plain["cam"] - plain["cam"].flip(3)).abs().max() > 0.1
 
 
-def test_gsc_reaches_the_classifier_through_cam_and_the_projections_through_the_last_map():
-    model = network()
-    new = {"classifier": [model.classifier.weight], "projections": list(model.projections.parameters())}
-    for through, reached, other in (("cam", "classifier", "projections"), ("ae_is_cam", "projections", "classifier")):
-        model.zero_grad()
-        output = model(example_image(), LABELS, BOX)
-        fixed = "ae_is_cam" if through == "cam" else "cam"
-        aesipe_loss({**output, fixed: output[fixed].detach()}, LABELS)["gsc"].backward()
-        assert all(p.grad.abs().sum() > 0 for p in new[reached])
-        assert all(p.grad is None for p in new[other])
-        encoder_is_reached = any(p.grad is not None for p in model.encoder.parameters())
-        assert encoder_is_reached == (through == "cam")  # the projections train only themselves
-
-
-def test_loss_trains_stages_3_and_4_but_not_what_is_frozen():
-    model = network().train()
-    aesipe_loss(model(example_image(), LABELS, BOX), LABELS)["loss"].backward()
-    for number, stage in enumerate(model.encoder.stages):
-        assert all((p.grad is not None and p.grad.abs().sum() > 0) == (number >= 3) for p in stage.parameters())
-
-
-def test_training_step_keeps_frozen_batch_norm_statistics():
-    model = network().train()
-    buffers = {name: value.clone() for name, value in model.named_buffers()}
-    weights = {name: value.detach().clone() for name, value in model.named_parameters()}
-    optimizer = torch.optim.SGD(model.parameter_groups(0.01, 0.1))
-    aesipe_loss(model(example_image(), LABELS, BOX), LABELS)["loss"].backward()
-    optimizer.step()
-    assert any("running_var" in name for name in buffers)
-    assert all(torch.equal(value, buffers[name]) for name, value in model.named_buffers())
-    changed = {name for name, value in model.named_parameters() if not torch.equal(value, weights[name])}
-    assert changed == {name for name, value in model.named_parameters() if value.requires_grad}
-
-
 def test_parameter_groups_hold_every_trained_parameter_once(model):
     pretrained, new = model.parameter_groups(0.01, 0.1)
     assert (pretrained["lr"], new["lr"]) == (0.01, 0.1)
@@ -219,41 +134,6 @@ def test_output_is_float32_under_autocast(model, output):
         mixed = model(example_image(), LABELS, BOX)
     assert all(value.dtype == torch.float32 for value in mixed.values())
     assert (mixed["cam"] - output["cam"]).abs().mean() < 0.02
-
-
-def test_loss_equals_the_formulas_written_out(output):
-    losses = aesipe_loss(output, LABELS)
-    cls = 0
-    for n, k in np.ndindex(2, 4):
-        probability = 1 / (1 + exp(-float(output["score"][n, k])))
-        cls -= log(probability if LABELS[n, k] else 1 - probability) / 8
-    gsc = 0
-    for index in np.ndindex(2, 5, 7, 9):
-        gsc += abs(float(output["cam"][index]) - float(output["ae_is_cam"][index])) / (2 * 5 * 7 * 9)
-    assert set(losses) == {"loss", "cls", "gsc"} and all(value.shape == () for value in losses.values())
-    assert float(losses["cls"]) == pytest.approx(cls, abs=1e-5)
-    assert float(losses["gsc"]) == pytest.approx(gsc, abs=1e-5) and gsc > 0
-    assert float(losses["loss"]) == pytest.approx(cls + gsc, abs=1e-5)
-
-
-@pytest.mark.parametrize("ae, sequence", [(True, AE_SEQUENCE), (True, ["prototype", "is_cam"]), (False, AE_SEQUENCE)])
-def test_build_follows_its_settings(ae, sequence):
-    settings = TrainAesipe(
-        backbone="resnet18",
-        frozen_stages=3,
-        batch_norm="train",
-        ae=ae,
-        sequence=tuple(sequence),
-        structure_features="semantic",
-        normalization="max",
-        cam_background="present",
-    )
-    model, criterion = build(settings, 4, "none")
-    assert criterion is aesipe_loss and model.sequence == (tuple(sequence) if ae else ())
-    assert (model.structure_features, model.normalization, model.cam_background) == ("semantic", "max", "present")
-    assert model.classifier.weight.shape == (3, 512, 1, 1) and model.encoder.batch_norm == "train"
-    assert not any(p.requires_grad for p in model.encoder.stages[:4].parameters())
-    assert all(p.requires_grad for p in model.encoder.stages[4].parameters())
 
 
 def test_a_layer_that_is_added_is_trained(model):

@@ -6,7 +6,7 @@ import pytest
 
 from data.toy import make_toy
 from paper.estimate import amount, estimate
-from paper.plan import STAGES, make_jobs
+from paper.plan import CAM_STAGES, make_jobs
 from paper.tables import TABLES
 from tool.run import Run
 from tool.settings import plain
@@ -14,11 +14,18 @@ from tool.usage import append_json
 from tool.yaml_file import dump_yaml
 
 
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    """A set of 40 training images."""
+    root = tmp_path_factory.mktemp("estimate") / "toy"
+    make_toy(root, train=4, train_aug=40, val=2, size=64, seed=0)
+    return root
+
+
 @pytest.fixture
-def job(tmp_path):
-    """The network `full` of Table 1, on a set of 40 training images."""
-    make_toy(tmp_path / "toy", train=4, train_aug=40, val=2, size=64, seed=0)
-    overrides = [f"common.dataset_root={tmp_path / 'toy'}", f"common.run_root={tmp_path}"]
+def job(toy, tmp_path):
+    """The network `full` of Table 1, on the toy set."""
+    overrides = [f"common.dataset_root={toy}", f"common.run_root={tmp_path}"]
     return make_jobs([TABLES[1]], "configs/demo.yaml", overrides, 1)[0][1]
 
 
@@ -94,7 +101,7 @@ def test_on_a_gpu_the_stages_of_crf_alone_are_logged_as_the_cpus(job, tmp_path):
 
 def test_what_no_run_tells_is_said_with_the_command_that_would(job, tmp_path):
     log(tmp_path / "a", job, "train_aesipe", did=20, seconds=60)
-    said, command = list(estimate([job], [STAGES[:3]], tmp_path, "cpu"))[-2:]
+    said, command = list(estimate([job], [CAM_STAGES], tmp_path, "cpu"))[-2:]
     assert "tells what make_cam, eval_cam take" in said
     words = shlex.split(command)
     assert words[:5] == ["bash", "run_pipeline.sh", "configs/demo.yaml", "--to", "eval_cam"]

@@ -17,9 +17,9 @@ ROWS = [
 def test_cell():
     cell = Cell(58.6, (60.0, 62.0, 64.0))
     assert cell.mean == 62 and cell.spread == 2 and cell.difference == pytest.approx(3.4)
-    assert cell.text() == "62.0 ± 2.0 (3)"
-    assert Cell(64.7, (63.0,)).text() == "63.0" and Cell(64.7, (63.0,)).spread is None
-    assert Cell(64.7).text() == "" and Cell(64.7).difference is None and Cell(71.1, (), "soon").text() == "soon"
+    assert cell.text == "62.0 ± 2.0 (3)"
+    assert Cell(64.7, (63.0,)).text == "63.0" and Cell(64.7, (63.0,)).spread is None
+    assert Cell(64.7).text == "" and Cell(64.7).difference is None and Cell(71.1, (), "soon").text == "soon"
 
 
 def test_miou_over_chosen_classes():

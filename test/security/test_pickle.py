@@ -9,7 +9,7 @@ import torch
 import yaml
 from PIL import Image
 from scripts import error_lines, run
-from test_export import CLASSES, METHOD, NETWORK
+from trained_run import CLASSES, METHOD, NETWORK
 
 from data.toy import make_toy
 from errors import UserError
@@ -164,6 +164,8 @@ def test_maps_with_code(marker, tmp_path):
 
 def test_a_run_with_code_in_its_config(made, marker, image, script):
     (made / "config.yaml").write_text(f"make_cam:\n  {yaml_payload(marker)}")
+    (made / "ckpt").mkdir(exist_ok=True)
+    (made / "ckpt/aesipe.pt").touch()  # or there would be nothing to predict with
     for read in (lambda path: Run(path).config(), lambda path: read_runs([path])):
         with pytest.raises(UserError, match=r"config\.yaml: "):
             read(made)

@@ -1,6 +1,7 @@
 """Trains a tiny network under torchrun, in which one process fails: python -m tool.launch ... distributed.py RUN HOW
 
-HOW: well; killed (process 1, by kill -9 in step 6); nan (the loss of process 1 in step 6); bad (its input).
+HOW: killed (process 1, by kill -9 in step 6); bad (its input, in step 6); again (goes on, then trains anew in
+RUN/whole, then in RUN/nan, where the loss of process 1 is no number in step 6).
 """
 
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import test_trainer
+import tiny_training
 import torch
 
 from errors import UserError
@@ -26,27 +27,28 @@ def main():
     dist = init_dist()
 
     def losses(network, batch):
-        terms = test_trainer.squares(network, batch)
-        if how != "well" and dist.rank == 1 and batch["id"] == ["b5"]:
+        terms = tiny_training.squares(network, batch)
+        if dist.rank == 1 and batch["id"] == ["b5"]:
             if how == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
             if how == "bad":
                 raise UserError("photo.jpg: cannot be decoded")
-            terms["loss"] = terms["loss"] * float("nan")
+            if folder.name == "nan":
+                terms["loss"] = terms["loss"] * float("nan")
         return terms
 
-    model = test_trainer.tiny_network(dropout=0)
-    task = Task(
-        model, losses, [{"params": model.parameters(), "lr": 0.05}], partial(own_share, dist), test_trainer.STEPS
-    )
-    settings = test_trainer.settings_of(run, save_every=2)
-    Trainer(task, settings, dist, run / "ckpt/tiny.pt", test_trainer.record_of()).train()
+    for folder in (run, run / "whole", run / "nan") if how == "again" else (run,):
+        model = tiny_training.tiny_network(dropout=0)
+        groups = [{"params": model.parameters(), "lr": 0.05}]
+        task = Task(model, losses, groups, partial(own_share, dist), tiny_training.STEPS)
+        settings = tiny_training.settings_of(folder, save_every=2)
+        Trainer(task, settings, dist, folder / "ckpt/tiny.pt", tiny_training.record_of()).train()
     close_dist()
 
 
 def own_share(dist, start):
     """One of the two images of each batch, if there are two processes."""
-    for batch in test_trainer.batches(start):
+    for batch in tiny_training.batches(start):
         yield {"image": batch["image"][dist.rank :: dist.world], "id": batch["id"][dist.rank :: dist.world]}
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import test_trainer
+import tiny_training
 import torch._dynamo  # noqa: F401  imported by the first optimiser: not in every child anew
 
 from tool.checkpoint import StateFolder, revision
@@ -32,7 +32,7 @@ def train(run, delay=None):
     if process == 0:
         if delay is not None:
             threading.Thread(target=lambda: (time.sleep(delay), os.kill(os.getpid(), signal.SIGKILL))).start()
-        test_trainer.train(run, save_every=1)
+        tiny_training.train(run, save_every=1)
         os._exit(0)
     return os.waitpid(process, 0)[1]
 

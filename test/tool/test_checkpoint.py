@@ -2,11 +2,12 @@ import copy
 
 import pytest
 import torch
+from tiny_training import tiny_network
 from torch import nn
 
 from errors import UserError
 from net.backbone import build_backbone
-from tool.checkpoint import fold_batch_norm, load_state, save_state
+from tool.checkpoint import fold_batch_norm, load_model, load_state, save_result, save_state
 
 
 def trained_like(model):
@@ -65,4 +66,21 @@ def test_an_entry_marked_as_a_folder_is_refused(tmp_path):
     content[entry + 38] ^= 0x10  # of the attributes of MS-DOS
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"archive/data/0 has changed since it was written: delete it"):
+        load_state(path)
+
+
+def test_checkpoints_that_are_broken_or_do_not_fit_are_named(tmp_path):
+    path = tmp_path / "a.pt"
+    with pytest.raises(UserError, match="a.pt: no such checkpoint"):
+        load_state(path)
+    save_result(path, tiny_network().state_dict(), {"lr": 1})
+    model = load_model(tiny_network(), path, torch.device("cpu"))
+    image = torch.rand(1, 3, 9, 8)
+    torch.testing.assert_close(model(image), tiny_network().eval()(image))
+    assert not model.training
+    with pytest.raises(UserError, match="a.pt: does not fit the network") as error:
+        load_model(nn.Conv2d(3, 4, 3), path, torch.device("cpu"))
+    assert "\n" not in str(error.value)
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(UserError, match="a.pt: is no whole checkpoint"):
         load_state(path)

@@ -35,7 +35,7 @@ class Tried(Settings):
 def report_is_tried(monkeypatch):
     """The section `report` has the settings of `Tried` in tests that do not name another."""
     monkeypatch.setattr("tool.settings.Tried", Tried, raising=False)
-    monkeypatch.setitem(BY_NAME, "report", Stage("report", "report.py", "Tried", ""))
+    monkeypatch.setitem(BY_NAME, "report", Stage("report", "tried.py", ""))
 
 
 def parsed(argv):
@@ -185,6 +185,14 @@ def test_every_setting_of_the_shipped_configs_is_accepted(path, monkeypatch):
 
 def test_common_keys_are_settings_of_some_stage():
     assert set(COMMON) <= {item.name for stage in (*stages.STAGES, *stages.TOOLS) for item in fields(stage.settings)}
+
+
+def test_no_help_text_swallows_what_the_setting_says_of_itself():
+    items = [item for stage in (*stages.STAGES, *stages.TOOLS) for item in fields(stage.settings)]
+    assert not [item.name for item in items if re.search(r"\b(decides|metavar|flags)=", item.metadata["help"])]
+    for item in items:
+        if item.metadata["flags"] == ():  # is called by its metavar, and `plain`, so any record, lacks it
+            assert item.metadata["metavar"] and not item.metadata["decides"], item.name
 
 
 UNKNOWN = [

@@ -2,26 +2,21 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-import torch
+from scripts import error_lines
+from tiny_training import assert_equal, weights
 
-from tool.checkpoint import StateFolder, load_state
+from tool.checkpoint import StateFolder
 
 HERE = Path(__file__).resolve().parent
 
 
-def weights(run):
-    return load_state(run / "ckpt/tiny.pt")["model"]
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_training_killed_at_random_moments_ends_bitwise_as_one_that_was_not(tmp_path, seed):
+def test_training_killed_at_random_moments_ends_bitwise_as_one_that_was_not(tmp_path):
     """Kills fall into steps, into the writing of states and into their removal."""
     done = subprocess.run(
-        [sys.executable, HERE / "killed.py", tmp_path / "whole", tmp_path / "parts", str(seed)],
+        [sys.executable, HERE / "killed.py", tmp_path / "whole", tmp_path / "parts", "0"],
         capture_output=True,
         text=True,
         timeout=120,
@@ -31,11 +26,12 @@ def test_training_killed_at_random_moments_ends_bitwise_as_one_that_was_not(tmp_
     assert sum(step > 0 for step in reached) >= 5  # after these kills the next process had somewhere to go on from
     expected = weights(tmp_path / "whole")
     for run in (tmp_path / "parts").iterdir():
-        assert all(torch.equal(value, weights(run)[key]) for key, value in expected.items())
+        assert_equal(expected, weights(run))
         assert sorted(path.name for path in (run / "ckpt").iterdir()) == ["tiny.pt"]
 
 
 def two_processes(run, how):
+    """What distributed.py says on stderr, and its status."""
     command = [
         sys.executable,
         "-m",
@@ -46,29 +42,31 @@ def two_processes(run, how):
         run,
         how,
     ]
-    began = time.monotonic()
-    done = subprocess.run(command, cwd=HERE.parents[1], capture_output=True, text=True, timeout=120)
-    return done, time.monotonic() - began
+    done = subprocess.run(command, cwd=HERE.parents[1], capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.stderr, done.returncode
 
 
-@pytest.mark.parametrize(
-    "how, status, message",
-    [
-        ("killed", 1, "error: process 1 was killed by SIGKILL"),
-        ("nan", 2, "error: step 6: the loss is nan at learning rate"),
-        ("bad", 2, "error: photo.jpg: cannot be decoded"),
-    ],
-)
-def test_a_process_that_ends_ends_the_others_with_its_error(tmp_path, how, status, message):
-    done, seconds = two_processes(tmp_path, how)
-    assert done.returncode == status and seconds < 60
-    assert message in done.stderr and "Traceback" not in done.stderr
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert (len(errors) <= 3 and errors[-1].startswith("error: process 1 ")) or how == "nan"
-    saved = StateFolder(tmp_path / "ckpt/tiny_state").newest("cpu")
-    assert saved["step"] in (2, 4) and all(value.isfinite().all() for value in saved["model"].values())
-    if how == "killed":
-        for run in (tmp_path, tmp_path / "whole"):
-            again, _ = two_processes(run, "well")
-            assert again.returncode == 0, again.stderr
-        assert all(torch.equal(value, weights(tmp_path)[key]) for key, value in weights(tmp_path / "whole").items())
+def saved_before(run):
+    """The step of the newest state, whose weights are finite."""
+    saved = StateFolder(run / "ckpt/tiny_state").newest("cpu")
+    assert all(value.isfinite().all() for value in saved["model"].values())
+    return saved["step"]
+
+
+def test_two_processes_end_with_the_error_of_the_one_that_fails_and_go_on(tmp_path):
+    said, status = two_processes(tmp_path, "killed")
+    assert status == 1 and saved_before(tmp_path) in (2, 4)
+    assert error_lines(said)[-1].startswith("error: process 1 was killed by SIGKILL") and len(error_lines(said)) <= 3
+    said, status = two_processes(tmp_path, "again")
+    assert_equal(weights(tmp_path / "whole"), weights(tmp_path))
+    assert status == 2 and saved_before(tmp_path / "nan") in (2, 4)
+    assert "error: step 6: the loss is nan at learning rate" in said
+
+
+@pytest.mark.slow  # what fails is found above too, but for the order of the lines
+def test_bad_input_of_one_process_is_named_before_the_process(tmp_path):
+    said, status = two_processes(tmp_path, "bad")
+    assert status == 2 and saved_before(tmp_path) in (2, 4)
+    assert "error: photo.jpg: cannot be decoded" in said
+    assert error_lines(said)[-1].startswith("error: process 1 ended with status 2") and len(error_lines(said)) <= 3

@@ -76,7 +76,7 @@ def test_outputs_carry_what_they_were_made_from(tmp_path, suffix):
     if suffix == ".npz":
         assert load_cam(path)[0].tolist() == [0, 1]
     whole = path.read_bytes()
-    for length in range(len(whole)):
+    for length in (*range(0, len(whole) - 130, 9), *range(len(whole) - 130, len(whole))):  # the end tells
         path.write_bytes(whole[:length])
         assert read_stamp(path) is None
 

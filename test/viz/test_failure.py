@@ -12,7 +12,7 @@ def test_counts_of_a_case_made_by_hand():
     """Class 1: right 3 and wrong 1 become 4 and 4; the cell whose truth is 255 counts on neither side."""
     one, two = seed_changes("img", BEFORE, AFTER, TRUTH)
     assert one == SeedChange("img", 1, 3, 1, 4, 4, 12)
-    assert (one.verdict, one.precision_before, one.precision_after, one.growth) == ("expanded", 0.75, 0.5, 0.25)
+    assert (one.verdict, one.precision) == ("expanded", (0.75, 0.5))
     assert two == SeedChange("img", 2, 1, 0, 2, 0, 12) and two.verdict == "kept"
 
 
@@ -45,7 +45,7 @@ def test_summary():
         SeedChange("c", 2, 3, 1, 0, 0, 10),
     ]
     result = failure_summary(changes, ["background", "cat", "dog"])
-    assert result["counts"] == {"expanded": 2, "repaired": 1, "lost": 1, "kept": 0}
+    assert result["counts"] == {"expanded": 2, "repaired": 1, "lost": 1}
     assert (result["judged"], result["images"], result["precision"]) == (4, 3, (13 / 20, 11 / 22))
     assert result["classes"] == [("cat", 2, 2, 0), ("dog", 2, 0, 1)]
     assert [change.image_id for change in result["worst"]] == ["b", "a"]  # 5 more wrong cells, then 3

@@ -1,0 +1,93 @@
+"""What predict.py writes of images of every kind."""
+
+import numpy as np
+import pytest
+import torch
+from photos import save
+from PIL import Image
+from scripts import read_png
+from trained_run import CLASSES
+
+from data.image import image_size, read_image
+from infer.maps import load_aesipe, multi_scale_maps
+from infer.segmentation import load_deeplab, multi_scale_probabilities
+from module.labels import weighted_argmax
+from tool.run import Run
+
+MAPS = ("cam", "is_cam", "ae_is_cam")
+
+
+@pytest.mark.parametrize("network", ["deeplab", "aesipe"])
+def test_every_kind_of_image_gives_labels_of_its_own_size(call, tmp_path, network):
+    kinds = {
+        "grey.jpg": "L",
+        "rgba.PNG": "RGBA",
+        "palette.png": "P",
+        "deep.16.png": "I;16",
+        "turned.jpeg": "EXIF",
+        "cmyk.jpg": "CMYK",
+        "moving.gif": "animation",
+        "bits.png": "1",
+        "naïve Ω 二.webp": "RGB",
+        "$a 50%.bmp": "RGB",
+    }
+    paths = [save(tmp_path / "in" / name, kind) for name, kind in kinds.items()]
+    sizes = {"one.png": (1, 1), "flat.png": (1, 90), "tall.jpg": (150, 2), "large.jpg": (700, 90)}
+    paths += [save(tmp_path / "in" / name, "RGB", *size) for name, size in sizes.items()]
+    done = call(*paths, flags=("--network", network))
+    assert done.status == 0 and done.err == "" and len(done.out.splitlines()) == len(paths)
+    for path, line in zip(paths, done.out.splitlines()):
+        assert line.startswith(f"{path} (")
+        for kind in ("deeplab",) if network == "deeplab" else MAPS:
+            labels = read_png(tmp_path / f"out/{path.stem}_{kind}.png")
+            assert labels.shape == image_size(path) == sizes.get(path.name, (40, 60)) and labels.max() < len(CLASSES)
+            for ending in ("overlay", "heat") if network == "aesipe" else ("overlay",):
+                with Image.open(tmp_path / f"out/{path.stem}_{kind}_{ending}.jpg") as picture:
+                    picture.load()
+                    assert picture.format == "JPEG" and max(picture.size) >= min(640, max(labels.shape))
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_the_segmentation_is_the_tests(made, call, tmp_path):
+    """The same labels as deeplab/test.py writes, and of one run the network that is asked for."""
+    path = save(tmp_path / "a.png", "RGB", 70, 90)
+    assert call(path).status == 0
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"a_deeplab.png", "a_deeplab_overlay.jpg"}
+    model = load_deeplab(Run(made), len(CLASSES), torch.device("cpu"))
+    expected = multi_scale_probabilities(model, read_image(path), [1.0], True).argmax(dim=0).numpy()
+    assert np.array_equal(read_png(tmp_path / "out/a_deeplab.png"), expected)
+
+
+def test_maps_are_make_cams(made, call, tmp_path):
+    path = save(tmp_path / "a.png", "RGB", 70, 90)
+    done = call(path, flags=("--network", "aesipe", "--labels", " Vögel,cat", "--background_weight", 0.5))
+    assert done.status == 0 and "cat 0." in done.out and "Vögel 0." in done.out and "my dog" not in done.out
+    model = load_aesipe(Run(made), len(CLASSES), torch.device("cpu"))
+    keys, maps = multi_scale_maps(model, read_image(path), torch.tensor([1.0, 0, 1]), [1.0], MAPS)
+    assert keys.tolist() == [0, 1, 3]
+    for name in MAPS:
+        expected = keys.numpy()[weighted_argmax(maps[name].numpy(), 0.5)]
+        assert np.array_equal(read_png(tmp_path / f"out/a_{name}.png"), expected)
+
+
+def test_the_threshold_decides_which_classes_are_found(call, tmp_path):
+    path = save(tmp_path / "a.png", "RGB")
+    every = call(path, flags=("--network", "aesipe", "--threshold", 0)).out
+    assert all(name in every for name in CLASSES[1:]) and "strongest" not in every
+    none = call(path, flags=("--network", "aesipe", "--threshold", 1)).out
+    assert "none from 1 up, the strongest: " in none and sum(name in none for name in CLASSES[1:]) == 1
+
+
+def test_all_networks_and_labels_restrict_the_segmentation(call, tmp_path):
+    path = save(tmp_path / "a.png", "RGB")
+    done = call(path, flags=("--network", "all", "--labels", "my dog", "--crf"))
+    assert done.status == 0 and "deeplab: " in done.out and "; aesipe: my dog" in done.out
+    assert len(list((tmp_path / "out").iterdir())) == 2 + 9
+    assert set(np.unique(read_png(tmp_path / "out/a_deeplab.png"))) <= {0, 2}
+
+
+def test_larger_images_are_seen_smaller(call, tmp_path):
+    path = save(tmp_path / "a.jpg", "RGB", 300, 400)
+    done = call(path, flags=("--max_side", 100))
+    assert "(400 x 300, seen at 100 x 75)" in done.out
+    assert read_png(tmp_path / "out/a_deeplab.png").shape == (300, 400)

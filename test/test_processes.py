@@ -1,0 +1,144 @@
+"""Stages that share out their work, on several processes: gloo stands for NCCL, and two launchers for two machines."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from scripts import REPOSITORY, call, copy_run
+
+from tool.checkpoint import load_state
+from tool.stages import BY_NAME
+
+EXPORTS = {  # stage -> the folders that it writes
+    "make_cam": ("ae_is_cam", "is_cam", "cam"),
+    "make_ir_labels": ("ir_label",),
+    "make_seg_labels": ("seg_label",),
+    "deeplab_test": ("deeplab/val", "deeplab/val_crf"),
+}
+TRAININGS = {"train_aesipe": "aesipe", "train_irn": "irn"}  # DeepLabV3's batch norm sees each process's share alone
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def unmade(finished, tmp_path):
+    """unmade(STAGE): a copy of the finished run without what the stage makes, and the flags to run it with."""
+
+    def make(stage, name="demo"):
+        copy = tmp_path / name
+        copy_run(finished.run, copy)
+        for folder in EXPORTS.get(stage, ()):
+            shutil.rmtree(copy / folder)
+        (copy / f"ckpt/{TRAININGS.get(stage)}.pt").unlink(missing_ok=True)
+        return copy, ["--config", finished.run / "config.yaml", "--run_root", tmp_path, "--session_name", name]
+
+    return make
+
+
+def launch(stage, flags, processes, nodes=1):
+    """Start a stage by torchrun, with the processes shared out between so many machines. Returns the launchers."""
+    variables = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launchers = []
+    for node in range(nodes):
+        where = [f"--nnodes={nodes}", f"--node_rank={node}", "--master_addr=127.0.0.1", f"--master_port={port}"]
+        words = ["-m", "tool.launch", *where, f"--nproc_per_node={processes // nodes}", BY_NAME[stage].script, *flags]
+        launchers.append(
+            subprocess.Popen(
+                [sys.executable, *map(str, words)],
+                cwd=REPOSITORY,
+                env=variables,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    return launchers
+
+
+def finish(launchers):
+    for launcher in launchers:
+        out, err = launcher.communicate(timeout=300)
+        assert launcher.returncode == 0, err[-3000:]
+        yield out
+
+
+def made_files(run, stage):
+    """{file: bytes} of what an export has made of images."""
+    paths = [path for folder in EXPORTS[stage] for path in (run / folder).iterdir() if path.name != "settings.yaml"]
+    return {path.relative_to(run): path.read_bytes() for path in paths}
+
+
+@pytest.mark.parametrize("stage, processes, nodes", [
+    ("make_cam", 8, 1), ("make_ir_labels", 4, 1), ("make_seg_labels", 4, 2), ("deeplab_test", 2, 1),
+])  # fmt: skip
+def test_an_export_is_the_same_on_any_number_of_processes(finished, unmade, stage, processes, nodes):
+    """Bit for bit, though thirteen images, and four, cannot be shared out evenly."""
+    run, flags = unmade(stage)
+    said = "".join(finish(launch(stage, flags, processes, nodes)))
+    assert made_files(run, stage) == made_files(finished.run, stage)
+    if stage != "make_ir_labels":
+        assert said.count(f"{stage}: on CPU (1 threads) in float32, {processes} processes") == 1
+
+
+@pytest.mark.parametrize("stage, processes, nodes", [("train_aesipe", 8, 1), ("train_irn", 4, 2)])
+def test_a_training_is_the_same_on_any_number_of_processes(unmade, stage, processes, nodes):
+    """Up to the order of summation: the batch is the same, in shares of an image and two."""
+    flags = ["--batch_size", 8, "--val_every", 0][: 2 if stage == "train_irn" else None]
+    (run, where), (alone, alone_where) = unmade(stage), unmade(stage, "alone")
+    list(finish(launch(stage, [*where, *flags], processes, nodes)))
+    done = call(BY_NAME[stage].script, *alone_where, *flags)
+    assert done.status == 0, done.err
+    one, other = (load_state(each / f"ckpt/{TRAININGS[stage]}.pt")["model"] for each in (alone, run))
+    for name, value in one.items():
+        torch.testing.assert_close(other[name], value, atol=1e-4, rtol=1e-3, msg=lambda text: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("switches", [["--sequence", "pamr"], ["--sequence", "pamr", "prototype"],
+                                      ["--no-ae", "--accumulate", 2]], ids=str)  # fmt: skip
+def test_switches_that_leave_parameters_out_train_on_two_processes(unmade, switches):
+    run, flags = unmade("train_aesipe")
+    list(finish(launch("train_aesipe", [*flags, "--val_every", 0, *switches], 2)))
+    assert (run / "ckpt/aesipe.pt").exists()
+
+
+def children(pid):
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def wait_for(count, folder):
+    deadline = time.monotonic() + 120
+    while len(list(folder.glob("*.npz"))) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_process_that_is_killed_costs_what_it_had_in_hand(finished, unmade):
+    run, flags = unmade("make_cam")
+    (launcher,) = launch("make_cam", flags, 2)
+    wait_for(2, run / "ae_is_cam")
+    os.kill(children(launcher.pid)[1], signal.SIGKILL)
+    err = launcher.communicate(timeout=120)[1]
+    assert launcher.returncode != 0 and "was killed by SIGKILL" in err
+    assert call("make_cam.py", *flags).status == 0
+    assert made_files(run, "make_cam") == made_files(finished.run, "make_cam")
+
+
+def test_a_process_that_is_slow_is_waited_for(finished, unmade):
+    run, flags = unmade("make_cam")
+    (launcher,) = launch("make_cam", flags, 2)
+    wait_for(1, run / "ae_is_cam")
+    slow = children(launcher.pid)[0]
+    os.kill(slow, signal.SIGSTOP)
+    time.sleep(5)
+    os.kill(slow, signal.SIGCONT)
+    list(finish([launcher]))
+    assert made_files(run, "make_cam") == made_files(finished.run, "make_cam")
