@@ -1,5 +1,6 @@
 """One's own data in COCO's format, as annotation tools export it: image labels, and masks where it has outlines."""
 
+import os
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -78,12 +79,12 @@ def _find_images(root, path, names):
             found[image] = folder / parts.name
             continue
         places = (base / each for base in bases for each in ([parts] if inside else []) + [parts.name] if parts.name)
-        found[image] = next((place for place in places if place.is_file()), None)
+        found[image] = next((place for place in places if os.path.isfile(place)), None)
         if found[image] is None:
             missing.append(name)
     if missing:
         raise UserError(
-            f"{path}: {len(missing)} of its {len(names)} images, such as {missing[0]!r}, are not in "
+            f"{path}: {len(missing)} of its {len(names)} images, such as {missing[0][:100]!r}, are not in "
             f"{folder}, {root} or beside it: put them into JPEGImages"
         )
     return found

@@ -80,7 +80,7 @@ def check_labels_fit(path, shape, top, n_classes, size):
         raise UserError(f"{path}: is {list(shape)}, its image {list(size)}")
     if top >= n_classes:
         raw = n_classes == COCO_CLASSES and top <= COCO_CATEGORIES
-        hint = ": these are the IDs of COCO's categories, whose classes are shifted from `stop sign` on" * raw
+        hint = ": IDs of COCO's categories, 1 to 90, are no classes: they are shifted from `stop sign` on" * raw
         raise UserError(
             f"{path}: holds the value {top}, but classes are 0 to {n_classes - 1} and {IGNORE} is ignored{hint}"
         )

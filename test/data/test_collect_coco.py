@@ -178,6 +178,10 @@ def test_an_image_that_is_turned_gets_labels_and_no_mask(images, capsys):
             lambda root: export(root / "a.json", OUTLINED, ["a.jpg", "b.jpg", "z.jpg"]),
             r"1 of its 3 images, such as 'z.jpg'",
         ),
+        (
+            lambda root: export(root / "a.json", OUTLINED, ["a" * 5000, "b\0.jpg", ".."]),
+            r"3 of its 3 images, such as 'aaa",
+        ),
         (lambda root: export(root / "a.json", [(0, 5, None, 0)]), "annotation 0: its category -5 is not among"),
         (lambda root: export(root / "a.json", [(9, 0, None, 0)]), "annotation 0: its image 457 is not among"),
         (lambda root: (root / "a.json").write_text('{"images": ['), "cannot be read as COCO's JSON"),
