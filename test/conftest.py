@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # tests are of the CPU wherever they run
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # on another number of threads the same sums have other bits
 
 import numpy as np

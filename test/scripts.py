@@ -13,7 +13,6 @@ from types import SimpleNamespace
 from unittest.mock import patch
 
 import numpy as np
-import torch
 from PIL import Image
 
 from data.label_png import voc_palette
@@ -75,11 +74,10 @@ def call(name, *arguments):
     status = 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), patch.object(sys, "argv", [name]):
         sys.argv += map(str, arguments)
-        with patch.object(torch.cuda, "is_available", return_value=False):  # as in the processes of `run`
-            try:
-                runpy.run_path(str(REPOSITORY / name), run_name="__main__")
-            except SystemExit as stop:
-                status = stop.code or 0
+        try:
+            runpy.run_path(str(REPOSITORY / name), run_name="__main__")
+        except SystemExit as stop:
+            status = stop.code or 0
     return SimpleNamespace(status=status, out=out.buffer.getvalue().decode(), err=err.buffer.getvalue().decode())
 
 
