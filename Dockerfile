@@ -28,7 +28,7 @@ RUN if [ -n "$TORCH_INDEX" ]; then \
 COPY . .
 
 RUN useradd --uid 1000 --no-create-home aesipe && install --directory --owner=aesipe /data
-USER aesipe
+USER 1000
 ENV HOME=/data TORCH_HOME=/data/torch MPLCONFIGDIR=/tmp/matplotlib PYTHONDONTWRITEBYTECODE=1
 VOLUME /data
 ENTRYPOINT ["bash", "run_pipeline.sh"]
