@@ -13,6 +13,7 @@ import re
 import sys
 from pathlib import Path
 
+from conventions import VERSION
 from data.datasets import open_dataset
 from errors import UserError
 from files import atomic, check_file
@@ -112,9 +113,12 @@ def main():
 
 
 def arguments(words):
-    """CONFIG, OUT and what follows; --help prints what they are."""
+    """CONFIG, OUT and what follows; --help prints what they are, --version the version."""
     if {"-h", "--help"} & {*words}:
         print(__doc__.strip())
+        sys.exit()
+    if "--version" in words:
+        print(f"AE-SIPE {VERSION}")
         sys.exit()
     if len(words) < 2:
         raise UserError("CONFIG and OUT are needed: python check_config.py CONFIG OUT [section.key=value ...]")

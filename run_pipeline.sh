@@ -69,6 +69,7 @@ overrides=()
 while [ $# -gt 0 ]; do
     case $1 in
         -h | --help) usage; exit 0 ;;
+        --version) exec "${PYTHON:-python3}" -c 'from conventions import VERSION; print(f"AE-SIPE {VERSION}")' ;;
         --from | --to)
             [ $# -ge 2 ] || fail "$1 needs a stage: stages are ${STAGES[*]}"
             [ "$1" = --from ] && from=$2 || to=$2

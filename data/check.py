@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections import Counter
 
+from conventions import VERSION
 from data.layout import Layout
 from data.usable import check_image, check_labels, check_mask_if_any, problem_of
 from errors import UserError
@@ -136,6 +137,7 @@ def check(root):
 def main():
     parser = argparse.ArgumentParser(prog="data.check", description="Say what is wrong with a data set.")
     parser.add_argument("dataset", help="its folder, in VOC layout (docs/own_data.md)")
+    parser.add_argument("--version", action="version", version=f"AE-SIPE {VERSION}")
     sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
     try:
         text, findings = check(parser.parse_args().dataset)

@@ -1,5 +1,5 @@
-"""The commands of README.md and docs/, taken from their text: a fenced `bash` block is run line by line in a copy of
-the project, or, under a comment <!-- not run: reason -->, parsed by the scripts that it names."""
+"""The commands of README.md, CONTRIBUTING.md and docs/, taken from their text: a fenced `bash` block is run line by
+line in a copy of the project, or, under a comment <!-- not run: reason -->, parsed by the scripts that it names."""
 
 import os
 import re
@@ -15,9 +15,15 @@ from test_own_data import CLASSES, IMAGES, save_image
 
 from data.layout import Layout
 from reproduce import parse_arguments
+from tool.config import COMMON, SECTIONS
+from tool.settings import types
 from tool.stages import BY_NAME, STAGES
 
-DOCUMENTS = ("README.md", *sorted(str(path.relative_to(REPOSITORY)) for path in REPOSITORY.glob("docs/*.md")))
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    *sorted(str(path.relative_to(REPOSITORY)) for path in REPOSITORY.glob("docs/*.md")),
+)
 BLOCK = re.compile(r"^(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```bash\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 SCRIPTS = sorted({stage.script for stage in BY_NAME.values()} | {"check_config.py", "reproduce.py"})
 # What is added to a command so that it ends in a minute; all else of it is as it is printed.
@@ -165,7 +171,8 @@ def test_the_commands_for_own_data_do_what_they_say(project):
 
 
 def test_no_other_document_has_commands_to_run():
-    tested = {"README.md", "docs/own_data.md", "docs/gpu.md"}  # the last by test/bench/test_gpu_page.py
+    elsewhere = {"docs/gpu.md", "CONTRIBUTING.md"}  # test/bench/test_gpu_page.py, test_project.py
+    tested = {"README.md", "docs/own_data.md"} | elsewhere
     assert {document for document in DOCUMENTS if commands_to_run(document)} == tested
 
 
@@ -218,6 +225,19 @@ def test_commands_within_sentences_name_scripts_and_flags_that_there_are():
             words = command.split()
             name = words[2].replace(".", "/") if words[1] == "-m" else words[1]
             assert any((REPOSITORY / each).exists() for each in (name, f"{name}.py")), f"{document}: {command}"
+
+
+def test_settings_in_sentences_exist():
+    """What stands in backticks as section.key or section.key=value."""
+    found = 0
+    for document in DOCUMENTS:
+        for section, key in re.findall(r"`(\w+)\.(\w+)[=`]", (REPOSITORY / document).read_text()):
+            if section in SECTIONS and key not in ("py", "yaml", "md", "csv"):
+                assert key in (COMMON if section == "common" else types(BY_NAME[section].settings)), (
+                    f"{document}: {key}"
+                )
+                found += 1
+    assert found > 50
 
 
 def test_help_waits_for_no_heavy_import():

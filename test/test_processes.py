@@ -102,11 +102,10 @@ def test_a_training_is_the_same_on_any_number_of_processes(unmade, stage, proces
         torch.testing.assert_close(other[name], value, atol=1e-4, rtol=1e-3, msg=lambda text: f"{name}: {text}")
 
 
-@pytest.mark.parametrize("switches", [["--sequence", "pamr"], ["--sequence", "pamr", "prototype"],
-                                      ["--no-ae", "--accumulate", 2]], ids=str)  # fmt: skip
-def test_switches_that_leave_parameters_out_train_on_two_processes(unmade, switches):
+def test_switches_that_leave_parameters_out_train_on_two_processes(unmade):
+    """Found: DDP stopped at the second step. In parts, the first of which it must be told of too."""
     run, flags = unmade("train_aesipe")
-    list(finish(launch("train_aesipe", [*flags, "--val_every", 0, *switches], 2)))
+    list(finish(launch("train_aesipe", [*flags, "--val_every", 0, "--sequence", "pamr", "--accumulate", 2], 2)))
     assert (run / "ckpt/aesipe.pt").exists()
 
 
@@ -121,24 +120,17 @@ def wait_for(count, folder):
         time.sleep(0.01)
 
 
-def test_a_process_that_is_killed_costs_what_it_had_in_hand(finished, unmade):
-    run, flags = unmade("make_cam")
-    (launcher,) = launch("make_cam", flags, 2)
-    wait_for(2, run / "ae_is_cam")
-    os.kill(children(launcher.pid)[1], signal.SIGKILL)
-    err = launcher.communicate(timeout=120)[1]
-    assert launcher.returncode != 0 and "was killed by SIGKILL" in err
-    assert call("make_cam.py", *flags).status == 0
-    assert made_files(run, "make_cam") == made_files(finished.run, "make_cam")
-
-
-def test_a_process_that_is_slow_is_waited_for(finished, unmade):
+def test_a_process_that_is_slow_is_waited_for_and_one_that_is_killed_costs_what_it_had_in_hand(finished, unmade):
     run, flags = unmade("make_cam")
     (launcher,) = launch("make_cam", flags, 2)
     wait_for(1, run / "ae_is_cam")
-    slow = children(launcher.pid)[0]
+    slow, killed = children(launcher.pid)
     os.kill(slow, signal.SIGSTOP)
-    time.sleep(5)
+    time.sleep(3)
+    assert launcher.poll() is None
+    os.kill(killed, signal.SIGKILL)
     os.kill(slow, signal.SIGCONT)
-    list(finish([launcher]))
+    err = launcher.communicate(timeout=120)[1]
+    assert launcher.returncode != 0 and "was killed by SIGKILL" in err
+    assert call("make_cam.py", *flags).status == 0
     assert made_files(run, "make_cam") == made_files(finished.run, "make_cam")

@@ -11,6 +11,7 @@ import time
 from dataclasses import fields
 from typing import Literal, get_args, get_origin
 
+from conventions import VERSION
 from errors import OtherProcessFailed, UserError
 from tool.failure import explain
 from tool.settings import types
@@ -44,6 +45,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **more):
         super().__init__(allow_abbrev=False, **more)
+        self.add_argument("--version", action="version", version=f"AE-SIPE {VERSION}")
 
     def parse_args(self, args=None, namespace=None):
         found, unknown = self.parse_known_args(args, namespace)

@@ -94,7 +94,9 @@ class Settings:
     dataset_format: Text = setting("voc", "how the dataset is stored: a name in data/datasets.py", decides=False)
     run_root: Text = setting("runs", "folder of all runs", decides=False)
     session_name: Text = setting("aesipe", "the run's folder below run_root", decides=False)
-    num_workers: Workers = setting(default_workers(), "worker processes of each process", decides=False)
+    num_workers: Workers = setting(
+        default_workers(), "worker processes of each process; unless given as many as cores", decides=False
+    )
     device: Device = setting("auto", "of the networks; auto: the GPU, or the CPU where there is none", decides=False)
 
     @property
@@ -149,7 +151,13 @@ class _Precision(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class _Loading(Settings):
-    num_workers: Workers = setting(default_workers(8), "processes that load images, of each process", decides=False)
+    """Before `_Data` among the bases of a class: the last base's fields come first, and the first base's stay."""
+
+    num_workers: Workers = setting(
+        default_workers(8),
+        "processes that load images, of each process; unless given as many as cores, at most 8",
+        decides=False,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +225,7 @@ class _Tracked(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Training(_Data, _Loading, _Precision, _Tracked):
+class _Training(_Loading, _Data, _Precision, _Tracked):
     batch_size: Batch = setting(16, "over all processes together")
     crop_size: Side = setting(512, "pixels")
     lr: Rate = setting(0.01, "learning rate of pre-trained layers, per step")
@@ -323,7 +331,7 @@ def _as_trained(name):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MakeCam(_Data, _Loading, _Precision):
+class MakeCam(_Loading, _Data, _Precision):
     structure_features: Features | None = _as_trained("structure_features")
     affinity: Affinity | None = _as_trained("affinity")
     ae: bool | None = _as_trained("ae")
@@ -400,7 +408,7 @@ class TrainIrn(_Training, _Encoder):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MakeSegLabels(_Data, _Loading, _Precision):
+class MakeSegLabels(_Loading, _Data, _Precision):
     refine: Literal["irn", "crf"] = _refine(decides=True)
     map: MapName = setting("ae_is_cam", "which of make_cam.py's exports to spread")
     list: Text = setting("train_aug", "lists/NAME.txt of the dataset", decides=False)
