@@ -102,6 +102,15 @@ def test_a_training_is_the_same_on_any_number_of_processes(unmade, stage, proces
         torch.testing.assert_close(other[name], value, atol=1e-4, rtol=1e-3, msg=lambda text: f"{name}: {text}")
 
 
+def test_deeplab_trains_on_two_processes(unmade):
+    """Its batch norm sees each process's share alone here, so the weights are not those of one process."""
+    run, flags = unmade("deeplab_train")
+    (run / "ckpt/deeplab.pt").unlink()
+    list(finish(launch("deeplab_train", flags, 2)))
+    weights = load_state(run / "ckpt/deeplab.pt")["model"]
+    assert all(value.isfinite().all() for value in weights.values())
+
+
 def test_switches_that_leave_parameters_out_train_on_two_processes(unmade):
     """Found: DDP stopped at the second step. In parts, the first of which it must be told of too."""
     run, flags = unmade("train_aesipe")
