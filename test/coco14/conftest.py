@@ -1,13 +1,11 @@
 """Fixtures: the miniature of COCO 2014 on disk, and the command line that prepares it."""
 
 import hashlib
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
 from coco_miniature import SMALL, make_trees, pack
+from serving import SilentHandler, served
 
 from coco14.classes import COUNTS
 from coco14.sources import SOURCES
@@ -35,14 +33,11 @@ def archives(official, tmp_path, monkeypatch):
     return official
 
 
-class Handler(SimpleHTTPRequestHandler):
+class Handler(SilentHandler):
     """A host that gives parts of files, and hangs up after `most` bytes of one."""
 
     most = None
     asked: list = []  # noqa: RUF012
-
-    def log_message(self, *arguments):
-        pass
 
     def do_GET(self):
         path = self.translate_path(self.path)
@@ -63,11 +58,8 @@ class Handler(SimpleHTTPRequestHandler):
 def mirror(archives):
     """A server on this machine that hands out the archives: url, and handler."""
     handler = type("Handler", (Handler,), {"asked": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=archives.archives))
-    threading.Thread(target=partial(server.serve_forever, poll_interval=0.02), daemon=True).start()
-    yield SimpleNamespace(url=f"http://127.0.0.1:{server.server_port}", handler=handler)
-    server.shutdown()
-    server.server_close()
+    with served(archives.archives, handler) as url:
+        yield SimpleNamespace(url=url, handler=handler)
 
 
 @pytest.fixture

@@ -2,13 +2,11 @@
 
 import hashlib
 import os
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
 from miniature import SMALL, make_sbd, make_test, make_voc, pack, write_lines
+from serving import served
 
 from voc12.classes import COUNTS
 from voc12.sources import SOURCES
@@ -69,24 +67,11 @@ def archives(shelf, official, monkeypatch):
     return official
 
 
-class SilentHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *arguments):
-        pass
-
-
-class SilentServer(ThreadingHTTPServer):
-    def handle_error(self, request, client_address):
-        pass  # of a client that hangs up
-
-
 @pytest.fixture
 def mirror(archives):
     """URL of a server on this machine that hands out the archives."""
-    server = SilentServer(("127.0.0.1", 0), partial(SilentHandler, directory=archives.archives))
-    threading.Thread(target=partial(server.serve_forever, poll_interval=0.02), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with served(archives.archives) as url:
+        yield url
 
 
 @pytest.fixture
