@@ -159,7 +159,12 @@ def warn_of_memory(config, chosen, processes):
         return  # the stages say why
     from bench.memory import warnings
 
-    for line in warnings(config, processes, torch.cuda.get_device_properties(0).total_memory / 2**30):
+    try:
+        lines = warnings(config, processes, torch.cuda.get_device_properties(0).total_memory / 2**30)
+    except Exception as error:  # what is wrong with the settings the stages will say
+        print(f"warning: no forecast of memory ({' '.join(str(error).split())[:200]})", file=sys.stderr, flush=True)
+        return
+    for line in lines:
         if line.partition(" ")[0] in chosen:
             print(f"warning: {line}", file=sys.stderr, flush=True)
 

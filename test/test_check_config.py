@@ -154,3 +154,15 @@ def test_a_training_that_the_gpu_will_not_hold_is_warned_of(tmp_path, monkeypatc
     (tmp_path / "aesipe/ckpt/aesipe.pt").touch()
     assert said("train_aesipe") == ""  # it is done
     assert len(asked) == 1
+
+
+def test_a_forecast_that_fails_stops_no_run(tmp_path, monkeypatch, capsys):
+    def warnings(*_):
+        raise RuntimeError("a fake tensor\nhas no such thing")
+
+    monkeypatch.setattr("bench.memory.warnings", warnings)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=8 << 30))
+    chosen = {"train_aesipe": parse("train_aesipe", argv=["--run_root", str(tmp_path)])}
+    check_config.warn_of_memory(tmp_path / "in.yaml", chosen, 1)
+    assert capsys.readouterr().err == "warning: no forecast of memory (a fake tensor has no such thing)\n"
