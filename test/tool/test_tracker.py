@@ -129,7 +129,9 @@ def test_scores_of_an_evaluation_replace_those_of_an_earlier_one(tmp_path):
     settings = SimpleNamespace(run=tmp_path, tracker="tensorboard")
     for miou in (0.25, 0.5):
         track_scores(settings, "eval_seg", {"seg_label": miou})
-        time.sleep(1)  # files are read by the second in their names; within one, the tenth of a process is before its ninth
+        time.sleep(
+            1
+        )  # files are read in the order of their names; within a second, a process's tenth precedes its ninth
     board = EventAccumulator(str(tmp_path / "tensorboard/eval_seg"))
     board.Reload()
     assert board.Tags()["scalars"] == ["eval/seg_label_miou"]
