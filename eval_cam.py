@@ -4,18 +4,22 @@ from data.content import inputs, stamps
 from data.datasets import open_dataset
 from data.usable import check_image, check_labels, check_mask, usable_ids
 from tool.config import run_main
-from tool.frame import StageCall
+from tool.frame import StageCall, line_of_scores
 
 
 def score(stage, layout, ids):
     """Scores of every map: {list, maps: {name: rows}}."""
-    wanted = stamps(layout, ids)
-    for name in stage.settings.maps:
+    wanted, settings = stamps(layout, ids), stage.settings
+    for name in settings.maps:
         stage.require(wanted, name, ".npz")
     from infer.evaluate import evaluate_map
 
-    maps = {name: evaluate_map(layout, stage.run, name, ids, stage.settings) for name in stage.settings.maps}
-    return {"list": stage.settings.list, "maps": maps}
+    maps = {}
+    for name in settings.maps:
+        crf = settings.crf and name in (settings.crf_maps or settings.maps)
+        weights = settings.background_weight, settings.sweep
+        maps[name] = evaluate_map(layout, stage.run / name, ids, *weights, crf, settings.num_workers)
+    return {"list": settings.list, "maps": maps}
 
 
 def miou(result):
@@ -40,10 +44,7 @@ def main():
     result = stage.evaluate("cam.json", record, lambda: score(stage, layout, ids), len(ids), miou)
     for name, rows in result["maps"].items():
         for row in rows:
-            print(
-                f"{name:10s} background x{row['background_weight']:<5g} {'+CRF' if row['crf'] else '    '} "
-                f"mIoU {100 * row['miou']:.2f}"
-            )
+            print(line_of_scores(name, row))
 
 
 if __name__ == "__main__":

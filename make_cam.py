@@ -38,7 +38,7 @@ def main():
     ids = usable_ids(layout, settings.list, checks, settings.skip_bad, stage.main)
     record = stage.record(class_input(layout), AESIPE)
     wanted = stamps(layout, ids)
-    stage.make(settings.maps, ".npz", record, wanted, partial(export, stage, layout, wanted))
+    stage.make(dict.fromkeys(settings.maps, ".npz"), record, wanted, partial(export, stage, layout, wanted))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def label(stage, layout, stamps, ids):
     def label_image(image_id):
         image = layout.image(image_id).permute(1, 2, 0).numpy()
         keys, cam = load_cam(stage.run / stage.settings.map / f"{image_id}.npz", layout.n_classes, image.shape[:2])
-        weights = (1.0, stage.settings.background_weight)
+        weights = (stage.settings.foreground_weight, stage.settings.background_weight)
         foreground, background = (
             keys[dense_crf_labels(image, weighted_argmax(cam, weight), len(keys))] for weight in weights
         )
@@ -42,7 +42,7 @@ def main():
     ids = usable_ids(layout, settings.list, (check_image, check_labels), settings.skip_bad, stage.main)
     wanted = stamps(layout, ids)
     work = partial(label, stage, layout, wanted)
-    stage.make(("ir_label",), ".png", record, wanted, work, needs=(settings.map, ".npz"))
+    stage.make({"ir_label": ".png"}, record, wanted, work, needs=(settings.map, ".npz"))
 
 
 if __name__ == "__main__":

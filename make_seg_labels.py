@@ -8,7 +8,7 @@ from data.usable import check_image, check_labels, usable_ids
 from tool.config import run_main
 from tool.frame import StageCall
 from tool.parallel import parallel_map
-from tool.stages import IRN
+from tool.stages import IRN, SCORES
 
 
 def label_by_crf(stage, layout, stamps, ids):
@@ -34,8 +34,9 @@ def label(stage, layout, stamps, ids):
     """Write the pseudo labels of this process's images by the random walk."""
     from data.label_png import save_label_png
     from data.loader import image_loader
-    from infer.pseudo import load_irn, mean_boundary, pseudo_label
-    from tool.cam_file import load_cam
+    from infer.pseudo import load_irn, mean_boundary, walked_scores
+    from module.labels import weighted_argmax
+    from tool.cam_file import load_cam, save_cam
     from tool.device import set_precision
     from tool.parallel import background
 
@@ -50,8 +51,11 @@ def label(stage, layout, stamps, ids):
         images = image_loader(layout, ids, settings.num_workers, more=read_cam)
         for image_id, image, (keys, cam) in stage.progress(images, len(ids)):
             boundary = mean_boundary(irn, image.to(dist.device), dtype)
-            labels = pseudo_label(keys.numpy(), cam.to(dist.device), boundary, settings)
+            scores = walked_scores(cam.to(dist.device), boundary, settings)
+            labels = keys.numpy()[weighted_argmax(scores, settings.background_weight)]
             submit(save_label_png, stage.run / "seg_label" / f"{image_id}.png", labels, stamps[image_id])
+            if settings.keep_scores:
+                submit(save_cam, stage.run / SCORES / f"{image_id}.npz", keys, scores, 16, stamps[image_id])
 
 
 def main():
@@ -62,7 +66,8 @@ def main():
     ids = usable_ids(layout, settings.list, (check_image, check_labels), settings.skip_bad, stage.main)
     wanted = stamps(layout, ids)
     work = partial(label if settings.refine == "irn" else label_by_crf, stage, layout, wanted)
-    stage.make(("seg_label",), ".png", record, wanted, work, needs=(settings.map, ".npz"))
+    outputs = {"seg_label": ".png"} | dict.fromkeys(settings.scores, ".npz")
+    stage.make(outputs, record, wanted, work, needs=(settings.map, ".npz"))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ from functools import partial
 
 from data.content import inputs, stamps
 from data.datasets import open_dataset
-from data.label_png import read_labels
-from data.usable import check_image, check_labels, usable_ids
+from data.targets import TRUTH, needs, read_target
+from data.usable import usable_ids
 from tool.config import run_main
 from tool.frame import StageCall
 from tool.record import weights_input
@@ -13,7 +13,7 @@ from tool.stages import IRN
 
 
 def make_task(stage, layout, ids, dist):
-    """IRN on crops of the images; at the end its mean displacement is measured on the whole ones."""
+    """IRN on crops of the images; at the end its mean displacement, if any, is measured on the whole ones."""
     from data.loader import TrainingSet, batches, image_loader, steps_per_epoch
     from data.transforms import CropTransform
     from infer.pseudo import measure_mean_displacement
@@ -21,25 +21,26 @@ def make_task(stage, layout, ids, dist):
     from tool.device import set_precision
     from tool.trainer import Task
 
-    def target(image_id):
-        return read_labels(stage.run / "ir_label" / f"{image_id}.png", layout.n_classes, layout.size(image_id))
-
     settings = stage.settings
-    stage.require(stamps(layout, ids), "ir_label", ".png")
+    target = partial(read_target, settings.labels, layout, stage.run)
+    if settings.labels != TRUTH:
+        stage.require(stamps(layout, ids), settings.labels, ".png")
     model = build(settings, settings.initial_weights)
     images = TrainingSet(layout, ids, CropTransform(settings.crop_size, scale=settings.scale), settings.seed, target)
     steps = settings.max_epochs * steps_per_epoch(len(images), settings.batch_size)
-    whole = image_loader(layout, ids[dist.rank :: dist.world], settings.num_workers)
-    dtype = set_precision(settings.precision, dist.device)
+    finish = None
+    if settings.displacement:
+        whole = image_loader(layout, ids[dist.rank :: dist.world], settings.num_workers)
+        finish = partial(measure_mean_displacement, whole, set_precision(settings.precision, dist.device), dist)
     return Task(
         network=model,
         losses=partial(step_losses, settings.radius),
         groups=model.parameter_groups(settings.lr),
         batches=batches(images, settings, steps, dist),
         steps=steps,
-        compiled=(model.encoder, model.boundary, model.displacement),
+        compiled=tuple(filter(None, (model.encoder, model.boundary, model.displacement))),
         count=partial(count_pairs, settings.radius),
-        finish=partial(measure_mean_displacement, whole, dtype, dist),
+        finish=finish,
     )
 
 
@@ -50,8 +51,10 @@ def main():
         print(f"{stage.name}: not needed: refine is crf")
         return
     layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
-    ids = usable_ids(layout, settings.list, (check_image, check_labels), settings.skip_bad, stage.main)
-    record = stage.record(inputs(layout, ids, "labels", "images") | weights_input(settings), "ir_label")
+    checks, kinds, sources = needs(settings.labels)
+    stage.run.sources(*sources)  # what is missing is said before a look at all images
+    ids = usable_ids(layout, settings.list, checks, settings.skip_bad, stage.main)
+    record = stage.record(inputs(layout, ids, *kinds) | weights_input(settings), *sources)
     stage.train(IRN, record, partial(make_task, stage, layout, ids), layout.class_names)
 
 

@@ -81,7 +81,7 @@ def main():
     folders = [f"deeplab/{name}" for name in (settings.list, f"{settings.list}_crf")[: 1 + settings.crf]]
     record = stage.record(class_input(layout), DEEPLAB)
     wanted = stamps(layout, ids, labels=False)
-    stage.make(folders, ".png", record, wanted, partial(segment, stage, layout, wanted, folders))
+    stage.make(dict.fromkeys(folders, ".png"), record, wanted, partial(segment, stage, layout, wanted, folders))
     if stage.main:
         evaluate(stage, layout, ids, folders)
         if settings.submission:

@@ -8,14 +8,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where it is star
 
 from data.content import inputs, stamps
 from data.datasets import open_dataset
-from data.label_png import read_labels
-from data.usable import check_image, check_labels, check_mask, usable_ids
+from data.targets import TRUTH, needs, read_target
+from data.usable import usable_ids
 from tool.config import run_main
 from tool.frame import StageCall
 from tool.record import weights_input
 from tool.stages import DEEPLAB
-
-TRUTH = "truth"  # --labels of full supervision
 
 
 def make_task(stage, layout, ids, dist):
@@ -26,12 +24,7 @@ def make_task(stage, layout, ids, dist):
     from tool.trainer import Task
 
     settings = stage.settings
-
-    def target(image_id):
-        if settings.labels == TRUTH:
-            return layout.mask(image_id)
-        return read_labels(stage.run / settings.labels / f"{image_id}.png", layout.n_classes, layout.size(image_id))
-
+    target = partial(read_target, settings.labels, layout, stage.run)
     if settings.labels != TRUTH:
         stage.require(stamps(layout, ids), settings.labels, ".png")
     model, criterion = build(settings, layout.n_classes, settings.initial_weights)
@@ -51,11 +44,8 @@ def main():
     stage = StageCall("deeplab_train", __doc__)
     settings = stage.settings
     layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
-    if settings.labels == TRUTH:
-        checks, kinds, sources = (check_image, check_mask), ("images", "masks"), ()
-    else:
-        checks, kinds, sources = (check_image, check_labels), ("labels", "images"), (settings.labels,)
-        stage.run.sources(*sources)  # said before a look at all images
+    checks, kinds, sources = needs(settings.labels)
+    stage.run.sources(*sources)  # what is missing is said before a look at all images
     ids = usable_ids(layout, settings.list, checks, settings.skip_bad, stage.main)
     record = stage.record(inputs(layout, ids, *kinds) | weights_input(settings), *sources)
     stage.train(DEEPLAB, record, partial(make_task, stage, layout, ids), layout.class_names)

@@ -25,16 +25,14 @@ def evaluate_cam(layout, folder, weights, sweep, crf, image_id):
     return matrices
 
 
-def evaluate_map(layout, run, name, ids, settings):
-    """Scores of one kind of map of a run: a list of {background_weight, crf, miou, accuracy, iou}.
+def evaluate_map(layout, folder, ids, weights, sweep, crf, workers):
+    """Scores of a folder of maps: a list of {background_weight, crf, miou, accuracy, iou}.
 
-    settings: `tool.settings.EvalCam`.
+    weights: of the background, each with dense CRF too if `crf` says so. sweep: more of them, without.
     """
-    folder = run / name
-    crf = settings.crf and name in (settings.crf_maps or settings.maps)
-    evaluate = partial(evaluate_cam, layout, folder, settings.background_weight, settings.sweep, crf)
+    evaluate = partial(evaluate_cam, layout, folder, weights, sweep, crf)
     totals = {}
-    for matrices in parallel_map(evaluate, ids, settings.num_workers, f"eval_cam {folder.name}"):
+    for matrices in parallel_map(evaluate, ids, workers, f"mIoU {folder.name}"):
         for key, matrix in matrices.items():
             totals[key] = totals.get(key, 0) + matrix
     return [

@@ -1,12 +1,10 @@
 """Pseudo labels of one image: its map, spread by a random walk that IRN's boundaries stop."""
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
 from conventions import unit_range
-from module.labels import weighted_argmax
 from module.random_walk import propagate
 from net.irn import build
 from tool.checkpoint import load_model
@@ -24,17 +22,17 @@ def mean_boundary(irn, image, dtype=None):
     return ((logits[0] + logits[1].flip(1)) / 2).sigmoid()
 
 
-def pseudo_label(keys, cam, boundary, settings):
-    """keys [k], cam [k,H,W] in [0,1] on boundary's device, boundary [h,w] at stride 4 -> uint8 labels [H,W].
+def walked_scores(cam, boundary, settings):
+    """cam [k,H,W] in [0,1] on boundary's device, boundary [h,w] at stride 4 -> float32 scores [k,H,W] in [0,1], whose
+    argmax over the classes is the pseudo label.
 
-    settings: power, radius, beta, steps and background_weight of `tool.settings.MakeSegLabels`.
+    settings: power, radius, beta and steps of `tool.settings.MakeSegLabels`.
     """
     size = cam.shape[1:]
     low = F.interpolate(cam[None], boundary.shape, mode="bilinear", align_corners=False)[0]
     walked = propagate(low**settings.power, boundary, settings.radius, settings.beta, settings.steps)
     walked = F.interpolate(walked[None], size, mode="bilinear", align_corners=False)[0]
-    walked = walked / (walked.max() + 1e-5)
-    return keys[weighted_argmax(walked.cpu().numpy(), settings.background_weight)].astype(np.uint8)
+    return (walked / (walked.max() + 1e-5)).cpu().numpy()
 
 
 def load_irn(run, device):

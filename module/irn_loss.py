@@ -27,42 +27,45 @@ def affinity_displacement_loss(boundary, displacement, labels, radius=10, count=
 
     Args:
         boundary: [N,1,h,w] floating point in [0,1].
-        displacement: [N,2,h,w] floating point, (dy, dx) in pixels of the map.
+        displacement: [N,2,h,w] floating point, (dy, dx) in pixels of the map; None: the terms of the boundary alone.
         labels: [N,h,w] integers ([N,1,h,w], and [h,w] for N = 1, too): 0 background, 255 in no pair.
         radius: of the open half disc of offsets, in pixels of the map.
         count: [3] numbers of pairs that the means divide by, of `pair_counts`, where it is not those of these labels.
 
     Returns:
-        dict of scalars pos, neg, dp_fg, dp_bg.
+        dict of scalars pos, neg, dp_fg, dp_bg; the last two only with a displacement.
 
     Raises:
         ValueError: if the map has no pair: fewer than radius rows or than 2 radius - 1 columns.
     """
     # Under autocast the fields may be in half precision, in which 1e-5 vanishes beside 1.
     dtype = torch.promote_types(boundary.dtype, torch.float32)
-    boundary, displacement = boundary.to(dtype), displacement.to(dtype)
+    boundary = boundary.to(dtype)
     labels = labels.reshape(boundary[:, 0].shape)
     foreground = (labels > 0)[:, None]
     # d_source - d_destination - offset is the difference of the places that the two displacements lead to. In the
     # background the displacements themselves are compared, so one map of targets serves both kinds of equal pairs.
-    targets = displacement + _positions(displacement) * foreground
+    targets = None if displacement is None else displacement.to(dtype) + _positions(displacement) * foreground
     decided, balance = _weigh_pixels(boundary, targets, labels, radius)
 
     count = (decided.flatten(1).sum(1) if count is None else count).to(dtype)
     cost = decided * -torch.log(torch.stack([1 - boundary, 1 - boundary, boundary]) + EPSILON)
     mean_cost = cost.flatten(1).sum(1) / (count + EPSILON)
+    terms = {"pos": (mean_cost[BACKGROUND] + mean_cost[FOREGROUND]) / 2, "neg": mean_cost[UNEQUAL]}
+    if targets is None:
+        return terms
     difference = balance * targets
     return {
-        "pos": (mean_cost[BACKGROUND] + mean_cost[FOREGROUND]) / 2,
-        "neg": mean_cost[UNEQUAL],
+        **terms,
         "dp_fg": (difference * foreground).sum() / (2 * count[FOREGROUND] + EPSILON),
         "dp_bg": (difference * ~foreground).sum() / (2 * count[BACKGROUND] + EPSILON),
     }
 
 
 def irn_loss(terms):
-    """IRN's whole loss, (pos + neg) / 2 + (dp_fg + dp_bg) / 2 from the dict of its four terms."""
-    return (terms["pos"] + terms["neg"]) / 2 + (terms["dp_fg"] + terms["dp_bg"]) / 2
+    """IRN's whole loss, (pos + neg) / 2 + (dp_fg + dp_bg) / 2 from the dict of its terms."""
+    loss = (terms["pos"] + terms["neg"]) / 2
+    return loss + (terms["dp_fg"] + terms["dp_bg"]) / 2 if "dp_fg" in terms else loss
 
 
 def pair_counts(labels, radius=10):
@@ -88,7 +91,7 @@ def _weigh_pixels(boundary, targets, labels, radius):
 
     Returns:
         decided: [3,N,1,h,w] int32, how many pairs of each kind the pixel decides.
-        balance: [N,2,h,w], the sum of the signs over the equal pairs that the pixel is in.
+        balance: [N,2,h,w], the sum of the signs over the equal pairs that the pixel is in; None without targets.
     """
     # Maxima of ranks instead of values tell the pixel; ties fall to one of their pixels.
     order = boundary.flatten().argsort()
@@ -99,9 +102,8 @@ def _weigh_pixels(boundary, targets, labels, radius):
     # Bins of one histogram: first the kind of pair, then the rank of the pixel that decides it.
     first_bins = (labels > 0).to(torch.int32) * size
     decided = ranks.new_zeros(3 * size)
-    balance = torch.zeros_like(targets)
-    source_known, source_labels = shift(known, radius), shift(labels, radius)
-    source_bins, source_targets, source_balance = (shift(maps, radius) for maps in (first_bins, targets, balance))
+    balance = None if targets is None else torch.zeros_like(targets)
+    source_known, source_labels, source_bins = (shift(maps, radius) for maps in (known, labels, first_bins))
 
     for offset, deciding_rank in path_maxima(ranks.view(labels.shape), radius):
         valid = source_known & shift(known, radius, *offset)
@@ -109,8 +111,10 @@ def _weigh_pixels(boundary, targets, labels, radius):
         bins = torch.where(equal, source_bins, UNEQUAL * size) + deciding_rank
         decided.scatter_add_(0, bins.flatten().long(), valid.flatten().to(torch.int32))
 
-        sign = (source_targets - shift(targets, radius, *offset)).sign_().mul_((equal & valid)[:, None])
-        source_balance += sign
+        if targets is None:
+            continue
+        sign = (shift(targets, radius) - shift(targets, radius, *offset)).sign_().mul_((equal & valid)[:, None])
+        shift(balance, radius).add_(sign)
         shift(balance, radius, *offset).sub_(sign)
     return decided.view(3, size)[:, ranks].view(3, *boundary.shape), balance
 

@@ -1,4 +1,4 @@
-"""IRN: class boundaries and displacements to object centres from a frozen encoder (Ahn et al., CVPR 2019)."""
+"""IRN: class boundaries and displacements to object centres from an encoder's maps (Ahn et al., CVPR 2019)."""
 
 import torch
 import torch.nn.functional as F
@@ -12,16 +12,17 @@ STRIDE = 4  # of the two fields
 
 
 class IRN(nn.Module):
-    """Inter-pixel relation network: two heads on the five maps of an encoder that stays as it is.
+    """Inter-pixel relation network: two heads on the five maps of an encoder, which is frozen as published.
 
-    encoder: a `net.encoder.Encoder`. It is frozen: in eval mode and without gradient from here on.
+    encoder: a `net.encoder.Encoder`, frozen as far as it says itself; its batch norm keeps its statistics.
+    kernel: of the heads' first convolutions. displacement: whether there is a head for it.
     """
 
-    def __init__(self, encoder):
+    def __init__(self, encoder, kernel=1, displacement=True):
         super().__init__()
-        self.encoder = encoder.eval().requires_grad_(False)
-        self.boundary = BoundaryHead(encoder.channels)
-        self.displacement = DisplacementHead(encoder.channels)
+        self.encoder = encoder.eval()
+        self.boundary = BoundaryHead(encoder.channels, kernel)
+        self.displacement = DisplacementHead(encoder.channels, kernel) if displacement else None
         self.register_buffer("mean_displacement", torch.zeros(2))
 
     def train(self, mode=True):
@@ -34,11 +35,12 @@ class IRN(nn.Module):
         """Boundary and displacement fields at stride 4, h x w = H/4 x W/4 rounded up.
 
         image: [N,3,H,W] RGB in [0,1], of any size. Returns a dict: boundary [N,1,h,w] in [0,1], 1 on a class boundary;
-        displacement [N,2,h,w], (dy, dx) in pixels at stride 4, in eval mode less `mean_displacement`.
+        displacement [N,2,h,w], (dy, dx) in pixels at stride 4, in eval mode less `mean_displacement`; None without
+        its head.
         """
         maps = self.encoder(image)
-        displacement = self.displacement(maps)
-        if not self.training:
+        displacement = self.displacement(maps) if self.displacement else None
+        if self.displacement and not self.training:
             displacement = displacement - self.mean_displacement[:, None, None]
         return {"boundary": self.boundary(maps).sigmoid(), "displacement": displacement}
 
@@ -50,19 +52,22 @@ class IRN(nn.Module):
         self.mean_displacement.copy_(mean)
 
     def parameter_groups(self, lr):
-        """Parameter groups for SGD: the boundary head at learning rate `lr`, all else but the encoder at 10 lr."""
-        return [
+        """Parameter groups for SGD: the boundary head at learning rate `lr`, what the encoder trains at lr / 10, all
+        else at 10 lr."""
+        groups = [
             {"params": trained_parameters(self.boundary), "lr": lr},
             {"params": trained_parameters(self, self.encoder, self.boundary), "lr": 10 * lr},
+            {"params": trained_parameters(self.encoder), "lr": lr / 10},
         ]
+        return [group for group in groups if group["params"]]
 
 
 class BoundaryHead(nn.Module):
     """Five maps, each projected to 32 channels and upsampled to stride 4, to the logits of one boundary map."""
 
-    def __init__(self, widths):
+    def __init__(self, widths, kernel):
         super().__init__()
-        self.projections = nn.ModuleList(_projection(width, 32, groups=4) for width in widths)
+        self.projections = nn.ModuleList(_projection(width, 32, 4, kernel) for width in widths)
         self.classifier = nn.Conv2d(32 * len(widths), 1, 1)
 
     def forward(self, maps):
@@ -78,10 +83,10 @@ class BoundaryHead(nn.Module):
 class DisplacementHead(nn.Module):
     """Five maps to two displacement components: stages 2-4 are joined at stride 8, then all at stride 4."""
 
-    def __init__(self, widths):
+    def __init__(self, widths, kernel):
         super().__init__()
         self.projections = nn.ModuleList(
-            _projection(width, channels, groups)
+            _projection(width, channels, groups, kernel)
             for width, channels, groups in zip(widths, (64, 128, 256, 256, 256), (8, 16, 16, 16, 16))
         )
         self.join_deep = _projection(3 * 256, 256, groups=16)
@@ -102,9 +107,8 @@ def step_losses(radius, network, batch):
     output = network(batch["image"])
     labels = _labels(batch)
     with torch.autocast(labels.device.type, enabled=False):
-        terms = affinity_displacement_loss(
-            output["boundary"].float(), output["displacement"].float(), labels, radius, batch.get("count")
-        )
+        fields = (None if field is None else field.float() for field in (output["boundary"], output["displacement"]))
+        terms = affinity_displacement_loss(*fields, labels, radius, batch.get("count"))
         return {"loss": irn_loss(terms), **terms}
 
 
@@ -120,12 +124,14 @@ def _labels(batch):
 
 def build(settings, weights):
     """settings: `tool.settings.TrainIrn`. weights: see `build_backbone`."""
-    return IRN(build_backbone(settings.backbone, weights))
+    encoder = build_backbone(settings.backbone, weights, settings.frozen_stages)
+    return IRN(encoder, settings.kernel, settings.displacement)
 
 
-def _projection(in_channels, out_channels, groups):
-    """A 1x1 convolution, without the bias that the normalisation would remove, and group normalisation."""
-    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.GroupNorm(groups, out_channels))
+def _projection(in_channels, out_channels, groups, kernel=1):
+    """A convolution, without the bias that the normalisation would remove, and group normalisation."""
+    convolution = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
+    return nn.Sequential(convolution, nn.GroupNorm(groups, out_channels))
 
 
 def _upsample(maps, factor, size):

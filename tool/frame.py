@@ -9,7 +9,7 @@ from tool.json_file import save_json
 from tool.parallel import is_alone, is_main, share
 from tool.record import make_record
 from tool.run import outdated, require_outputs
-from tool.stages import BY_NAME, STAGES
+from tool.stages import BY_NAME, maker
 from tool.tracker import track_scores
 from tool.usage import StageUsage
 
@@ -32,28 +32,28 @@ class StageCall:
 
     def require(self, stamps, folder, suffix):
         """Raises UserError unless another stage's outputs of the images with these stamps are as they must be."""
-        maker = next((stage.script for stage in STAGES if folder in stage.writes), BY_NAME["make_cam"].script)
-        require_outputs(stamps, self.run / folder, suffix, maker)
+        require_outputs(stamps, self.run / folder, suffix, maker(folder) or BY_NAME["make_cam"].script)
 
-    def make(self, folders, suffix, record, stamps, work, needs=None):
+    def make(self, outputs, record, stamps, work, needs=None):
         """Make the outputs of images that are missing or were made from something else, one a folder and image.
 
-        folders: of the run. record: of what is made. stamps: {ID: stamp}. work: function of this process's IDs that
-        makes them, called in every process. needs: (folder, suffix) of another stage's outputs that it reads.
+        outputs: {folder of the run: suffix of its files}. record: of what is made. stamps: {ID: stamp}. work: function
+        of this process's IDs that makes them, called in every process. needs: (folder, suffix) of another stage's
+        outputs that it reads.
         """
         record = {**record, **self._precision()}
         if self.main:
-            for folder in folders:
+            for folder in outputs:
                 self.run.claim(folder, record)
             self.run.keep_settings(self.name, self.settings)  # once nothing is refused
         # The first process looks at the whole list, since it tells how many there were; the others at their share.
         mine = share([*stamps])
         looked_at = stamps if self.main else {image_id: stamps[image_id] for image_id in mine}
-        missing = outdated(looked_at, [self.run / folder for folder in folders], suffix)
+        missing = outdated(looked_at, {self.run / folder: suffix for folder, suffix in outputs.items()})
         if needs:
             self.require({image_id: stamps[image_id] for image_id in missing}, *needs)
         if not missing and is_alone():
-            print(f"{self.name}: {', '.join(folders)}: all {len(stamps)} images are there")
+            print(f"{self.name}: {', '.join(outputs)}: all {len(stamps)} images are there")
             return
         # Shared out by the whole list: each process looks at another moment at what is missing.
         absent = set(missing)
@@ -137,3 +137,9 @@ class StageCall:
                 track_scores(self.settings, self.name, miou(result))
             self.usage.finish(count, count)
         return result
+
+
+def line_of_scores(name, row):
+    """A row of `infer.evaluate.evaluate_map` as text."""
+    crf = "+CRF" if row["crf"] else "    "
+    return f"{name:10s} background x{row['background_weight']:<5g} {crf} mIoU {100 * row['miou']:.2f}"

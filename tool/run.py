@@ -15,7 +15,7 @@ from tool.json_file import load_json
 from tool.parallel import is_main
 from tool.record import ANEW, checkpoint_record, difference, refuse_other, with_new_names
 from tool.settings import from_plain, plain
-from tool.stages import BY_NAME
+from tool.stages import BY_NAME, maker
 from tool.yaml_file import dump_yaml, read_yaml
 
 
@@ -88,7 +88,7 @@ class Run:
             self.refuse_old_names()
             record = _folder_record(path)
         if record is None:
-            raise UserError(f"{path} is missing or unfinished: run the stage that makes it first")
+            raise UserError(f"{path} is missing or unfinished: run {maker(name) or 'the stage that makes it'} first")
         return record
 
     def sources(self, *names):
@@ -141,21 +141,22 @@ class Run:
         return known if known and difference(known.get("record", {}), record) is None else None
 
 
-def outdated(stamps, folders, suffix):
+def outdated(stamps, outputs):
     """Those IDs, in order, whose output is missing, cut short or made from another image in one of the folders.
 
-    stamps: {ID: stamp that its outputs must have}, see `files`.
+    stamps: {ID: stamp that its outputs must have}, see `files`. outputs: {folder: suffix of its files}.
     """
 
     def is_current(image_id):
-        return all(read_stamp(folder / f"{image_id}{suffix}") == stamps[image_id] for folder in folders)
+        found = (read_stamp(folder / f"{image_id}{suffix}") for folder, suffix in outputs.items())
+        return all(stamp == stamps[image_id] for stamp in found)
 
     return [image_id for image_id, current in zip(stamps, in_threads(is_current, stamps)) if not current]
 
 
 def require_outputs(stamps, folder, suffix, script):
     """Raises UserError, before hours are spent, if another stage's output of an image is not as `outdated` asks."""
-    wrong = outdated(stamps, [folder], suffix)
+    wrong = outdated(stamps, {folder: suffix})
     if not wrong:
         return
     path = folder / f"{wrong[0]}{suffix}"

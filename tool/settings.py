@@ -378,6 +378,9 @@ class MakeIrLabels(_Data):
     refine: Literal["irn", "crf"] = _refine(decides=False)
     map: MapName = setting("ae_is_cam", "which of make_cam.py's exports to label")
     list: Text = setting("train_aug", "lists/NAME.txt of the dataset", decides=False)
+    foreground_weight: Rate = setting(
+        1.0, "factor on the background's score for the labels that make the confident foreground"
+    )
     background_weight: Rate = setting(
         0.8, "factor on the background's score for the labels that make the confident background"
     )
@@ -396,6 +399,16 @@ class TrainIrn(_Training, _Encoder):
     list: Text = setting("train_aug", "lists/NAME.txt of the dataset", decides=False)
     scale: tuple[Scale, Scale] = setting((0.5, 1.5), "range of the resizing in training", metavar=RANGE)
     radius: Radius = setting(10, "of the pairs, pixels at stride 4")
+    labels: Text = setting("ir_label", "folder of label images in the run's folder, or `truth`: the best IRN could do")
+    kernel: Literal[1, 3] = setting(
+        1, "of the heads' first convolutions; 1 as published, 3 for encoders with thin maps"
+    )
+    frozen_stages: FrozenStages = setting(
+        4, "the stem and as many stages get no gradient; 4, as published, all, the others learn at a tenth of lr"
+    )
+    displacement: bool = setting(
+        True, "learn displacements to object centres too, which instance labels need and no stage here does"
+    )
 
     def problem(self):
         stride = 4  # of IRN's maps
@@ -417,17 +430,34 @@ class MakeSegLabels(_Loading, _Data, _Precision):
     beta: Annotated[float, Meta(ge=0, le=1000)] = setting(10.0, "exponent of the affinities")
     steps: Count = setting(256, "of the random walk")
     background_weight: Rate = setting(1.0, "factor on the background's score before the argmax")
+    keep_scores: bool = setting(
+        False, "keep the scores after the walk in seg_score, for eval_seg.background_weight", decides=False
+    )
 
     @property
     def unread(self):
         """What the stage can do without."""
         return ("ckpt/irn.pt",) if self.refine == "crf" else ()
 
+    @property
+    def scores(self):
+        """Folders of scores that it writes."""
+        return ("seg_score",) if self.keep_scores and self.refine == "irn" else ()
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvalSeg(_Data, _Tracked):
     list: Text = setting("train_aug", "lists/NAME.txt of the dataset")
     folder: Text = setting("seg_label", "folder of label images in the run's folder")
+    background_weight: tuple[Rate, ...] = setting(
+        (), "factors on the background's score at which kept scores (make_seg_labels.keep_scores) are evaluated too"
+    )
+    crf: bool = setting(True, "evaluate their labels after dense CRF too")
+
+    @property
+    def scores(self):
+        """Folders of scores that it reads."""
+        return ("seg_score",) if self.background_weight else ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,22 +51,30 @@ def _filled(name, settings):
 
 
 AESIPE, IRN, DEEPLAB = "ckpt/aesipe.pt", "ckpt/irn.pt", "ckpt/deeplab.pt"
+SCORES = "seg_score"  # of make_seg_labels.keep_scores
 STAGES = (
     Stage("dataset", "prepare_dataset.py", "puts the data set in place and checks it"),
     Stage("train_aesipe", "train_aesipe.py", "trains AE-SIPE on image labels", "all", (AESIPE,)),
     Stage("make_cam", "make_cam.py", "exports the maps", "all", ("{maps}",), {AESIPE: False}),
     Stage("eval_cam", "eval_cam.py", "mIoU of the maps", "one", ("eval/cam.json",), {"{maps}": True}),
     Stage("make_ir_labels", "make_ir_labels.py", "labels for IRN by dense CRF", "all", ("ir_label",), {"{map}": True}),
-    Stage("train_irn", "train_irn.py", "trains IRN on them", "all", (IRN,), {"ir_label": True}),
+    Stage("train_irn", "train_irn.py", "trains IRN on them", "all", (IRN,), {"{labels}": True}),
     Stage(
         "make_seg_labels",
         "make_seg_labels.py",
         "pseudo labels by random walk, or dense CRF",
         "all",
-        ("seg_label",),
+        ("seg_label", "{scores}"),
         {IRN: False, "{map}": True},
     ),
-    Stage("eval_seg", "eval_seg.py", "mIoU of the pseudo labels", "one", ("eval/seg.json",), {"{folder}": True}),
+    Stage(
+        "eval_seg",
+        "eval_seg.py",
+        "mIoU of the pseudo labels",
+        "one",
+        ("eval/seg.json",),
+        {"{folder}": True, "{scores}": True},
+    ),
     Stage(
         "deeplab_train",
         "deeplab/train.py",
@@ -83,6 +91,13 @@ TOOLS = (  # not of the driver
     Stage("export", "export.py", "pseudo labels as a devkit, or a network as a graph"),
 )
 BY_NAME = {stage.name: stage for stage in (*STAGES, *TOOLS)}
+
+
+def maker(name):
+    """The script, with its flags, that writes `name` into a run's folder; None where its name does not tell."""
+    if name == SCORES:
+        return "make_seg_labels.py --keep_scores"
+    return next((stage.script for stage in STAGES if name in stage.writes), None)
 
 
 def markdown():

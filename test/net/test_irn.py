@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from infer.pseudo import mean_boundary
-from net.irn import IRN
+from net.irn import IRN, step_losses
 from tool.dist import Dist
 from tool.settings import TrainIrn
 from tool.trainer import Task, Trainer
@@ -13,7 +13,7 @@ from tool.trainer import Task, Trainer
 class TinyEncoder(nn.Module):
     """Five maps at strides 4, 4, 8, 16, 16 from strided convolutions that round sizes up, with batch norm."""
 
-    def __init__(self):
+    def __init__(self, frozen_stages=4):
         super().__init__()
         self.channels = [4, 6, 8, 10, 12]
         widths = [3, *self.channels]
@@ -21,6 +21,7 @@ class TinyEncoder(nn.Module):
             nn.Sequential(nn.Conv2d(width, out, 2 * stride - 1, stride, stride - 1), nn.BatchNorm2d(out), nn.ReLU())
             for width, out, stride in zip(widths, self.channels, (4, 1, 2, 2, 1))
         )
+        self.stages[: frozen_stages + 1].requires_grad_(False)
 
     def forward(self, image):
         maps = [image]
@@ -52,6 +53,26 @@ def test_encoder_stays_frozen(network):
     assert network.training and not any(module.training for module in network.encoder.modules())
     assert all(not p.requires_grad and p.grad is None for p in network.encoder.parameters())
     assert all(torch.equal(value, before[name]) for name, value in network.encoder.state_dict().items())
+
+
+@pytest.mark.parametrize("kernel, frozen_stages", [(3, 4), (1, 2), (3, 2)])
+def test_wider_heads_and_an_encoder_that_trains(kernel, frozen_stages):
+    """3 x 3 heads see beyond their pixel and keep the fields' size; stages that are not frozen learn at lr / 10, and
+    batch norm keeps its statistics all the same."""
+    torch.manual_seed(0)
+    network = IRN(TinyEncoder(frozen_stages), kernel).train()
+    widths = {tuple(block[0].kernel_size) for block in network.boundary.projections}
+    assert widths == {tuple(block[0].kernel_size) for block in network.displacement.projections} == {(kernel, kernel)}
+    fields = network(torch.rand(2, 3, 45, 61))
+    assert fields["boundary"].shape == (2, 1, 12, 16) and fields["displacement"].shape == (2, 2, 12, 16)
+    (fields["boundary"].sum() + fields["displacement"].square().sum()).backward()
+    trains = [stage[0].weight.grad is not None for stage in network.encoder.stages]
+    assert trains == [number > frozen_stages for number in range(5)]
+    assert all(stage[1].running_mean.abs().max() == 0 for stage in network.encoder.stages)
+    rates = [group["lr"] for group in network.parameter_groups(0.1)]
+    assert rates == pytest.approx([0.1, 1.0, 0.01][: 2 + any(trains)])
+    grouped = [parameter for group in network.parameter_groups(0.1) for parameter in group["params"]]
+    assert {id(p) for p in grouped} == {id(p) for p in network.parameters() if p.requires_grad}
 
 
 def test_parameter_groups_hold_every_trained_parameter_once(network):
@@ -151,3 +172,21 @@ def test_the_boundary_of_an_image_is_the_published_one():
     expected = torch.sigmoid((torch.logit(one) + torch.logit(mirrored)) / 2)
     torch.testing.assert_close(boundary.double(), expected, atol=1e-4, rtol=1e-3)
     assert (boundary - (one + mirrored) / 2).abs().max() > 0.01
+
+
+def test_the_boundary_learns_the_same_without_displacements():
+    """Under a frozen encoder no other thing reaches it, and its first weights are drawn before those of the other."""
+    images, labels = torch.rand(2, 3, 48, 64), torch.randint(0, 3, (2, 48, 64))
+    boundaries = []
+    for displacement in (True, False):
+        torch.manual_seed(0)
+        network = IRN(TinyEncoder(), displacement=displacement).train()
+        optimizer = torch.optim.SGD(network.parameter_groups(0.1))
+        for _ in range(2):
+            optimizer.zero_grad()
+            losses = step_losses(4, network, {"image": images, "target": labels})
+            losses["loss"].backward()
+            optimizer.step()
+        assert [*losses] == ["loss", "pos", "neg"] + ["dp_fg", "dp_bg"] * displacement
+        boundaries.append(mean_boundary(network.eval(), (255 * images[0]).byte()))
+    assert torch.equal(*boundaries) and network(images)["displacement"] is None

@@ -86,14 +86,14 @@ def test_an_output_cut_short_or_of_another_image_is_made_again_and_refused_as_in
     for image_id in "abc":
         save(tmp_path / f"{image_id}{suffix}", STAMPS[image_id])
     three = {image_id: STAMPS[image_id] for image_id in "abc"}
-    assert outdated(STAMPS, [tmp_path], suffix) == ["d"] and outdated(three, [tmp_path], suffix) == []
+    assert outdated(STAMPS, {tmp_path: suffix}) == ["d"] and outdated(three, {tmp_path: suffix}) == []
     require_outputs(three, tmp_path, suffix, "x.py")
-    assert outdated({**three, "b": STAMPS["d"]}, [tmp_path], suffix) == ["b"]
+    assert outdated({**three, "b": STAMPS["d"]}, {tmp_path: suffix}) == ["b"]
     with pytest.raises(UserError, match=rf"b\{suffix}: was made from another image or other labels: run x.py"):
         require_outputs({**three, "b": STAMPS["d"]}, tmp_path, suffix, "x.py")
     path = tmp_path / f"b{suffix}"
     path.write_bytes(path.read_bytes()[:-1])
-    assert outdated(STAMPS, [tmp_path], suffix) == ["b", "d"]
+    assert outdated(STAMPS, {tmp_path: suffix}) == ["b", "d"]
     with pytest.raises(UserError, match=rf"b\{suffix}: is cut short, as are 1 more of 4: run x.py for this list first"):
         require_outputs(STAMPS, tmp_path, suffix, "x.py")
     with pytest.raises(UserError, match=rf"d\{suffix}: is missing: run x.py"):
@@ -105,7 +105,7 @@ def test_an_output_must_be_whole_in_every_folder(tmp_path):
         save(tmp_path / folder / "a.npz", STAMPS["a"])
     save(tmp_path / "one" / "b.npz", STAMPS["b"])
     both = {image_id: STAMPS[image_id] for image_id in "ab"}
-    assert outdated(both, [tmp_path / "one", tmp_path / "two"], ".npz") == ["b"]
+    assert outdated(both, dict.fromkeys((tmp_path / "one", tmp_path / "two"), ".npz")) == ["b"]
 
 
 def make_old_run(folder):
