@@ -79,6 +79,11 @@ def test_the_readme_is_one_page_with_a_picture():
     assert len(re.findall(r"!\[[^\]]{20,}\]\(docs/\w+\.png\)", README)) == 1, "with a text for those who do not see it"
 
 
+def test_the_config_for_own_data_is_shown_as_it_is():
+    shown = re.search(r"^```yaml\n(.*?)^```$", (REPOSITORY / "docs/own_data.md").read_text(), re.M | re.S)[1]
+    assert shown == (REPOSITORY / "configs/own_data.yaml").read_text()
+
+
 def defined(path):
     """The names of a file's functions, classes and methods, these as CLASS.METHOD."""
     kinds = (ast.FunctionDef, ast.ClassDef)

@@ -259,7 +259,7 @@ class _Training(_Loading, _Data, _Precision, _Tracked):
 class PrepareDataset(_Data):
     kind: Literal["toy", "voc12", "coco14", "folder"] = setting(
         "folder",
-        "toy: made from --seed; voc12, coco14: from official trees, archives or a download (docs/voc.md, docs/coco.md); "
+        "toy: made from --seed; voc12, coco14: official trees, archives or a download (docs/voc.md, docs/coco.md); "
         "folder: your own images (docs/own_data.md)",
     )
     sources: tuple[Text, ...] = setting(
