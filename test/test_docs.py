@@ -124,56 +124,70 @@ def commands_to_run(document):
     return [command for reason, commands in blocks(document) if reason is None for command in commands]
 
 
-README_MAKES = (
+# In this order, since the later ones use what the earlier ones made.
+RUN_HERE = ("README.md", "docs/quickstart.md", "docs/using.md", "docs/stages.md", "docs/own_data.md")
+RUN_ELSEWHERE = {"docs/gpu.md", "CONTRIBUTING.md"}  # by test/bench/test_gpu_page.py and test_project.py
+MADE = (
     "runs/demo/report/index.html",
     "runs/demo/predict/a_deeplab.png",
     "runs/demo/predict/b_deeplab.png",
     "runs/demo/predict/a_ae_is_cam.png",
+    "runs/demo/eval/deeplab_train.json",
     "pseudo/VOCdevkit/VOC2012",
+    "runs/trial/report/index.html",
+    "runs/trial/deeplab/new/new.png",
+    "out.tgz",
 )
 GRAPH = "python export.py --run runs/demo --what aesipe --out aesipe.pt2"  # a minute; test_export.py has smaller ones
 
 
-def test_the_commands_of_the_readme_do_what_they_say(project):
-    """In one process: every start of PyTorch takes seconds."""
-    commands = commands_to_run("README.md")
-    lines = [line for each in commands if each not in (GRAPH, "bash run_tests.sh") for line in lines_of(each)]
-    done = in_turn(lines, folder=project)
-    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr[-2000:]
-    assert [name for name in README_MAKES if not (project / name).exists()] == []
+def commands_in_turn():
+    """Those of RUN_HERE, each once: up to the demo, from the trial on the user's images, and from where the user has
+    added an image and a list of it."""
+    commands = list(dict.fromkeys(each for document in RUN_HERE for each in commands_to_run(document)))
+    trial, new = (
+        next(index for index, command in enumerate(commands) if words in command)
+        for words in ("run_pipeline.sh configs/own_data.yaml", "--list new")
+    )
+    return commands[:trial], commands[trial:new], commands[new:]
+
+
+def add_an_image(project):
+    (project / "data/own/lists/new.txt").write_text("new\n")
+    shutil.copy(project / "a.jpg", project / "data/own/JPEGImages/new.jpg")
+
+
+def test_the_commands_do_what_they_say(project):
+    """In one process each part: every start of PyTorch takes seconds."""
+    demo, trial, new = commands_in_turn()
+    for commands in (demo, trial, new):
+        if commands is new:
+            add_an_image(project)
+        lines = [line for each in commands if each not in (GRAPH, "bash run_tests.sh") for line in lines_of(each)]
+        done = in_turn(lines, folder=project)
+        assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr[-2000:]
+    assert [name for name in MADE if not (project / name).exists()] == []
+    assert "new" not in Layout(project / "data/own").ids("train")
     done = shell(project, "bash run_tests.sh")
     assert done.returncode == 0 and "pytest" in done.stdout, done.stderr
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_readme_do_what_they_say_as_a_user_calls_them(tmp_path):
-    project, commands = make_project(tmp_path / "project"), commands_to_run("README.md")
-    assert GRAPH in commands
-    for command in commands:
-        done = shell(project, command)
-        assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
-        assert "Traceback" not in done.stderr
-    assert [name for name in (*README_MAKES, "aesipe.pt2") if not (project / name).exists()] == []
-
-
-def test_the_commands_for_own_data_do_what_they_say(project):
-    """In one process, after the README's: test_own_data.py has the driver on this config."""
-    commands = commands_to_run("docs/own_data.md")
-    place = next(index for index, command in enumerate(commands) if "--list new" in command)
-    images = project / "data/own"
-    for part in (commands[:place], commands[place:]):
-        done = in_turn([line for command in part for line in lines_of(command)], folder=project)
-        assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr[-2000:]
-        (images / "lists/new.txt").write_text("new\n")
-        shutil.copy(project / "a.jpg", images / "JPEGImages/new.jpg")
-    assert (project / "out.tgz").exists() and (project / "runs/trial/deeplab/new/new.png").exists()
-    assert "new" not in Layout(images).ids("train")
+def test_the_commands_do_what_they_say_as_a_user_calls_them(tmp_path):
+    project, (demo, trial, new) = make_project(tmp_path / "project"), commands_in_turn()
+    assert GRAPH in trial
+    for commands in (demo, trial, new):
+        if commands is new:
+            add_an_image(project)
+        for command in commands:
+            done = shell(project, command)
+            assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+            assert "Traceback" not in done.stderr
+    assert [name for name in (*MADE, "aesipe.pt2") if not (project / name).exists()] == []
 
 
 def test_no_other_document_has_commands_to_run():
-    elsewhere = {"docs/gpu.md", "CONTRIBUTING.md"}  # test/bench/test_gpu_page.py, test_project.py
-    tested = {"README.md", "docs/own_data.md"} | elsewhere
-    assert {document for document in DOCUMENTS if commands_to_run(document)} == tested
+    assert {document for document in DOCUMENTS if commands_to_run(document)} == {*RUN_HERE} | RUN_ELSEWHERE
 
 
 def of_a_script(words):
@@ -183,6 +197,13 @@ def of_a_script(words):
     while words and "=" in words[0]:
         words = words[1:]
     return [] if words[:1] == ["export"] else words
+
+
+def assert_flags_exist(script, name, words):
+    told = script(name, "--help")
+    assert told.status == 0, told.err
+    for flag in [word for word in words if word.startswith("--")]:
+        assert re.search(rf"(?<!\S){re.escape(flag)}\b", told.out.replace("[", " ")), f"{flag} of {name}"
 
 
 @pytest.mark.parametrize("document, command", all_commands(run=False))
@@ -201,10 +222,7 @@ def test_commands_that_are_not_run_are_understood(script, monkeypatch, tmp_path,
     else:
         assert words[0] == "python"
         name = f"{words[2].replace('.', '/')}/__main__.py" if words[1] == "-m" else words[1]
-        told = script(name, "--help")
-        assert told.status == 0, told.err
-        for flag in [word for word in words if word.startswith("--")]:
-            assert re.search(rf"(?<!\S){re.escape(flag)}\b", told.out.replace("[", " ")), f"{flag} of {name}"
+        assert_flags_exist(script, name, words)
         if name == "reproduce.py":
             parse_arguments(words[2:])
 
@@ -219,12 +237,14 @@ def test_every_block_says_what_it_is():
     assert len(all_commands(run=True)) >= 12 and len(all_commands(run=False)) >= 12
 
 
-def test_commands_within_sentences_name_scripts_and_flags_that_there_are():
+def test_commands_within_sentences_name_scripts_and_flags_that_there_are(script):
     for document in DOCUMENTS:
-        for command in re.findall(r"`((?:python|bash) [^`]+)`", (REPOSITORY / document).read_text()):
-            words = command.split()
+        for command in re.findall(r"`((?:\w+=\S+ )*(?:python|bash) [^`\n]+)`", (REPOSITORY / document).read_text()):
+            words = of_a_script(command.split())
             name = words[2].replace(".", "/") if words[1] == "-m" else words[1]
             assert any((REPOSITORY / each).exists() for each in (name, f"{name}.py")), f"{document}: {command}"
+            if name in SCRIPTS:
+                assert_flags_exist(script, name, words)
 
 
 def test_settings_in_sentences_exist():

@@ -1,4 +1,4 @@
-"""The order of the house: who imports whom, one place for dependencies, the README's table of stages."""
+"""The order of the house: who imports whom, one place for dependencies, the table of stages in docs/stages.md."""
 
 import ast
 import re
@@ -7,7 +7,8 @@ import sys
 import pytest
 from scripts import REPOSITORY, run
 
-from tool.stages import STAGES, TOOLS, markdown
+from tool.stages import SCORES, STAGES, TOOLS, markdown
+from viz.runs import MAP_NAMES
 
 PACKAGES = ("bench", "coco14", "data", "deeplab", "infer", "module", "net", "paper", "tool", "viz", "voc12")
 BOTTOM = ("conventions", "errors", "files")  # modules beside the scripts that all may import
@@ -36,8 +37,13 @@ def test_every_stage_has_its_script_and_settings():
         assert stage.script.removesuffix(".py").replace("/", ".") in SCRIPTS
 
 
-def test_the_readme_has_the_table_of_stages():
-    assert markdown() in (REPOSITORY / "README.md").read_text()
+def test_the_page_of_stages_has_their_table_and_names_what_each_leaves():
+    page = (REPOSITORY / "docs/stages.md").read_text()
+    assert markdown() in page
+    files = page.partition("## The files of a run")[2]
+    left = {name for stage in (*STAGES, *TOOLS) for name in stage.written(stage.settings())}
+    left |= {*MAP_NAMES, SCORES, "config.yaml", "log.jsonl", "classes.txt"}
+    assert {name for name in left if f"`{name}" not in files} == set()
 
 
 def test_requirements_are_those_of_pyproject():

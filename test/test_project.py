@@ -180,7 +180,7 @@ def test_the_commands_of_contributing_are_understood():
     done = in_turn([stages.split()[1:], settings.split()[1:]])
     assert done.returncode == 0, done.stderr
     table, introduction, rest = done.stdout.partition("# Configuration")
-    assert table.strip() in text("README.md") and introduction + rest == text("docs/configuration.md")
+    assert table.strip() in text("docs/stages.md") and introduction + rest == text("docs/configuration.md")
     for command in re.findall(r"^bash run_tests\.sh(.*)$", page, re.M):
         words = command.partition("#")[0].split()
         assert all((REPOSITORY / word).exists() for word in words if "/" in word)

@@ -90,7 +90,7 @@ def with_default(kind, name, default):
 class Settings:
     """What every script has. Values that a stage reads together are checked by `problem`."""
 
-    dataset_root: Text | None = setting("data/VOC2012", "dataset in VOC layout (README)", decides=False)
+    dataset_root: Text | None = setting("data/VOC2012", "dataset in VOC layout (docs/own_data.md)", decides=False)
     dataset_format: Text = setting("voc", "how the dataset is stored: a name in data/datasets.py", decides=False)
     run_root: Text = setting("runs", "folder of all runs", decides=False)
     session_name: Text = setting("aesipe", "the run's folder below run_root", decides=False)
@@ -259,7 +259,7 @@ class _Training(_Loading, _Data, _Precision, _Tracked):
 class PrepareDataset(_Data):
     kind: Literal["toy", "voc12", "coco14", "folder"] = setting(
         "folder",
-        "toy: made from --seed; voc12, coco14: from official trees, archives or a download (README, docs/coco.md); "
+        "toy: made from --seed; voc12, coco14: official trees, archives or a download (docs/voc.md, docs/coco.md); "
         "folder: your own images (docs/own_data.md)",
     )
     sources: tuple[Text, ...] = setting(

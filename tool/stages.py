@@ -1,7 +1,7 @@
 """THE table of stages: what the pipeline is made of, in order. Adding a stage is one row, its settings and one script.
 
 The driver reads it by `python -m tool.stages`, which prints a line `name script all|one` for each; no import in here
-needs more than Python itself. The README's table of stages is `python -m tool.stages --markdown`.
+needs more than Python itself. The table in docs/stages.md is `python -m tool.stages --markdown`.
 """
 
 import sys
