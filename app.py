@@ -10,6 +10,7 @@ from infer.run import trained_class_names
 from tool.config import parse, run_main
 
 MAX_BYTES = 32 * 2**20  # of an uploaded file; data.image.MAX_PIXELS bounds what is in it
+GRADIO = (6, 31)  # the oldest that it was tried with
 WAITING = 8  # requests at most; they are answered one by one
 CSS = """
 .gradio-container [role=status], .gradio-container [role=alert] { margin-bottom: 1rem; overflow-wrap: anywhere; }
@@ -83,6 +84,8 @@ def main():
             import gradio
         except ImportError as error:
             raise UserError(f"app.py needs Gradio, which is not there ({error}): pip install gradio") from error
+        if tuple(map(int, gradio.__version__.split(".")[:2])) < GRADIO:
+            raise UserError(f"app.py needs a newer Gradio than {gradio.__version__}: pip install --upgrade gradio")
         serve(gradio, build(gradio, load(settings), f"AE-SIPE: {settings.run.path.name}"), settings.port)
 
 

@@ -4,6 +4,7 @@ import base64
 import io
 import sys
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -147,10 +148,12 @@ def test_the_page_keeps_what_it_is_given_to_itself(viewer):
     assert all(part.label for part in event.inputs)
 
 
-def test_without_gradio_one_line_says_how_to_get_it(run, script, monkeypatch):
-    monkeypatch.setitem(sys.modules, "gradio", None)
+@pytest.mark.parametrize("there", [None, SimpleNamespace(__version__="5.49.1")])
+def test_without_a_gradio_that_will_do_one_line_says_how_to_get_it(run, script, monkeypatch, there):
+    monkeypatch.setitem(sys.modules, "gradio", there)
     done = script("app.py", "--run", run)
-    assert done.status == 2 and len(done.err.splitlines()) == 1 and done.err.endswith(": pip install gradio\n")
+    assert done.status == 2 and len(done.err.splitlines()) == 1
+    assert done.err.endswith(": pip install --upgrade gradio\n" if there else ": pip install gradio\n")
 
 
 def test_a_folder_that_is_no_run_is_one_line(script, tmp_path):
