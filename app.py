@@ -68,7 +68,8 @@ def serve(gradio, page, port):
     theme.set(**COLOURS, **{f"{name}_dark": value for name, value in COLOURS.items()})
     options |= {"theme": theme, "css": CSS, "footer_links": ["settings"], "max_file_size": MAX_BYTES}
     try:
-        _, url, _ = page.launch(server_name="127.0.0.1", server_port=port, **options)
+        # Without _frontend's check, which gives up on a machine that is too busy to answer within three seconds.
+        _, url, _ = page.launch(server_name="127.0.0.1", server_port=port, _frontend=False, **options)
     except OSError as error:
         raise UserError(f"--port {port or '7860 to 7959'}: is taken or not allowed: give another") from error
     print(f"app: {url} (Ctrl-C ends it)", flush=True)
@@ -80,6 +81,7 @@ def main():
     warnings.filterwarnings("ignore", module="PIL")  # odd metadata is no concern of the one who looks at the image
     with tempfile.TemporaryDirectory(prefix="aesipe_app_") as folder:  # Gradio's own would be every user's
         os.environ["GRADIO_TEMP_DIR"] = folder
+        os.environ["NO_PROXY"] = "127.0.0.1"  # it asks its own server whether it is up
         try:
             import gradio
         except ImportError as error:
