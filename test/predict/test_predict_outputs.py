@@ -1,5 +1,7 @@
 """What predict.py writes of images of every kind."""
 
+import filecmp
+
 import numpy as np
 import pytest
 import torch
@@ -91,3 +93,16 @@ def test_larger_images_are_seen_smaller(call, tmp_path):
     done = call(path, flags=("--max_side", 100))
     assert "(400 x 300, seen at 100 x 75)" in done.out
     assert read_png(tmp_path / "out/a_deeplab.png").shape == (300, 400)
+
+
+def test_the_palette_changes_pictures_and_no_labels(call, tmp_path):
+    path, names = save(tmp_path / "a.png", "RGB"), {}
+    for palette in ("voc", "safe"):
+        flags = ("--network", "aesipe", "--labels", "cat", "--background_weight", 0, "--palette", palette)
+        assert call(path, flags=flags, out=tmp_path / palette).status == 0
+        names[palette] = sorted(file.name for file in (tmp_path / palette).iterdir())
+    assert names["voc"] == names["safe"] and len(names["voc"]) == 9
+    for name in names["voc"]:
+        same = (tmp_path / "voc" / name).read_bytes() == (tmp_path / "safe" / name).read_bytes()
+        assert same == name.endswith(".png") or name.endswith("_overlay.jpg"), name  # it may show no class
+    assert not filecmp.cmp(tmp_path / "voc/a_cam_overlay.jpg", tmp_path / "safe/a_cam_overlay.jpg", shallow=False)

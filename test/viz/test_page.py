@@ -10,11 +10,13 @@ from PIL import Image
 
 from data.label_png import save_label_png
 from data.layout import Layout
-from tool.cam_file import save_cam
+from tool.cam_file import load_cam, save_cam
 from tool.json_file import save_json
 from tool.metric import scores
 from viz.artist import Artist
 from viz.page import duration, percent, plain, signed, write_page
+from viz.palette import palette
+from viz.pictures import PALETTE, colour_scores, data_uri, thumbnail
 from viz.runs import read_runs
 from viz.sweep import score_maps
 
@@ -60,13 +62,13 @@ def write_run(folder, seed, maps=("cam",)):
     return folder
 
 
-def render(layout, folders, tmp_path):
+def render(layout, folders, tmp_path, colours=PALETTE):
     runs = read_runs(folders)
     args = SimpleNamespace(
         list="train", images=2, background_weight=1.0, scales=(1.0,), per_class=True, dataset_root=str(layout.root)
     )
     swept = score_maps(layout, runs, IDS, 1.0, 1)
-    artist = Artist(layout, runs, [None] * len(runs), None, 1.0)
+    artist = Artist(layout, runs, [None] * len(runs), None, 1.0, colours)
     write_page(tmp_path / "index.html", artist, swept, list(IDS), [], [], args)
     text = (tmp_path / "index.html").read_text(encoding="utf-8")
     return text, Parser(text)
@@ -115,6 +117,17 @@ def test_the_gallery_is_sorted_against_the_baseline(layout, tmp_path):
     gained, lost = page.text.index("Gained most"), page.text.index("Lost most")
     assert gained < page.text.index("b$1", gained) < lost < page.text.index("c mIoU", lost)
     assert "mIoU 100.0 (+" in page.text[gained:lost]
+
+
+def test_chips_maps_and_labels_take_the_palette(layout, tmp_path):
+    colours, folder = palette("safe").colours, write_run(tmp_path / "run", 0)
+    text, page = render(layout, [folder], tmp_path, colours)
+    chips = {attributes["style"] for tag, attributes in page.tags if attributes.get("class") == "chip"}
+    assert chips == {f"--chip: {' '.join(map(str, colours[k]))}" for k in (1, 3)}
+    image = layout.image(IDS[1]).permute(1, 2, 0).numpy()
+    keys, cam = load_cam(folder / "cam" / f"{IDS[1]}.npz", 4, image.shape[:2])
+    assert data_uri(thumbnail(colour_scores(image, keys, cam, 1.0, colours))) in text
+    assert data_uri(layout.mask(IDS[1]), colours) in text and data_uri(layout.mask(IDS[1])) not in text
 
 
 def test_formats():
