@@ -25,7 +25,7 @@ from data.official import check_count, in_one_line, is_done, own_folder
 from data.sources import GB, check_space, missing_bytes, require
 from errors import UserError
 from files import atomic
-from pets.sources import NAME, SIZES, SOURCES, only
+from pets.sources import NAME, SOURCES, only
 from tool.parallel import parallel_map
 
 CLASS_NAMES = ("background", "cat", "dog")
@@ -56,10 +56,11 @@ def prepare_pets(settings):
 
 
 def _make(root, settings):
-    needed = sum(missing_bytes(source, settings) for source in SOURCES.values()) + ROOM
+    missing = {SOURCES[key].name: missing_bytes(SOURCES[key], settings) for key in ("images", "lists")}
+    needed = sum(missing.values()) + ROOM
     free = check_space(root, needed, "Oxford-IIIT Pet's archives and photographs")
-    archives = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in SIZES.items())
-    print(f"{root}: {needed / GB:.1f} GB will be written ({archives}), {free / GB:.1f} GB are free", flush=True)
+    fetched = ", ".join(f"{name}: {size / 1e6:.0f} MB to download" for name, size in missing.items() if size)
+    print(f"{root}: needs {needed / GB:.1f} GB{fetched and f' ({fetched})'}; {free / GB:.1f} GB are free", flush=True)
     annotations = require(SOURCES["lists"], settings)
     pets = {part: read_pets(annotations / f"{part}.txt") for part in STEPS}
     for part, found in pets.items():
@@ -91,6 +92,8 @@ def read_pets(path):
         if name in pets:
             raise UserError(f"{path}, line {number}: names {name} a second time: take the official list")
         pets[name] = SPECIES[numbers[1]]
+    if not pets:
+        raise UserError(f"{path}: lists no image: take the official list")
     return pets
 
 
@@ -123,9 +126,10 @@ def make_pair(root, trees, species, name):
         return Made(name, None, str(error))
     height, width = scaled_size(mask.shape, min(1, LONG_SIDE / max(mask.shape)))
     with atomic(root / "JPEGImages" / f"{name}.jpg") as temporary:
-        photograph.resize((width, height), Image.Resampling.LANCZOS).save(temporary, format="JPEG", quality=95)
-    small = np.array(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
-    save_label_png(root / "SegmentationClassAug" / f"{name}.png", small)
+        smaller = photograph.resize((width, height), Image.Resampling.LANCZOS)
+        smaller.save(temporary, format="JPEG", quality=95, subsampling=0)
+    mask = np.array(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+    save_label_png(root / "SegmentationClassAug" / f"{name}.png", mask)
     return Made(name, kind, None)
 
 
@@ -141,7 +145,7 @@ def read_mask(path, label, size):
     if trimap.shape != size:
         raise UserError(f"{path}: is {list(trimap.shape)}, its photograph {list(size)}")
     if not np.isin(trimap, (PET, AROUND, BORDER)).all():
-        raise UserError(f"{path}: is no trimap: of 1 (pet), 2 (background) and 3 (border) it holds more")
+        raise UserError(f"{path}: is no trimap: it holds other values than 1 (pet), 2 (background) and 3 (border)")
     return np.select([trimap == PET, trimap == AROUND], [label, BACKGROUND], IGNORE).astype(np.uint8)
 
 
@@ -150,9 +154,9 @@ def _said(made, skip_bad):
     first of those that cannot be used, unless skip_bad."""
     made = sorted(made)
     bad = {each.name: each.problem for each in made if each.problem}
-    if bad and not skip_bad:
+    if bad and (not skip_bad or len(bad) == len(made)):
         others = f"; {len(bad) - 1} more of the {len(made)} cannot be used either" * (len(bad) > 1)
-        raise UserError(f"{next(iter(bad.values()))}{others} (--skip_bad goes on without)")
+        raise UserError(f"{next(iter(bad.values()))}{others}{' (--skip_bad leaves such out)' * (not skip_bad)}")
     for problem in bad.values():
         print(f"left out: {problem}", file=sys.stderr)
     other = [f"{each.name}.jpg ({each.kind})" for each in made if not each.problem and each.kind != "JPEG"]
