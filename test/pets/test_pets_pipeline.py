@@ -4,15 +4,16 @@ import json
 
 import numpy as np
 from pets_miniature import TRAIN_AUG, VAL
-from scripts import REPOSITORY, run
+from scripts import REPOSITORY, pipeline
 
 from data.label_png import read_label_png
+from pets.sources import IMAGES
 from tool.config import parse
 from tool.settings import PrepareDataset
 
 CONFIG = "configs/photos_demo.yaml"
 STEPS = (
-    "common.num_workers=1",
+    "common.num_workers=0",
     "common.weights=none",
     "train_aesipe.crop_size=64",
     "train_aesipe.long_side=[56, 80]",
@@ -32,16 +33,11 @@ STEPS = (
 )
 
 
-def test_the_whole_pipeline(archives, script, mirror, tmp_path):
-    """The download in this process, where the sums are those of the miniature, all else by the driver."""
-    done = script(
-        "prepare_dataset.py", "--config", CONFIG, "--dataset_root", archives.root, "--mirror", mirror, "--no-skip_bad"
-    )
-    assert done.status == 0 and "downloading" in done.out, done.err
+def test_the_whole_pipeline(archives, mirror, tmp_path):
+    """In this process, where the sums are those of the miniature."""
     places = (f"common.dataset_root={archives.root}", f"common.run_root={tmp_path / 'runs'}")
-    done = run("bash", "run_pipeline.sh", CONFIG, *STEPS, *places)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert "downloading" not in done.stdout
+    pipeline(CONFIG, *STEPS, f"dataset.mirror={mirror}", "dataset.skip_bad=false", *places)
+    assert (archives.root / IMAGES).exists()
     folder = tmp_path / "runs/photos_demo"
     rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     losses = [value for row in rows for key, value in row.items() if "loss" in key and isinstance(value, float)]
