@@ -81,6 +81,8 @@ def _make(root, settings):
 
 def read_pets(path):
     """{name: species} of an official list, `NAME CLASS-ID SPECIES BREED-ID` a line, in order. Raises UserError."""
+    if not path.exists():
+        raise UserError(f"{path}: missing: is the tree complete?")
     pets = {}
     for number, line in read_lines(path):
         name, *numbers = line.split()

@@ -92,6 +92,12 @@ def test_lines_of_another_form(official, prepare, line):
     refused(prepare(official.root, "--sources", official.base), official.root, f"{path}, line {len(LISTS['test'])}: ")
 
 
+def test_a_tree_without_one_of_the_lists(official, prepare):
+    (official.base / "annotations/test.txt").unlink()
+    done = prepare(official.root, "--sources", official.base)
+    refused(done, official.root, f"{official.base / 'annotations/test.txt'}: missing: is the tree complete?")
+
+
 def test_a_name_twice(official, prepare):
     path = official.base / "annotations/trainval.txt"
     path.write_text("\n".join([*LISTS["trainval"][:-1], LISTS["trainval"][0]]))
