@@ -1,5 +1,5 @@
-"""Put the dataset in place: the toy set is made, VOC 2012 or COCO 2014 fetched and converted, your own images
-completed."""
+"""Put the dataset in place: the toy set is made, VOC 2012, COCO 2014 or photographs of pets fetched and
+converted, your own images completed."""
 
 from functools import partial
 
@@ -34,6 +34,10 @@ def prepare(settings):
         from coco14.prepare import prepare_coco14
 
         prepare_coco14(settings)
+    elif settings.kind == "pets":
+        from pets.prepare import prepare_pets
+
+        prepare_pets(settings)
     elif settings.dataset_format == "voc":
         from data.collect import collect
         from data.collect_coco import CocoSource

@@ -265,30 +265,34 @@ class _Training(_Loading, _Data, _Precision, _Tracked):
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareDataset(_Data):
-    kind: Literal["toy", "voc12", "coco14", "folder"] = setting(
+    kind: Literal["toy", "voc12", "coco14", "pets", "folder"] = setting(
         "folder",
         "toy: made from --seed; voc12, coco14: official trees, archives or a download (docs/voc.md, docs/coco.md); "
-        "folder: your own images (docs/own_data.md)",
+        "pets: cats and dogs of Oxford-IIIT Pet in the same way (docs/photos.md); folder: your own images "
+        "(docs/own_data.md)",
     )
     sources: tuple[Text, ...] = setting(
         (),
         "voc12: folders with the archives VOCtrainval_11-May-2012.tar, VOC2012test.tar (optional) and "
-        "benchmark.tgz (SBD), coco14: with train2014.zip, val2014.zip and annotations_trainval2014.zip, or their "
-        "extracted trees, besides the data set's own folder",
+        "benchmark.tgz (SBD), coco14: with train2014.zip, val2014.zip and annotations_trainval2014.zip, pets: with "
+        "images.tar.gz and annotations.tar.gz, or their extracted trees, besides the data set's own folder",
         metavar="DIR",
     )
     voc_root: Text | None = setting(None, "voc12: the extracted VOCdevkit/VOC2012")
     aug_dir: Text | None = setting(None, "voc12: folder of augmented masks, index PNGs, instead of SBD")
     download: bool = setting(
-        False, "voc12: fetch trainval and SBD where they are not found (3.4 GB); coco14: all three archives (20.4 GB)"
+        False,
+        "voc12: fetch trainval and SBD where they are not found (3.4 GB); coco14: all three archives (20.4 GB); pets: "
+        "both archives (0.8 GB)",
     )
     mirror: Text | None = setting(
-        None, "voc12, coco14: URL of a folder with the archives, to download from instead of their own hosts"
+        None, "voc12, coco14, pets: URL of a folder with the archives, to download from instead of their own hosts"
     )
     skip_difficult: bool = setting(False, "voc12: leave objects marked as difficult out of the image labels")
     check_counts: bool = setting(
         True,
-        "voc12, coco14: refuse lists of another length than the official ones; --no-check_counts for a part of them",
+        "voc12, coco14, pets: refuse lists of another length than the official ones; --no-check_counts for a part of "
+        "them",
     )
     overlap: Literal["later", "smallest"] = setting(
         "later",
