@@ -156,7 +156,8 @@ trap 'pass_on TERM' TERM
 
 began=$SECONDS
 for ((i = first; i <= last; i++)); do
-    echo "== ${STAGES[i]} ($((i + 1)) of ${#STAGES[@]}, $(((SECONDS - began) / 60)) min so far)"
+    export STAGE_NUMBER="$((i + 1))/${#STAGES[@]}"
+    echo "== $STAGE_NUMBER ${STAGES[i]} ($(((SECONDS - began) / 60)) min so far)"
     set -m  # its own process group: Ctrl-C reaches it once, by pass_on
     run_stage "$i" &
     stage=$!

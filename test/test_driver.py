@@ -149,7 +149,11 @@ def test_run_folders_that_cannot_be_used_are_refused(drive, tmp_path, prepare, m
 def test_the_driver_says_where_it_is(drive):
     done = drive("configs/demo.yaml")
     stages = [line for line in done.stdout.splitlines() if line.startswith("== ")]
-    assert len(stages) == 11 and stages[0].startswith("== dataset (1 of 11") and "report (11 of 11" in stages[-1]
+    assert (
+        len(stages) == 11
+        and stages[0] == "== 1/11 dataset (0 min so far)"
+        and stages[-1].startswith("== 11/11 report ")
+    )
     assert done.returncode == 0 and "setup:" not in done.stdout
 
 
@@ -192,7 +196,7 @@ def test_cdpath_does_not_lead_the_driver_astray(drive, tmp_path):
     """Found: `cd` prints where it goes, and goes to another folder of the same name."""
     (tmp_path / "other" / REPOSITORY.name).mkdir(parents=True)
     done = drive("--to=dataset", cwd=REPOSITORY.parent, CDPATH=str(tmp_path / "other"))
-    assert done.returncode == 0 and done.stdout.startswith("== dataset")
+    assert done.returncode == 0 and done.stdout.startswith("== 1/11 dataset")
 
 
 def test_a_stage_does_not_wait_for_processes_of_which_the_environment_speaks(drive):
