@@ -13,14 +13,15 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated
 
 from data.layout import Layout
-from errors import UserError
+from errors import UserError, nearest
 from paper.plan import make_jobs
 from paper.render import write_tables
 from paper.tables import NETWORKS, TABLES
 from tool.config import Parser, run_main, word_reader
-from tool.values import Positive
+from tool.values import Names, Positive
 
 CONFIGS = {"voc12": "configs/voc12_resnet101.yaml", "coco14": "configs/coco14_resnet101.yaml"}  # by kind of data set
 ROOT = Path(__file__).resolve().parent
@@ -30,12 +31,13 @@ def get_parser():
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     of_voc = [str(name) for name, table in TABLES.items() if table.kind == "voc12"]
-    add("--table", nargs="+", choices=[*map(str, TABLES)], default=of_voc, metavar="|".join(map(str, TABLES)))
+    tables, networks = (word_reader(Annotated[str, Names(tuple(map(str, known)))]) for known in (TABLES, NETWORKS))
+    add("--table", nargs="+", type=tables, default=of_voc, metavar="|".join(map(str, TABLES)))
     config = "config file of data, encoder and schedules; the tables set the method's switches (default: %(default)s)"
     add("--dataset", metavar="CONFIG", help=config.replace("%(default)s", ", ".join(CONFIGS.values())))
     add("--seeds", type=word_reader(Positive), default=1, help="runs per network, seeds 0, 1 ... (default: 1)")
-    networks = f"run no others than these, of {', '.join(NETWORKS)}"
-    add("--networks", nargs="+", choices=tuple(NETWORKS), metavar="NETWORK", help=networks)
+    these = f"run no others than these, of {', '.join(NETWORKS)}"
+    add("--networks", nargs="+", type=networks, metavar="NETWORK", help=these)
     add("--classes", nargs="+", metavar="NAME", help="mean over these classes, not all that occur")
     add("--dry_run", action="store_true", help="list what is missing, with its time by the logs of earlier runs")
     parser.usage = f"{Path(__file__).name} [flags] [section.key=value ...]"
@@ -63,7 +65,7 @@ def check_classes(names, job):
     known = Layout(root).class_names if names and root.exists() else names or ()
     wrong = next((name for name in names or () if name not in known), None)
     if wrong is not None:
-        raise UserError(f"--classes: {root} has no class {wrong!r}: it has {', '.join(known)}")
+        raise UserError(f"--classes: {root} has no class {wrong!r}{nearest(wrong, known)}: it has {', '.join(known)}")
 
 
 def main():

@@ -44,12 +44,16 @@ fail() {
     exit 2
 }
 
+nearest() {  # WORD NAME...: the name that was meant, if one is like it
+    "${PYTHON:-python3}" -c 'import sys; from errors import nearest; print(nearest(sys.argv[1], sys.argv[2:]))' "$@"
+}
+
 position() {  # number of a stage
     local i
     for i in "${!STAGES[@]}"; do
         [ "${STAGES[i]}" = "$1" ] && echo "$i" && return
     done
-    fail "stage '$1' is unknown: stages are ${STAGES[*]}"
+    fail "stage '$1' is unknown$(nearest "$1" "${STAGES[@]}"): stages are ${STAGES[*]}"
 }
 
 config_argument() {
@@ -77,7 +81,7 @@ while [ $# -gt 0 ]; do
         --from=*) from=${1#*=} ;;
         --to=*) to=${1#*=} ;;
         "") fail "an argument is empty: a variable without a value?" ;;
-        -*) fail "$1 is unknown: see --help" ;;
+        -*) fail "$1 is unknown$(nearest "${1%%=*}" --from --to --help --version): see --help" ;;
         *=*) if [[ ${1%%=*} = */* ]]; then config_argument "$1"; else overrides+=("$1"); fi ;;
         *) config_argument "$1" ;;
     esac

@@ -15,6 +15,7 @@ STUB = """#!/usr/bin/env bash
 case "$*" in
     *tool.requirements*) echo complete ;;
     *tool.stages*) exec python3 -m tool.stages ;;
+    -c*nearest*) exec python3 "$@" ;;
     *tool.lock*) ;;
     check_config.py*) echo "checks $2 for $RUN_STAGES" >&2; shift 3; echo "$FOLDER" ;;
     *) echo "runs $1 $2 ${RANK:-} ${WORLD_SIZE:-}"; exit "${STATUS:-0}" ;;
@@ -57,7 +58,8 @@ def refused(done, message):
         (["--from=report", "--to=dataset"], "--from report comes after --to dataset"),
         (["--from="], "stage '' is unknown"),
         (["--from", ""], "stage '' is unknown"),
-        (["--to=cam"], "stage 'cam' is"),
+        (["--to=cam"], "stage 'cam' is unknown: stages are"),
+        (["--from", "make_cams"], "stage 'make_cams' is unknown: did you mean make_cam?: stages are dataset"),
         (["--from", "--to", "report"], "stage '--to' is unknown"),
         (["--from", "dataset make_cam"], "is unknown"),
         ([""], "an argument is empty"),
@@ -66,7 +68,7 @@ def refused(done, message):
         (["configs/demo.yaml", "make_cam.scales=[1,", "2]"], "quote values that hold spaces"),
         (["configs/demo.yaml", "common.seed", "=", "1"], "cannot both be the config"),
         (["--from", "nonsense"], "'nonsense' is unknown: stages are dataset train_aesipe"),
-        (["--form", "make_cam"], "--form is unknown"),
+        (["--form", "make_cam"], "--form is unknown: did you mean --from?: see --help"),
         (["--from"], "--from needs a stage"),
         (["--gpus=2"], "--gpus=2 is unknown"),
         (["--common.seed=1"], "is unknown"),

@@ -12,11 +12,11 @@ from dataclasses import fields
 from typing import Literal, get_args, get_origin
 
 from conventions import VERSION
-from errors import OtherProcessFailed, UserError
+from errors import OtherProcessFailed, UserError, nearest
 from tool.failure import explain
 from tool.settings import types
 from tool.stages import BY_NAME
-from tool.values import brief, nearest, read, words
+from tool.values import brief, read, words
 from tool.yaml_file import parse_yaml, read_yaml
 
 SECTIONS = ("common", *BY_NAME)
@@ -147,7 +147,7 @@ def read_config(path):
 
 def _check_known(what, name, known, all_of_them="keys"):
     if name not in known:
-        raise UserError(f"{what} is unknown{nearest(str(name), known)}: {all_of_them} are {', '.join(known)}")
+        raise UserError(f"{what} is unknown{nearest(name, known)}: {all_of_them} are {', '.join(known)}")
 
 
 def override(config, assignments):

@@ -12,6 +12,8 @@ from typing import Annotated, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
+from errors import nearest
+
 MAX_INT = 2**32 - 1  # the largest seed that every generator takes
 
 Natural = Annotated[int, Meta(ge=0, le=MAX_INT)]
@@ -60,15 +62,9 @@ def read(kind, value):
             return found
     except msgspec.ValidationError:
         pass
-    raise ValueError(f"must be {describe(kind)}: {brief(value)}{nearest(str(value), _choices(inner))}")
-
-
-def nearest(word, known):
-    """`: did you mean NAME?` of the known name that is most like a word, empty if none is."""
-    from difflib import get_close_matches  # only where something is wrong
-
-    found = get_close_matches(word, [str(name) for name in known], 1)
-    return f": did you mean {found[0]}?" if found else ""
+    choices = _choices(inner)
+    wrong = next((word for word in ([value] if number is None else value) if word not in choices), value)
+    raise ValueError(f"must be {describe(kind)}: {brief(value)}{nearest(wrong, choices)}")
 
 
 def _names(kind):
