@@ -1,6 +1,9 @@
 """The one exception that users meet: its message says what is wrong, where, and how to mend it, by `nearest` if that is
 a name."""
 
+import shlex
+import sys
+
 
 class UserError(Exception):
     """Bad input. Scripts print the message as one line and exit with status 2 (`tool.config.run_main`)."""
@@ -15,6 +18,15 @@ class UserError(Exception):
 
 class OtherProcessFailed(UserError):
     """This process stops only because another of its group did, whose message tells why."""
+
+
+def missing_package(what, *packages):
+    """The UserError for packages that are not installed, with the one command that installs them for this Python.
+
+    what: asks for them. packages: as pip calls them.
+    """
+    command = f"{shlex.quote(sys.executable)} -m pip install {' '.join(packages)}"
+    return UserError(f"{what} needs a package that is not installed: {command}")
 
 
 def nearest(word, known):

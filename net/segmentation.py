@@ -5,7 +5,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from errors import UserError, nearest
+from errors import UserError, missing_package, nearest
 from net.backbone import HEADS, RESNETS, torchvision_network
 from net.encoder import IMAGENET_MEAN, IMAGENET_STD, fix_batch_norm, trained_parameters
 from net.timm_encoder import fill, find, normalization, split_norm_act
@@ -90,9 +90,7 @@ def smp_segmenter(name, settings, n_classes, weights):
     try:
         import segmentation_models_pytorch as smp
     except ImportError as error:
-        raise UserError(
-            f"network {name} needs the package segmentation_models_pytorch: pip install segmentation-models-pytorch"
-        ) from error
+        raise missing_package(f"network {name}", "segmentation-models-pytorch") from error
     known, weights, backbone = name.removeprefix("smp:"), Weights(weights), settings.backbone
     names = {kind.__name__.lower(): kind for kind in smp.MODEL_ARCHITECTURES_MAPPING.values()}
     if known.lower() not in names:

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from errors import UserError, nearest
+from errors import UserError, missing_package, nearest
 from net.encoder import STRIDES, Parts
 
 PROBE = 64  # pixels: each stride divides it
@@ -48,7 +48,7 @@ def find(name):
     try:
         import timm
     except ImportError as error:
-        raise UserError("backbones of the form timm:NAME need the package timm: pip install timm") from error
+        raise missing_package(f"backbone {name}", "timm") from error
     known = name.removeprefix("timm:")
     base, _, tag = known.partition(".")
     if not timm.is_model(base):
