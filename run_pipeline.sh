@@ -143,6 +143,13 @@ shared() {  # on all processes of all machines; on one machine --standalone find
     fi
 }
 
+end=()  # of what is asked for, where it is not the last stage
+((last == ${#STAGES[@]} - 1)) || end=(--to "$to")
+
+call_from() {  # STAGE [--to STAGE]: the line that goes on from there
+    printf '%q ' ${given[@]+"${given[@]}"} bash "$0" "$config" --from "$@" ${overrides[@]+"${overrides[@]}"}
+}
+
 stage=  # the process that runs a stage
 
 pass_on() {  # a signal to the stage, which finishes its step and saves
@@ -175,10 +182,15 @@ for ((i = first; i <= last; i++)); do
     stage=
     if [ "$status" != 0 ] || [ -n "$stopped" ]; then
         [ -n "$stopped" ] && what="was stopped: go on" || what="failed: mend it and go on"
-        again=(${given[@]+"${given[@]}"} bash "$0" "$config" --from "${STAGES[i]}")
-        ((last == ${#STAGES[@]} - 1)) || again+=(--to "$to")
-        echo "stage ${STAGES[i]} $what with: $(printf '%q ' "${again[@]}" ${overrides[@]+"${overrides[@]}"})" >&2
+        echo "stage ${STAGES[i]} $what with: $(call_from "${STAGES[i]}" ${end[@]+"${end[@]}"})" >&2
         exit "$((status ? status : 130))"
     fi
 done
 echo "done in $((SECONDS - began)) s"
+if [ "$NODE_RANK" = 0 ]; then
+    [[ $run = /* ]] || [ "$here" -ef . ] || run=$PWD/$run
+    "$PYTHON" -m viz.summary "$run" "${STAGES[@]:0:last+1}"
+fi
+if ((last < ${#STAGES[@]} - 1)); then
+    echo "next: $(call_from "${STAGES[last + 1]}")"
+fi

@@ -18,6 +18,7 @@ case "$*" in
     -c*nearest*) exec python3 "$@" ;;
     *tool.lock*) ;;
     check_config.py*) echo "checks $2 for $RUN_STAGES" >&2; shift 3; echo "$FOLDER" ;;
+    *viz.summary*) shift 2; echo "sums up $*" ;;
     *) echo "runs $1 $2 ${RANK:-} ${WORLD_SIZE:-}"; exit "${STATUS:-0}" ;;
 esac
 """
@@ -157,6 +158,18 @@ def test_the_driver_says_where_it_is(drive):
         and stages[-1].startswith("== 11/11 report ")
     )
     assert done.returncode == 0 and "setup:" not in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("sums up /") and " dataset train_aesipe " in done.stdout
+
+
+def test_the_driver_sums_up_what_it_came_to_and_names_the_line_that_goes_on(drive, tmp_path):
+    done = drive("configs/demo.yaml", "--from", "make_cam", "--to=eval_cam", "common.session_name=a b", GPUS="2")
+    *_, summary, line = done.stdout.splitlines()
+    assert summary == f"sums up {tmp_path}/run dataset train_aesipe make_cam eval_cam" and done.returncode == 0
+    assert line.startswith("next: GPUS=2 bash ") and line.endswith(
+        r"run_pipeline.sh configs/demo.yaml --from make_ir_labels common.session_name=a\ b "
+    )
+    done = drive("configs/demo.yaml", NNODES="2", NODE_RANK="1", MASTER_ADDR="a")
+    assert done.returncode == 0 and "sums up" not in done.stdout  # the first machine does
 
 
 def test_the_python_that_is_given_is_used(tmp_path):

@@ -87,6 +87,10 @@ def test_the_driver_passes_over_a_finished_run_and_stops_at_swapped_data(finishe
     done = run(*words)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n== ") + 1 == 10 and stamps(tmp_path / "demo") == before
+    *_, deeplab, time_by_stage, more = done.stdout.splitlines()
+    assert "AE-IS-CAM     train" in done.stdout and deeplab.startswith("DeepLabV3     val")
+    assert time_by_stage.startswith("time: train_aesipe ") and "report" not in time_by_stage
+    assert more.startswith("next: bash run_pipeline.sh configs/demo.yaml --from report dataset.train=6 ")
     labels = tmp_path / "toy/image_labels.txt"
     text = labels.read_text().replace("train_000003 ", "train_000003 striped ").replace("striped striped", "dotted")
     labels.write_text(text)
