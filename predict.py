@@ -12,9 +12,10 @@ from tool.config import parse, run_main
 
 def predict(settings):
     """Ask the run's networks about each image that is found. Returns whether all of them could be read."""
-    from infer.photo import chosen_classes, load_networks, read_for_network, trained_side
+    from infer.photo import chosen_classes, chosen_networks, load_networks, read_for_network, trained_side
     from tool.device import set_precision
     from tool.dist import init_dist
+    from viz.palette import palette
     from viz.photo import ENDINGS, write_outputs
 
     device, out = init_dist(settings.device).device, Path(settings.out or settings.run / "predict")
@@ -22,7 +23,8 @@ def predict(settings):
     classes = chosen_classes(settings.labels, class_names)
     files, problems = find_images(settings.image, out)
     dtype = set_precision(settings.precision, device)
-    networks = load_networks(settings, classes, class_names, dtype, device)
+    chosen = chosen_networks(settings.run, settings.network)
+    networks = load_networks(chosen, settings, class_names, dtype, device)
     max_side = settings.max_side or trained_side(settings.run)
     endings = [f"_{kind}{ending}" for network in networks for kind in network.kinds for ending in ENDINGS]
     names = output_names(files, out, endings)
@@ -38,9 +40,9 @@ def predict(settings):
             continue
         start, pixels, said, written = out / names[path], image.permute(1, 2, 0).numpy(), [], []
         for network in networks:
-            keys, outputs, found = network.ask(image.to(device))
+            keys, outputs, found = network.ask(image.to(device), classes, settings.crf)
             said.append(f"{network.name}: {found}" if len(networks) > 1 else found)
-            written += write_outputs(start, pixels, size, keys, outputs, class_names)
+            written += write_outputs(start, pixels, size, keys, outputs, class_names, palette(settings.palette))
         seen = "" if image.shape[1:] == size else f", seen at {image.shape[2]} x {image.shape[1]}"
         where = f"{path} ({size[1]} x {size[0]}{seen})"
         print(f"{where}: {'; '.join(said)} -> {start.parent}: {' '.join(written)}", flush=True)

@@ -36,6 +36,7 @@ def write_report(runs, layout, ids, settings, folder):
     from viz.failure import count_failures
     from viz.network import takes_new_seeds
     from viz.page import write_page
+    from viz.palette import palette
     from viz.sweep import score_maps
     from viz.tables import write_markdown
     from viz.watch import spread
@@ -51,11 +52,12 @@ def write_report(runs, layout, ids, settings, folder):
         for number, run in enumerate(runs)
     ]
     predictor = load_predictor(runs[0].folder, layout.n_classes, settings.scales, device)
-    artist = Artist(layout, runs, models, predictor, settings.background_weight)
+    colours = palette(settings.palette).colours
+    artist = Artist(layout, runs, models, predictor, settings.background_weight, colours)
     figures = artist.write_figures(settings.figure, folder)
     write_markdown(folder / "report.md", runs[0], settings.per_class)
     shown = spread(ids, settings.images)
-    draw_grid(map(artist.pictures, shown), folder / "panels.png", map(artist.caption, shown))
+    draw_grid(map(artist.pictures, shown), folder / "panels.png", map(artist.caption, shown), colours)
     changes = []
     if models[0] is not None and takes_new_seeds(models[0]):
         changes = count_failures(artist, spread(ids, settings.failure_images))

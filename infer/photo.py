@@ -1,4 +1,4 @@
-"""What a run's networks say of any photograph, asked by predict.py."""
+"""What a run's networks say of any photograph, asked by predict.py and app.py."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,17 +20,21 @@ from tool.stages import AESIPE, DEEPLAB
 MAX_SIDE = 640  # the paper's longest image in training
 
 
-def chosen_networks(run, choice):
-    """Names of the networks to use, of NETWORKS."""
-    if choice == "all":
-        return list(NETWORKS)
-    if choice is None:
-        choice = next((name for name, (path, *_) in NETWORKS.items() if (run / path).exists()), None)
-    if choice is None:
+def trained_networks(run):
+    """Names of the networks that a run has, of NETWORKS. Raises UserError if there is none."""
+    names = [name for name, (path, *_) in NETWORKS.items() if (run / path).exists()]
+    if not names:
         raise UserError(
             f"{run}: has neither {DEEPLAB} nor {AESIPE}: is --run the folder of a run whose training is finished?"
         )
-    return [choice]
+    return names
+
+
+def chosen_networks(run, choice):
+    """Names of the networks to use, of NETWORKS. choice: `tool.settings.Predict.network`."""
+    if choice is None:
+        return trained_networks(run)[:1]
+    return list(NETWORKS) if choice == "all" else [choice]
 
 
 def chosen_classes(text, class_names):
@@ -68,7 +72,7 @@ class Output(NamedTuple):
     heat: np.ndarray | None = None
 
 
-def segment(model, scales, classes, class_names, settings, dtype, image):
+def segment(model, scales, class_names, settings, dtype, image, classes, crf):
     """The segmentation of one image among the classes, or all for None: see `Network`."""
     probabilities = multi_scale_probabilities(model, image, scales, True, dtype).cpu()
     if classes is None:  # those that have any probability, as in deeplab/test.py
@@ -77,7 +81,7 @@ def segment(model, scales, classes, class_names, settings, dtype, image):
     keys = np.array(sorted({0, *classes}))
     kept = probabilities[keys].numpy()
     kept = kept / np.maximum(kept.sum(axis=0), 1e-12)
-    if settings.crf:
+    if crf:
         kept = dense_crf_probabilities(image.permute(1, 2, 0).cpu().numpy(), kept)
     labels, found = kept.argmax(axis=0), []
     for i in np.setdiff1d(labels, 0):
@@ -86,7 +90,7 @@ def segment(model, scales, classes, class_names, settings, dtype, image):
     return keys, {"deeplab": Output(kept)}, _said(found) or class_names[0]
 
 
-def localize(model, scales, classes, class_names, settings, dtype, image):
+def localize(model, scales, class_names, settings, dtype, image, classes, crf):
     """Maps of one image for the classes, or for None of those that the classifier finds: see `Network`."""
     probabilities, unsure = class_probabilities(model, image, dtype), ""
     if classes is None:
@@ -101,7 +105,7 @@ def localize(model, scales, classes, class_names, settings, dtype, image):
     for kind, cam in maps.items():
         cam = cam.cpu().numpy()
         outputs[kind] = Output(cam, settings.background_weight, heat=cam)
-        if settings.crf:
+        if crf:
             refined = dense_crf_labels(pixels, weighted_argmax(cam, settings.background_weight), len(cam))
             one_hot = refined == np.arange(len(cam))[:, None, None]
             outputs[kind] = Output(one_hot.astype(np.float32), heat=cam)
@@ -118,8 +122,9 @@ def _said(found):
 class Network(NamedTuple):
     """A trained network to ask.
 
-    ask: function from an image, uint8 [3,h,w] on the network's device, to (keys [k]: classes, background first; {kind:
-    Output}; what was found, in words). scales: factors of the image's size. kinds: of its outputs.
+    ask: function from an image, uint8 [3,h,w] on the network's device, the classes to look for, None for all, and
+    whether dense CRF refines the labels, to (keys [k]: classes, background first; {kind: Output}; what was found, in
+    words). scales: factors of the image's size. kinds: of its outputs.
     """
 
     name: str
@@ -128,14 +133,14 @@ class Network(NamedTuple):
     kinds: tuple
 
 
-def load_networks(settings, classes, class_names, dtype, device):
-    """The chosen Networks. settings: `tool.settings.Predict`. classes: to look for, None for all."""
+def load_networks(names, settings, class_names, dtype, device):
+    """The Networks of these names, of NETWORKS. settings: `tool.settings.Predict` or `tool.settings.App`."""
     loaded = []
-    for name in chosen_networks(settings.run, settings.network):
+    for name in names:
         _, load, use, stage, kinds = NETWORKS[name]
         scales = settings.scales or settings.run.used_settings(stage).scales
         model = load(settings.run, len(class_names), device)
-        ask = partial(use, model, scales, classes, class_names, settings, dtype)
+        ask = partial(use, model, scales, class_names, settings, dtype)
         loaded.append(Network(name, ask, scales, kinds))
     return loaded
 

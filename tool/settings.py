@@ -51,6 +51,7 @@ Precision = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
 Features = Literal["hierarchical", "semantic"]
 Normalization = Literal["minmax", "max", "none"]
 CamBackground = Literal["all", "present"]
+PaletteName = Literal["voc", "safe"]
 FrozenStages = Literal[0, 1, 2, 3, 4]
 BatchNorm = Literal["frozen", "train"]
 Maps = Annotated[tuple[MapName, ...], Meta(min_length=1)]
@@ -157,6 +158,13 @@ class _Loading(Settings):
         default_workers(8),
         "processes that load images, of each process; unless given as many as cores, at most 8",
         decides=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Drawn(Settings):
+    palette: PaletteName = setting(
+        "voc", "colours of classes and heat in pictures; safe: those that colour-blind people tell apart"
     )
 
 
@@ -503,7 +511,7 @@ class DeeplabTest(_Data, _Precision, _Tracked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report(_Data):
+class Report(_Data, _Drawn):
     dataset_root: Text | None = setting(
         None, "dataset in VOC layout; default: the one that the run names in its settings", decides=False
     )
@@ -535,7 +543,21 @@ class Report(_Data):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predict(_Run, _Precision):
+class _Asked(_Run, _Precision, _Drawn):
+    """How a run's networks are asked about any image."""
+
+    threshold: Share = setting(0.5, "probability from which the classifier's class is taken; the strongest always is")
+    scales: Scales | None = setting(None, "default: those of the run's own export or test")
+    background_weight: Rate = setting(0.8, "factor on the background's score for the labels of the maps")
+    max_side: Pixels | None = setting(
+        None,
+        "larger images are seen at this longer side, and their labels resized back; default: the upper end of"
+        " the run's train_aesipe.long_side, else 640",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict(_Asked):
     image: Annotated[tuple[Text, ...], Meta(min_length=1)] = setting(
         (), "image files, and folders that are searched for them in depth"
     )
@@ -549,14 +571,13 @@ class Predict(_Run, _Precision):
         "the classes that the images show, with commas: cat,person; default: aesipe asks its classifier, "
         "deeplab takes all",
     )
-    threshold: Share = setting(0.5, "probability from which the classifier's class is taken; the strongest always is")
-    scales: Scales | None = setting(None, "default: those of the run's own export or test")
-    background_weight: Rate = setting(0.8, "factor on the background's score for the labels of the maps")
     crf: bool = setting(False, "refine by dense CRF")
-    max_side: Pixels | None = setting(
-        None,
-        "larger images are seen at this longer side, and their labels resized back; default: the upper end of"
-        " the run's train_aesipe.long_side, else 640",
+
+
+@dataclass(frozen=True, kw_only=True)
+class App(_Asked):
+    port: Annotated[int, Meta(ge=1, le=65535)] | None = setting(
+        None, "of the page on this machine; default: the first that is free from 7860 on", decides=False
     )
 
 

@@ -88,6 +88,7 @@ STAGES = (
 )
 TOOLS = (  # not of the driver
     Stage("predict", "predict.py", "segments or localises on any images", writes=("predict",)),
+    Stage("app", "app.py", "a page on this machine that segments and localises"),
     Stage("export", "export.py", "pseudo labels as a devkit, or a network as a graph"),
 )
 BY_NAME = {stage.name: stage for stage in (*STAGES, *TOOLS)}

@@ -23,11 +23,12 @@ class Artist:
 
     layout: Layout. runs: the judged one, then its baselines. models: their AESIPE networks, None where there is none.
     predict: function from an image uint8 [3,H,W] to labels, or None. background_weight: for the labels of the maps.
+    colours: of the classes, uint8 [256,3].
     """
 
-    def __init__(self, layout, runs, models, predict, background_weight):
+    def __init__(self, layout, runs, models, predict, background_weight, colours=PALETTE):
         self.layout, self.runs, self.models, self.predict = layout, runs, models, predict
-        self.background_weight = background_weight
+        self.background_weight, self.colours = background_weight, colours
         self.pictures, self.maps = cache(self._pictures), cache(self._maps)  # once, however many groups show the image
 
     def _pictures(self, image_id):
@@ -37,10 +38,10 @@ class Artist:
         cam, is_cam, last = (self._map(0, name, image_id, size) for name in MAP_NAMES)
         row = {"image": image, "CAM": self._scores(image, cam), "IS-CAM": self._scores(image, is_cam)}
         if network is not None and takes_new_seeds(self.models[0]):
-            row["seeds before AE"] = overlay(greyed(image), network["seeds"])
-            row["seeds after AE"] = overlay(greyed(image), network["ae_seeds"])
+            row["seeds before AE"] = self._seeds(image, network["seeds"])
+            row["seeds after AE"] = self._seeds(image, network["ae_seeds"])
         elif network is not None:
-            row["seeds"] = overlay(greyed(image), network["seeds"])
+            row["seeds"] = self._seeds(image, network["seeds"])
         row["AE-IS-CAM"] = self._scores(image, last)
         if last is not None:
             keys, scores = last
@@ -69,7 +70,10 @@ class Artist:
         return maps and (maps["keys"], enlarged(maps[name], size))
 
     def _scores(self, image, found):
-        return None if found is None else colour_scores(image, *found, self.background_weight)
+        return None if found is None else colour_scores(image, *found, self.background_weight, self.colours)
+
+    def _seeds(self, image, seeds):
+        return overlay(greyed(image), seeds, self.colours)
 
     def figure1(self, image_id):
         """The method's flow, from the judged run's network at scale 1: image, CAM, seeds of the structure analysis, the
@@ -82,14 +86,14 @@ class Artist:
             return self._scores(image, (maps["keys"], enlarged(cam, pixels.shape[1:])))
 
         row = {"image": image, "CAM": scores(maps["cam"])}
-        row["seeds by structure"] = overlay(greyed(image), maps["seeds"])
+        row["seeds by structure"] = self._seeds(image, maps["seeds"])
         row["IS-CAM"] = scores(maps["is_cam"])
         if takes_new_seeds(model):
             device = next(model.parameters()).device
             is_cam = maps["is_cam"][None].to(device)  # of the image's classes alone: all are present
             refined = pamr_refine(is_cam, unit_range(pixels[None].to(device)), torch.ones_like(is_cam), model.pamr)
             row["IS-CAM after PAMR"] = scores(refined[0].cpu())
-            row["new seeds"] = overlay(greyed(image), maps["ae_seeds"])
+            row["new seeds"] = self._seeds(image, maps["ae_seeds"])
             row["AE-IS-CAM"] = scores(maps["ae_is_cam"])
         return {**row, "labels": maps["keys"][weighted_argmax(last, self.background_weight)]}
 
@@ -113,11 +117,11 @@ class Artist:
         written = {}
         for image_id in ids:
             path = folder / f"figure1_{image_id}.png"
-            draw_grid([self.figure1(image_id)], path, [self.caption(image_id)])
+            draw_grid([self.figure1(image_id)], path, [self.caption(image_id)], self.colours)
             written[path] = f"Figure 1 for {self.caption(image_id)}: from the image to the labels."
         if ids:
             rows = [self.figure3(image_id) for image_id in ids]
-            draw_grid(rows, folder / "figure3.png", [self.caption(image_id) for image_id in ids])
+            draw_grid(rows, folder / "figure3.png", [self.caption(image_id) for image_id in ids], self.colours)
             written[folder / "figure3.png"] = f"Figure 3: {', '.join(_titles(rows))}."
         return list(written.items())
 
@@ -131,8 +135,8 @@ def check_images(layout, run, ids):
         layout.labels(image_id)
 
 
-def draw_grid(rows, path, captions):
-    """Write rows of {title: picture} as a PNG, a column a title, with a caption under each row."""
+def draw_grid(rows, path, captions, colours):
+    """Write rows of {title: picture} as a PNG, a column a title, with a caption under each row. colours: of labels."""
     rows = list(rows)
     titles = _titles(rows)
     figure = Figure(figsize=(2 * len(titles), 1.8 * len(rows)), layout="constrained")
@@ -146,7 +150,7 @@ def draw_grid(rows, path, captions):
         for axis, title in zip(line, titles):
             axis.axis("off")
             if title in row:
-                axis.imshow(PALETTE[row[title]] if row[title].ndim == 2 else row[title])
+                axis.imshow(colours[row[title]] if row[title].ndim == 2 else row[title])
     with atomic(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a name in another script is drawn as boxes
         figure.savefig(temporary, dpi=110, format="png")

@@ -1,6 +1,7 @@
 """The report as one HTML page that needs no network: everything it shows is in the file."""
 
 import base64
+from functools import partial
 from pathlib import Path
 
 import jinja2
@@ -29,7 +30,7 @@ def write_page(path, artist, swept, ids, changes, figures, args):
         "args": args,
         "n_images": len(ids),
         "class_names": layout.class_names,
-        "palette": PALETTE,
+        "palette": artist.colours,
         "highlights": highlights(*runs[:2]),
         "scores": compared_scores(runs),
         "classes": class_columns(*runs[:2]) if args.per_class else None,
@@ -53,11 +54,11 @@ def write_page(path, artist, swept, ids, changes, figures, args):
         "settings": setting_rows(runs),
     }
     with atomic(path) as temporary:
-        temporary.write_text(environment().get_template("page.html").render(context), encoding="utf-8")
+        temporary.write_text(environment(artist.colours).get_template("page.html").render(context), encoding="utf-8")
 
 
-def environment():
-    """Jinja's, with every value escaped that is not marked as drawn by this package."""
+def environment(colours=PALETTE):
+    """Jinja's, with every value escaped that is not marked as drawn by this package. colours: of labels."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -66,7 +67,7 @@ def environment():
         lstrip_blocks=True,
     )
     made.filters |= {"percent": percent, "signed": signed, "duration": duration, "plain": plain}
-    made.filters |= {"drawn": Markup, "uri": data_uri}
+    made.filters |= {"drawn": Markup, "uri": partial(data_uri, colours=colours)}
     return made
 
 

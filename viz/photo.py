@@ -6,36 +6,47 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from conventions import BACKGROUND
 from data.label_png import save_label_png
 from files import atomic
 from module.labels import labels_at_size, weighted_argmax
-from viz.pictures import PALETTE, heat, in_grid, overlay
+from viz.pictures import heat, in_grid, overlay
 
 ENDINGS = (".png", "_overlay.jpg", "_heat.jpg")
 LONGEST_NAME = 40  # letters in a legend
 FONT = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"  # Latin, Greek and Cyrillic: a system need not
 
 
-def write_outputs(start, image, size, keys, outputs, class_names):
+def drawn(output, image, keys, class_names, palette):
+    """(picture of the labels, [picture of the map of each class]) of one `infer.photo.Output`, each with a legend.
+
+    image: uint8 [h,w,3], as the network saw it. keys: [k]. palette: a `viz.palette.Palette`. Pictures: uint8 [H,W,3],
+    one map for each key but the background's; none of a segmentation.
+    """
+    labels, colours = keys[weighted_argmax(output.scores, output.background_weight)], palette.colours
+    shown = np.setdiff1d(labels, BACKGROUND)
+    names = [class_names[k] for k in shown]
+    pairs = [] if output.heat is None else list(zip(keys, output.heat))[1:]
+    maps = [with_legend(heat(image, cam, palette.heat), [class_names[k]], colours[[k]]) for k, cam in pairs]
+    return with_legend(overlay(image, labels, colours), names, colours[shown]), maps
+
+
+def write_outputs(start, image, size, keys, outputs, class_names, palette):
     """Write START_KIND.png of `size`, and START_KIND_overlay.jpg and for maps START_KIND_heat.jpg of the image's.
 
-    image: uint8 [h,w,3], as the network saw it. keys: [k]. outputs: {kind: `infer.photo.Output`}. Returns the files'
-    names.
+    image, keys, palette: see `drawn`. outputs: {kind: `infer.photo.Output`}. Returns the files' names.
     """
     written = []
     for kind, output in outputs.items():
         paths = [start.with_name(f"{start.name}_{kind}{ending}") for ending in ENDINGS]
         labels = labels_at_size(output.scores, size, output.background_weight)
         save_label_png(paths[0], keys.astype(np.uint8)[labels])
-        labels = keys[weighted_argmax(output.scores, output.background_weight)]
-        shown = np.setdiff1d(labels, 0)
-        _save_jpeg(paths[1], with_legend(overlay(image, labels), [class_names[k] for k in shown], PALETTE[shown]))
-        if output.heat is None:
-            paths.pop()
-        else:
-            pairs = list(zip(keys, output.heat))[1:]
-            maps = [with_legend(heat(image, cam), [class_names[k]], PALETTE[[k]]) for k, cam in pairs]
+        shown, maps = drawn(output, image, keys, class_names, palette)
+        _save_jpeg(paths[1], shown)
+        if maps:
             _save_jpeg(paths[2], in_grid(maps, columns=4))
+        else:
+            paths.pop()
         written += [path.name for path in paths]
     return written
 

@@ -1,6 +1,6 @@
 """Pictures of maps and labels, arrays in and arrays out, and their encoding for a page.
 
-A picture is uint8 [H,W,3], or labels: integers [H,W] in 0-255, which take PALETTE's colours.
+A picture is uint8 [H,W,3], or labels: integers [H,W] in 0-255, which take the colours of a `viz.palette.Palette`.
 """
 
 import base64
@@ -13,25 +13,25 @@ from PIL import Image
 from torchvision.utils import make_grid
 
 from conventions import BACKGROUND, IGNORE
-from data.label_png import voc_palette
 from module.labels import weighted_argmax
+from viz.palette import palette
 
-PALETTE = voc_palette()
+PALETTE = palette("voc").colours
 BLEND = 0.5  # the share of colours in a photograph
 THUMBNAIL = 220  # pixels of the longer side
 CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 
-def colour_scores(image, keys, cam, background_weight):
+def colour_scores(image, keys, cam, background_weight, colours=PALETTE):
     """Foreground scores over the greyed image, each class in its colour, and white outlines of their labels.
 
     image: uint8 [H,W,3]. keys: [k], classes with background 0 first. cam: [k,H,W] in [0,1].
-    background_weight: factor on the background's score for the labels. Returns uint8 [H,W,3].
+    background_weight: factor on the background's score for the labels. colours: uint8 [n,3]. Returns uint8 [H,W,3].
     """
     weight = np.clip(cam[1:], 0, 1)
     weight = weight / np.maximum(weight.sum(axis=0), 1)  # overlapping classes share a pixel
     grey = greyed(image) * (1 - weight.sum(axis=0))[..., None]
-    picture = (grey + np.tensordot(weight, PALETTE[keys[1:]], (0, 0))).astype(np.uint8)
+    picture = (grey + np.tensordot(weight, colours[keys[1:]], (0, 0))).astype(np.uint8)
     picture[outlines(weighted_argmax(cam, background_weight))] = 255
     return picture
 
@@ -54,9 +54,12 @@ def greyed(image):
     return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
 
 
-def heat(image, scores):
-    """A map [H,W] in [0,1] in colours from blue (0) to red (1) over the image, uint8 [H,W,3]."""
-    colours = cv2.applyColorMap(np.uint8(255 * np.clip(scores, 0, 1)), cv2.COLORMAP_TURBO)[..., ::-1]
+def heat(image, scores, colour_map=cv2.COLORMAP_TURBO):
+    """A map [H,W] in [0,1] in colours from blue (0) to red (1), or of another of OpenCV's colour maps, over the image.
+
+    Returns uint8 [H,W,3].
+    """
+    colours = cv2.applyColorMap(np.uint8(255 * np.clip(scores, 0, 1)), colour_map)[..., ::-1]
     return (image * (1 - BLEND) + colours * BLEND).astype(np.uint8)
 
 
@@ -87,11 +90,11 @@ def thumbnail(picture, side=THUMBNAIL):
     return np.asarray(image)
 
 
-def data_uri(picture):
+def data_uri(picture, colours=PALETTE):
     """A picture as a data: URI: JPEG, or for labels a palette PNG with sharp edges."""
     image, kind, file = Image.fromarray(picture.astype(np.uint8)), "jpeg", io.BytesIO()
     if picture.ndim == 2:
-        image.putpalette(PALETTE.tobytes())
+        image.putpalette(colours.tobytes())
         kind = "png"
     image.save(file, kind, quality=80, optimize=True)
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
