@@ -109,11 +109,11 @@ def parse(section, description=None, argv=None):
 
 def _file_values(path, section, kind):
     """{name: value} of what the config file says of a stage; null stands for the default."""
-    # By the first of their names: a flag may be called otherwise than its setting. Those without a name are not here.
+    # By the first of their names: a flag may be called otherwise than its setting.
     names = {
         (item.metadata["flags"] or (item.name,))[0].lstrip("-"): item.name
         for item in fields(kind)
-        if item.metadata["flags"] != ()
+        if item.metadata["in_config"]
     }
     config = read_config(path)
     shared = {key: value for key, value in (config.get("common") or {}).items() if key in names}

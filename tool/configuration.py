@@ -53,7 +53,9 @@ def _rows(kind):
     for item in fields(kind):
         meta, name = item.metadata, item.name
         flags = (f"--{name}",) if meta["flags"] is None else meta["flags"]
-        key = " or ".join(f"`{flag.lstrip('-')}`" for flag in flags) or "RUN, without a key"
+        key = " or ".join(f"`{flag.lstrip('-')}`" for flag in flags)
+        if not meta["in_config"]:
+            key = f"`{' '.join(flags) or meta['metavar']}`, not a key"
         decides = "yes" if meta["decides"] else "no"
         allowed = describe(without_none(types(kind)[name])).replace("a text that is not empty", "text")
         rows.append((key, _default(item), allowed.removeprefix("a "), meta["help"], decides))

@@ -68,13 +68,15 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 AE_SEQUENCE = ("pamr", "prototype", "is_cam")
 
 
-def setting(default, help, *, decides=True, metavar=None, flags=None):
+def setting(default, help, *, decides=True, metavar=None, flags=None, in_config=True):
     """A field of a settings class.
 
     decides: whether another value makes another result; False for where and how a stage runs and is watched.
     flags: its names on the command line, if others than --NAME; () for one that is given without a name.
+    in_config: whether it is a key of config files too; those that are not belong to one call.
     """
-    return field(default=default, metadata={"help": help, "decides": decides, "metavar": metavar, "flags": flags})
+    said = {"help": help, "decides": decides, "metavar": metavar, "flags": flags, "in_config": in_config}
+    return field(default=default, metadata=said)
 
 
 def default_workers(most=1024):
@@ -511,7 +513,14 @@ class DeeplabTest(_Data, _Precision, _Tracked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report(_Data, _Drawn):
+class _Page(Settings):
+    open: bool = setting(
+        False, "open the page in the browser; where there is none, say where it is", decides=False, in_config=False
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(_Data, _Drawn, _Page):
     dataset_root: Text | None = setting(
         None, "dataset in VOC layout; default: the one that the run names in its settings", decides=False
     )
@@ -522,6 +531,7 @@ class Report(_Data, _Drawn):
         decides=False,
         metavar="RUN",
         flags=(),
+        in_config=False,
     )
     list: Text = setting("train", "list whose images are shown and counted")
     images: Annotated[int, Meta(ge=1, le=10_000)] = setting(
@@ -557,7 +567,7 @@ class _Asked(_Run, _Precision, _Drawn):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predict(_Asked):
+class Predict(_Asked, _Page):
     image: Annotated[tuple[Text, ...], Meta(min_length=1)] = setting(
         (), "image files, and folders that are searched for them in depth"
     )
@@ -600,7 +610,7 @@ def types(kind):
 
 def plain(settings):
     """Every setting as YAML and JSON can hold it: as section of a config file they give this call again."""
-    values = {item.name: getattr(settings, item.name) for item in fields(settings) if item.metadata["flags"] != ()}
+    values = {item.name: getattr(settings, item.name) for item in fields(settings) if item.metadata["in_config"]}
     return {key: list(value) if isinstance(value, tuple) else value for key, value in sorted(values.items())}
 
 
