@@ -20,7 +20,8 @@ from errors import UserError, nearest
 from paper.plan import make_jobs
 from paper.render import write_tables
 from paper.tables import NETWORKS, TABLES
-from tool.config import Parser, run_main, word_reader
+from tool.config import Parser, run_main
+from tool.flags import word_reader
 from tool.values import Names, Positive
 
 CONFIGS = {"voc12": "configs/voc12_resnet101.yaml", "coco14": "configs/coco14_resnet101.yaml"}  # by kind of data set

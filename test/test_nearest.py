@@ -32,7 +32,7 @@ def test_the_most_alike_in_any_case_or_none(word, known, found):
         ("trian_aesipe: {}", "section 'trian_aesipe' is unknown: did you mean train_aesipe?"),
         ("common: {sead: 1}", "common.sead is unknown: did you mean seed?"),
         ("make_cam: {scale: [1]}", "make_cam.scale is unknown: did you mean scales?"),
-        ("make_cam: {maps: [cam, ae_iscam]}", "make_cam.maps must be a list of one of ae_is_cam"),
+        ("make_cam: {maps: [cam, ae_iscam]}", "make_cam.maps must be a list, each one of ae_is_cam"),
         ("make_cam: {maps: [cam, ae_iscam]}", "did you mean ae_is_cam?"),
         ("common: {backbone: Resnet-101}", "did you mean resnet101?"),
     ],

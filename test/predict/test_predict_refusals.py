@@ -40,7 +40,8 @@ def test_bad_images_among_good_ones_are_one_line_each(call, tmp_path):
     ):
         assert name in done.err
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        f"{name}_deeplab{ending}" for name in "az" for ending in (".png", "_overlay.jpg")
+        "index.html",
+        *(f"{name}_deeplab{ending}" for name in "az" for ending in (".png", "_overlay.jpg")),
     }
 
 
