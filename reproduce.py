@@ -2,6 +2,7 @@
 
     python reproduce.py --table 2 3 --dataset configs/voc12_resnet101.yaml --seeds 3 [section.key=value ...]
     python reproduce.py --table coco
+    python reproduce.py --table end --dataset configs/photos_mobilenet_v2.yaml --seeds 3 common.dataset_root=DATA
 
 Every network and seed is one run of run_pipeline.sh, RUN_ROOT/STEM/NETWORK_seedN with STEM the name of the config;
 rows and tables that need the same network share it. Stopped, it goes on where it was. The tables are written after
@@ -17,9 +18,10 @@ from typing import Annotated
 
 from data.layout import Layout
 from errors import UserError, nearest
+from paper.document import publish
 from paper.plan import make_jobs
 from paper.render import write_tables
-from paper.tables import NETWORKS, TABLES
+from paper.tables import NETWORKS, SUPERVISED, TABLES
 from tool.config import Parser, run_main
 from tool.flags import word_reader
 from tool.values import Names, Positive
@@ -31,16 +33,17 @@ ROOT = Path(__file__).resolve().parent
 def get_parser():
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    of_voc = [str(name) for name, table in TABLES.items() if table.kind == "voc12"]
-    tables, networks = (word_reader(Annotated[str, Names(tuple(map(str, known)))]) for known in (TABLES, NETWORKS))
-    add("--table", nargs="+", type=tables, default=of_voc, metavar="|".join(map(str, TABLES)))
+    tables, networks = tuple(map(str, TABLES)), (*NETWORKS, SUPERVISED)
+    table, network = (word_reader(Annotated[str, Names(known)]) for known in (tables, networks))
+    add("--table", nargs="+", type=table, default=["1", "2", "3"], metavar="|".join(tables))
     config = "config file of data, encoder and schedules; the tables set the method's switches (default: %(default)s)"
     add("--dataset", metavar="CONFIG", help=config.replace("%(default)s", ", ".join(CONFIGS.values())))
     add("--seeds", type=word_reader(Positive), default=1, help="runs per network, seeds 0, 1 ... (default: 1)")
-    these = f"run no others than these, of {', '.join(NETWORKS)}"
-    add("--networks", nargs="+", type=networks, metavar="NETWORK", help=these)
+    these = f"run no others than these, of {', '.join(networks)}"
+    add("--networks", nargs="+", type=network, metavar="NETWORK", help=these)
     add("--classes", nargs="+", metavar="NAME", help="mean over these classes, not all that occur")
     add("--dry_run", action="store_true", help="list what is missing, with its time by the logs of earlier runs")
+    add("--publish", action="store_true", help="put the figures into docs/results and docs/results.md too")
     parser.usage = f"{Path(__file__).name} [flags] [section.key=value ...]"
     return parser
 
@@ -78,7 +81,7 @@ def main():
     args.dataset = args.dataset or CONFIGS[kinds.pop()]
     jobs, folder = make_jobs(tables.values(), args.dataset, args.overrides, args.seeds)
     check_classes(args.classes, jobs[0])
-    wanted = [job for job in jobs if job.network in (args.networks or NETWORKS)]
+    wanted = [job for job in jobs if not args.networks or job.network in args.networks]
     missing = [job.missing() for job in wanted]
     if args.dry_run:
         import torch
@@ -94,6 +97,8 @@ def main():
             write_tables(tables, jobs, folder, args.dataset, args.classes)
     print(write_tables(tables, jobs, folder, args.dataset, args.classes))
     print(", ".join(str(folder / f"table{number}.md") for number in tables))
+    if args.publish:
+        print(publish(folder, tables))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 from data.content import inputs
 from data.layout import Layout
 from data.usable import check_image, check_labels, usable_ids
-from paper.tables import NETWORKS
+from paper.tables import NETWORKS, SUPERVISED
 from tool.config import override, parse, read_config
 from tool.json_file import load_json
 from tool.record import checkpoint_record, make_record, refuse_other, weights_input
@@ -27,9 +27,12 @@ def stages_for(*results):
 
 
 CAM_STAGES = stages_for("eval/cam.json")  # to the scores of Tables 2 and 3
-ALL_STAGES = stages_for("eval/cam.json", "deeplab")  # to those of Table 1
+ALL_STAGES = stages_for("eval/cam.json", "eval/seg.json", "deeplab")  # to those of Table 1
+SEGMENTATION = ("deeplab_train", "deeplab_test")  # what full supervision needs
 TEST = "test"  # VOC's list whose masks only its server has
 MAP = "ae_is_cam"  # the method's last map, whatever the network: what the tables compare
+MAPS = {"cam": "cam", "is_cam": "is_cam", "plain": MAP, "crf": MAP}  # columns of a table, and the maps that they are of
+MADE_BY = dict.fromkeys(MAPS, "eval_cam") | {"pseudo": "eval_seg"}  # of all other columns deeplab_test
 FEW = ("train_aesipe.max_epochs=1", "train_irn.max_epochs=1", "deeplab_train.max_iters=100")  # steps, to be timed
 
 
@@ -39,6 +42,7 @@ class Job:
 
     config: path of the base config. overrides: the user's and this job's section.key=value, for the driver.
     stages: those that the tables need, in order; the driver makes the dataset and the report beside them.
+    figures: (column, background weight), each a figure of the tables.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Job:
     config: str
     overrides: tuple
     stages: tuple
+    figures: tuple
 
     def arguments(self, stage):
         """The settings of a stage of this job, as its script parses them."""
@@ -59,7 +64,8 @@ class Job:
 
         A generator: whether there is a list `test` shows only when the first call has made the dataset.
         """
-        yield self._call("--to", self.stages[-1])
+        start = ("--from", self.stages[0]) if self.network == SUPERVISED else ()
+        yield self._call(*start, "--to", self.stages[-1])
         if self._tested_list():
             layout = Layout(self.arguments("deeplab_test").dataset_root)
             archive = () if layout.has_mask(layout.ids(TEST)[0]) else (f"deeplab_test.submission={self.archive}",)
@@ -88,21 +94,24 @@ class Job:
 
     def missing(self):
         """The stages whose result is not there; UserError where there is one of other settings."""
+        if self.network != SUPERVISED and not self._trained():
+            return self.stages
+        lacking = {MADE_BY.get(each[0], "deeplab_test") for each in self.figures if self.scores(*each) is None}
+        todo = {"make_cam", "eval_cam"} if "eval_cam" in lacking else set()
+        if lacking - {"eval_cam"}:
+            todo.update(self.stages if self.network == SUPERVISED else self.stages[1:])
+        if self._tested_list() and self.scores(TEST) is None and not self.archive.exists():
+            todo.add("deeplab_test")
+        return tuple(stage for stage in self.stages if stage in todo)
+
+    def _trained(self):
+        """Whether the method's network is there; UserError where it is one of other settings."""
         args = self.arguments("train_aesipe")
         path = args.run / "ckpt" / "aesipe.pt"
         known = checkpoint_record(path)
-        if known is None:
-            return self.stages
-        refuse_other(path, known, make_record("train_aesipe", args, self._trained_inputs(args, known)))
-        evaluation = self.arguments("eval_cam")
-        weights, with_crf = evaluation.background_weight, (False, True) if evaluation.crf else (False,)
-        evaluated = all(self.cam_scores(weight, crf) for weight in weights for crf in with_crf)
-        todo = set() if evaluated else {"make_cam", "eval_cam"}
-        if "deeplab_test" in self.stages and self.segmentation_scores() is None:
-            todo.update(self.stages[1:])
-        if self._tested_list() and self.segmentation_scores(TEST) is None and not self.archive.exists():
-            todo.add("deeplab_test")
-        return tuple(stage for stage in self.stages if stage in todo)
+        if known is not None:
+            refuse_other(path, known, make_record("train_aesipe", args, self._trained_inputs(args, known)))
+        return known is not None
 
     def _trained_inputs(self, args, known):
         """What AE-SIPE would be trained on now; if the dataset is elsewhere at the moment, what it was trained on."""
@@ -112,18 +121,25 @@ class Job:
         ids = usable_ids(layout, args.train_list, (check_image, check_labels), args.skip_bad, show=False)
         return inputs(layout, ids, "labels", "images") | weights_input(args)
 
-    def cam_scores(self, weight, crf):
-        """Scores of the last map (`tool.metric.scores`), or None if they are not there."""
-        args = self.arguments("eval_cam")
-        results = load_json(args.run / "eval" / "cam.json")
-        rows = results["maps"].get(MAP, ()) if results and results["list"] == args.list else ()
-        return next((row for row in rows if row["background_weight"] == weight and row["crf"] == crf), None)
+    def scores(self, column, weight=1.0):
+        """Scores (`tool.metric.scores`) of a column of a table, or None if they are not there.
 
-    def segmentation_scores(self, list_name=None):
-        """Scores of the segmentation network after CRF if there are any, else without; None if not there."""
-        args = self.arguments("deeplab_test")
-        results = load_json(args.run / "eval" / f"deeplab_{list_name or args.list}.json") or {}
-        return results.get("crf", results.get("plain"))
+        column: cam, is_cam, plain (the last map) and crf (that with dense CRF), all at a weight of the background;
+        pseudo (the pseudo labels); seg and seg_crf (DeepLabV3 on the list of deeplab_test, without and with CRF); val
+        (the last of these that there is), test (that on VOC's list of the name).
+        """
+        args = self.arguments(MADE_BY.get(column, "deeplab_test"))
+        if column in MAPS:
+            results = load_json(args.run / "eval" / "cam.json")
+            rows = results["maps"].get(MAPS[column], ()) if results and results["list"] == args.list else ()
+            wanted = weight, column == "crf"
+            return next((row for row in rows if (row["background_weight"], row["crf"]) == wanted), None)
+        if column == "pseudo":
+            results = load_json(args.run / "eval" / "seg.json")
+            return results if results and results["list"] == args.list else None
+        results = load_json(args.run / "eval" / f"deeplab_{TEST if column == TEST else args.list}.json") or {}
+        plain = results.get("plain")
+        return {"seg": plain, "seg_crf": results.get("crf")}.get(column, results.get("crf", plain))
 
 
 def make_jobs(tables, config, overrides, seeds):
@@ -140,18 +156,26 @@ def make_jobs(tables, config, overrides, seeds):
 
 def _make_job(tables, config, overrides, network, seed):
     rows = [(table, row) for table in tables for row in table.rows if row.network == network]
+    figures = tuple(
+        (column, row.background_weight) for table, row in rows for column in table.columns if column != TEST
+    )
     weights = sorted({row.background_weight for _, row in rows})
     name = f"{network}_seed{seed}"
-    own = [
-        f"common.session_name={Path(config).stem}/{name}",
-        f"common.seed={seed}",
+    own = [f"common.session_name={Path(config).stem}/{name}", f"common.seed={seed}"]
+    if network == SUPERVISED:
+        figures = tuple(figure for figure in figures if figure[0].startswith("seg"))
+        overrides = (*overrides, *own, "deeplab_train.labels=truth")
+        return Job(name, network, config, overrides, SEGMENTATION, figures)
+    maps = [each for each in MAPS if each in {column for column, _ in figures} & {*MAPS.values()}]
+    own += [
         *(f"train_aesipe.{key}={_yaml(value)}" for key, value in NETWORKS[network].items()),
+        *((f"{stage}.maps={_yaml([*maps, MAP])}" for stage in ("make_cam", "eval_cam")) if maps else ()),
         f"eval_cam.background_weight={_yaml(weights)}",
         *(("eval_cam.crf=true",) if any(table.kind == "voc12" for table, _ in rows) else ()),
         f"eval_cam.crf_maps=[{MAP}]",
     ]
     stages = ALL_STAGES if any(table.segmentation for table, _ in rows) else CAM_STAGES
-    job = Job(name, network, config, (*overrides, *own), stages)
+    job = Job(name, network, config, (*overrides, *own), stages, figures)
     if "deeplab_test" in stages:
         return job
     # The CAMs of the evaluated list are all that Tables 2 and 3 need.

@@ -1,5 +1,5 @@
-"""The rows of the paper's Tables 1-3, and of one of COCO 2014, which the paper has not: what each trains, what it
-evaluates and the figures that are published."""
+"""The rows of the paper's Tables 1-3, and of two that the paper has not, of the whole pipeline and of COCO 2014: what
+each trains, what it evaluates and the figures that are published."""
 
 from dataclasses import dataclass
 
@@ -17,6 +17,7 @@ NETWORKS = {
     "pr_is_pamr_pr_is": {**_AE, "sequence": _SEQUENCE[1:] + _SEQUENCE},
     "pamr_pr_is_pr_is": {**_AE, "sequence": _SEQUENCE + _SEQUENCE[1:]},
 }
+SUPERVISED = "supervised"  # no network of the method: DeepLabV3 on the data set's own masks, what labels could reach
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """columns: {name: title}, each a figure of a row in percent. segmentation: whether it is of the last network.
-    kind: of the data set, as prepare_dataset.py calls it. note: where the figures beside ours are from.
+    """columns: {name: title}, each a figure of a row in percent: the names are those of `paper.plan.Job.scores`.
+    segmentation: whether it is of the last network. kind: of the data set, as prepare_dataset.py calls it. note: where
+    the figures beside ours are from.
     """
 
     title: str
@@ -69,6 +71,15 @@ def _coco_table(*rows):
 
 
 _CAM_COLUMNS = {"plain": "mIoU", "crf": "mIoU + CRF"}
+_END_COLUMNS = {
+    "cam": "CAM",
+    "is_cam": "IS-CAM",
+    "plain": "last map",
+    "crf": "+ CRF",
+    "pseudo": "pseudo labels",
+    "seg": "DeepLabV3",
+    "seg_crf": "+ CRF",
+}
 
 TABLES = {
     1: _table(
@@ -106,6 +117,13 @@ TABLES = {
         ("(Pr, IS, PAMR, Pr, IS)", "pr_is_pamr_pr_is", (56.6, 58.7)),
         ("(PAMR, Pr, IS, Pr, IS)", "pamr_pr_is_pr_is", (62.3, 65.4)),
         ("(PAMR, Pr, IS) = AE", "ae", (64.2, 66.6)),
+    ),
+    "end": Table(
+        "from the maps to the last network",
+        True,
+        _END_COLUMNS,
+        (Row("SIPE", "baseline", {}), Row("AE-SIPE", "full", {}), Row("full supervision", SUPERVISED, {})),
+        note="maps and pseudo labels on the lists of eval_cam and eval_seg, DeepLabV3 on that of deeplab_test",
     ),
     "coco": _coco_table(
         ("MCTformer (ResNet-38)", None, 42.0, "Xu et al., CVPR 2022"),

@@ -157,6 +157,34 @@ def test_networks_are_shared_by_rows_and_tables(tmp_path):
     assert alone.stages[-1] == "eval_cam" and alone.arguments("make_cam").list == "train"
 
 
+def test_the_table_to_the_end_has_all_maps_pseudo_labels_and_full_supervision(tmp_path):
+    sipe, ours, supervised = jobs_of(("end",), tmp_path)
+    assert sipe.arguments("make_cam").maps == sipe.arguments("eval_cam").maps == ("cam", "is_cam", "ae_is_cam")
+    assert ours.network == "full" and "eval_seg" in ours.stages and ours.arguments("make_cam").list == "train_aug"
+    assert ours.missing() == ours.stages and supervised.missing() == ("deeplab_train", "deeplab_test")
+    (command,) = supervised.commands()
+    assert command[3:7] == ["--from", "deeplab_train", "--to", "deeplab_test"]
+    assert supervised.arguments("deeplab_train").labels == "truth"
+
+    def scores(value):
+        return {"miou": value, "iou": {}}
+
+    rows = [{"background_weight": 1.0, "crf": crf, **scores(value)} for crf, value in ((False, 0.5), (True, 0.6))]
+    maps = {"cam": rows[:1], "is_cam": rows[:1], "ae_is_cam": rows}
+    results = {"cam": {"list": "train", "maps": maps}, "seg": {"list": "train_aug", **scores(0.65)}}
+    both = {"list": "val", "plain": scores(0.7), "crf": scores(0.75)}
+    for job, files in ((ours, {**results, "deeplab_val": both}), (supervised, {"deeplab_val": both})):
+        for name, content in files.items():
+            path = job.arguments("eval_seg").run / f"eval/{name}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(content))
+    assert not supervised.missing()
+    text = write_tables({"end": TABLES["end"]}, [sipe, ours, supervised], tmp_path, "configs/demo.yaml")
+    lines = {line.split(" | ")[0].strip("| "): line.split(" | ")[2::3] for line in text.splitlines() if "|" in line}
+    assert lines["AE-SIPE"] == ["50.0", "50.0", "50.0", "60.0", "65.0", "70.0", "75.0"]
+    assert lines["full supervision"] == ["", "", "", "", "", "70.0", "75.0"] and lines["SIPE"] == 7 * [""]
+
+
 def test_a_test_list_without_masks_ends_in_an_archive_for_the_server(tmp_path):
     make_toy(tmp_path / "toy", train=1, train_aug=2, val=1, size=64, seed=0)
     job = jobs_of((1,), tmp_path)[0]

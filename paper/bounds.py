@@ -1,0 +1,118 @@
+"""What limits the pseudo labels of a run: its maps, IR labels and walk against the masks, as CSV.
+
+    python -m paper.bounds RUN --list train
+
+Three maps at several weights of the background: as exported, after a walk that nothing holds back, and after one that
+the masks' own edges hold back, the most that any boundary could give. Then the IR labels: of all pixels the share that
+is confident, and of these the share that is right, for weights of the foreground and of the background.
+"""
+
+import argparse
+import csv
+import sys
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from conventions import IGNORE
+from data.layout import Layout
+from infer.pseudo import walked_scores
+from module.crf import dense_crf_labels
+from module.labels import ir_labels, weighted_argmax
+from net.irn import STRIDE
+from tool.cam_file import load_cam
+from tool.config import Parser, run_main
+from tool.metric import label_confusion_matrix, scores
+from tool.parallel import parallel_map
+from tool.run import Run
+from tool.settings import MakeSegLabels
+
+WEIGHTS = (0.8, 1.0, 1.2, 1.4, 1.7, 2.0)
+FOREGROUND, BACKGROUND = (1.0, 1.4, 1.8, 2.2, 3.0), (0.5, 0.8, 1.0)  # weights of the IR labels
+BELOW_ONE = 0.999  # a boundary of 1 would leave its own pixels without any score
+
+
+def true_boundary(mask):
+    """The edges of a mask uint8 [H,W], with those of its unsure pixels, as a boundary [h,w] at stride 4."""
+    edges = np.zeros(mask.shape, bool)
+    edges[1:] |= mask[1:] != mask[:-1]
+    edges[:, 1:] |= mask[:, 1:] != mask[:, :-1]
+    return F.max_pool2d(torch.from_numpy(edges).float()[None, None], STRIDE, ceil_mode=True)[0, 0] * BELOW_ONE
+
+
+def confusions(layout, run, name, image_id):
+    """{(map, weight): confusion matrix} of one image."""
+    torch.set_num_threads(1)
+    mask = layout.mask(image_id)
+    keys, cam = load_cam(run / name / f"{image_id}.npz", layout.n_classes, mask.shape)
+    edges, walk = true_boundary(mask), MakeSegLabels()
+    maps = {
+        "as exported": cam,
+        "walk, no boundary": walked_scores(torch.from_numpy(cam), torch.zeros_like(edges), walk),
+        "walk, the masks' edges": walked_scores(torch.from_numpy(cam), edges, walk),
+    }
+    return {
+        (title, weight): label_confusion_matrix(mask, keys[weighted_argmax(scored, weight)], layout.n_classes, image_id)
+        for title, scored in maps.items()
+        for weight in WEIGHTS
+    }
+
+
+def ir_counts(layout, run, name, image_id):
+    """{(foreground weight, background weight): [pixels, confident foreground, right of it, background, right of it]}"""
+    mask, image = layout.mask(image_id), layout.image(image_id).permute(1, 2, 0).numpy()
+    keys, cam = load_cam(run / name / f"{image_id}.npz", layout.n_classes, mask.shape)
+    labels = {
+        weight: keys[dense_crf_labels(image, weighted_argmax(cam, weight), len(keys))]
+        for weight in {*FOREGROUND, *BACKGROUND}
+    }
+    counts, known = {}, mask != IGNORE
+    for weights in product(FOREGROUND, BACKGROUND):
+        label = ir_labels(*(labels[weight] for weight in weights))
+        foreground, background = known & (label > 0) & (label != IGNORE), known & (label == 0)
+        right = label == mask
+        parts = known, foreground, foreground & right, background, background & right
+        counts[weights] = np.array([part.sum() for part in parts])
+    return counts
+
+
+def total(function, ids, workers, title):
+    """The sum over images of a function of an ID that gives a dict of arrays."""
+    sums = {}
+    for found in parallel_map(function, ids, workers, title):
+        for key, values in found.items():
+            sums[key] = sums.get(key, 0) + values
+    return sums
+
+
+def main():
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", metavar="RUN", help="folder of a run with its maps")
+    parser.add_argument("--list", default="train", help="lists/NAME.txt of the dataset (default: %(default)s)")
+    parser.add_argument("--map", default="ae_is_cam", help="which of make_cam.py's exports (default: %(default)s)")
+    parser.add_argument("--num_workers", type=int, default=2, help="processes (default: %(default)s)")
+    args = parser.parse_args()
+    run = Run(Path(args.run))
+    layout = Layout(run.used_settings("make_cam").dataset_root)
+    ids = layout.ids(args.list)
+    out = csv.writer(sys.stdout, lineterminator="\n")
+    walked = total(partial(confusions, layout, run, args.map), ids, args.num_workers, "walks")
+    out.writerow(["mIoU, %", *(f"x {weight:g}" for weight in WEIGHTS)])
+    for title in dict.fromkeys(title for title, _ in walked):
+        found = (100 * scores(walked[title, weight], layout.class_names)["miou"] for weight in WEIGHTS)
+        out.writerow([title, *(f"{miou:.1f}" for miou in found)])
+    out.writerow(["IR labels, % of pixels", "confident", "foreground", "right of it", "background", "right of it"])
+    for weights, counts in total(partial(ir_counts, layout, run, args.map), ids, args.num_workers, "IR labels").items():
+        known, foreground, right, background, right_background = counts.tolist()
+        shares = (foreground + background, known), (foreground, known), (right, foreground), (background, known)
+        shares = (*shares, (right_background, background))
+        title = "foreground x {:g}, background x {:g}".format(*weights)
+        out.writerow([title, *(f"{100 * part / max(1, whole):.0f}" for part, whole in shares)])
+
+
+if __name__ == "__main__":
+    run_main(main)

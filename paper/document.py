@@ -1,0 +1,68 @@
+"""docs/results.md: its tables are those of the CSVs in docs/results, so that no figure in it can be another.
+
+    python -m paper.document
+
+A table stands between two comments, of which the first names its CSV: `<!-- table NAME: FILE -->`, a table of
+`reproduce.py --table NAME`, or `<!-- table: FILE -->`, any other, as it is; `<!-- end -->`.
+"""
+
+import csv
+import io
+import re
+import shutil
+from pathlib import Path
+
+from files import atomic
+from paper.tables import TABLES
+from viz.tables import markdown
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "results.md"
+BLOCK = re.compile(r"(<!-- table ?(\w*): (\S+) -->\n).*?(<!-- end -->)", re.S)
+
+
+def filled(text, folder):
+    """The text with every table as its CSV in the folder has it. Raises OSError for a CSV that is missing."""
+
+    def fill(found):
+        head, name, path, end = found.groups()
+        rows = (folder / path).read_text(encoding="utf-8")
+        return f"{head}{paper_table(rows, name) if name else plain_table(rows)}\n{end}"
+
+    return BLOCK.sub(fill, text)
+
+
+def plain_table(text):
+    """Markdown of a CSV whose first line is the header."""
+    header, *body = csv.reader(io.StringIO(text))
+    return markdown(header, body)
+
+
+def paper_table(text, name):
+    """Markdown of a CSV of `paper.render.csv_text`: our means and spreads, and the paper's figures in brackets."""
+    columns, cells = next(table.columns for key, table in TABLES.items() if str(key) == name), {}
+    for line in csv.DictReader(io.StringIO(text)):
+        if line["published"] == "no":
+            cells.setdefault(line["row"], {})[line["column"]] = _cell(line)
+    return markdown(["", *columns.values()], [[row, *map(found.get, columns)] for row, found in cells.items()])
+
+
+def _cell(line):
+    ours = f"{float(line['mean']):.1f}" if line["mean"] else ""
+    spread = f" ± {float(line['spread']):.1f}" if line["spread"] else ""
+    return ours + spread + (f" ({line['paper']})" if line["paper"] and ours else "")
+
+
+def publish(folder, names):
+    """Copy the CSVs of the tables with these names from a folder of `reproduce.py` to docs/results, and fill the page.
+    Returns the page's path."""
+    kept = PAGE.with_suffix("")
+    kept.mkdir(exist_ok=True)
+    for name in names:
+        shutil.copyfile(folder / f"table{name}.csv", kept / f"{folder.name}_table{name}.csv")
+    with atomic(PAGE) as temporary:
+        temporary.write_text(filled(PAGE.read_text(encoding="utf-8"), kept), encoding="utf-8")
+    return PAGE
+
+
+if __name__ == "__main__":
+    print(publish(PAGE, ()))

@@ -1,0 +1,55 @@
+"""docs/results.md holds the figures of the CSVs beside it."""
+
+import pytest
+from scripts import REPOSITORY
+from test_render import ROWS
+
+from paper import document
+from paper.document import PAGE, filled, publish
+from paper.render import csv_text
+from paper.tables import TABLES
+
+
+def test_every_table_of_the_page_is_its_csv():
+    text = PAGE.read_text(encoding="utf-8")
+    assert "<!-- table" in text
+    assert filled(text, PAGE.with_suffix("")) == text, "python -m paper.document"
+
+
+def test_every_csv_is_on_the_page():
+    text = PAGE.read_text(encoding="utf-8")
+    assert all(path.name in text for path in PAGE.with_suffix("").glob("*.csv"))
+
+
+def test_a_table_of_the_paper_has_means_spreads_and_the_papers_figures(tmp_path):
+    (tmp_path / "a.csv").write_text(csv_text(TABLES[2].columns, ROWS))
+    text = filled("before\n<!-- table 2: a.csv -->\nold\n<!-- end -->\nafter\n", tmp_path)
+    assert text.splitlines() == [
+        "before",
+        "<!-- table 2: a.csv -->",
+        "|  | mIoU | mIoU + CRF |",
+        "| --- | --- | --- |",
+        "| + bg (50 %) | 62.0 ± 2.0 (58.6) | 63.0 (64.7) |",
+        "<!-- end -->",
+        "after",
+    ]
+
+
+def test_any_other_table_is_as_its_csv(tmp_path):
+    (tmp_path / "a.csv").write_text('step,"mIoU, train"\n10,45.1\n')
+    text = filled("<!-- table: a.csv -->\n<!-- end -->\n", tmp_path)
+    assert text.splitlines()[1:4] == ["| step | mIoU, train |", "| --- | --- |", "| 10 | 45.1 |"]
+    with pytest.raises(OSError):
+        filled("<!-- table: none.csv -->\n<!-- end -->\n", tmp_path)
+
+
+def test_publishing_puts_a_run_of_tables_on_the_page(tmp_path, monkeypatch):
+    page, runs = tmp_path / "docs/results.md", tmp_path / "runs/photos"
+    page.parent.mkdir()
+    runs.mkdir(parents=True)
+    page.write_text("<!-- table 2: photos_table2.csv -->\n<!-- end -->\n")
+    (runs / "table2.csv").write_text(csv_text(TABLES[2].columns, ROWS))
+    monkeypatch.setattr(document, "PAGE", page)
+    assert publish(runs, [2]) == page and "62.0 ± 2.0 (58.6)" in page.read_text()
+    assert (page.parent / "results/photos_table2.csv").read_text() == (runs / "table2.csv").read_text()
+    assert PAGE == REPOSITORY / "docs/results.md"
