@@ -11,7 +11,8 @@
 # GPUS=2 runs the stages that share out their work by torchrun on that many processes; the batch sizes are the global
 # ones. On several machines, run the same line on each with NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT set and the
 # run folder on a disk that all of them see. PYTHON names the interpreter, TMPDIR the folder of temporary files. Ctrl-C
-# and SIGTERM let the stage that runs save what it has; the same line goes on from there.
+# and SIGTERM let the stage that runs save what it has; the same line goes on from there. At the end come the scores and
+# the time of each stage, and where to look next.
 set -euo pipefail
 unset CDPATH PYTHONSAFEPATH  # the scripts import from their own folder
 unset RANK WORLD_SIZE LOCAL_RANK  # they would have a stage wait for processes that nobody starts
