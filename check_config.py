@@ -4,25 +4,28 @@
 
 CONFIG is read, OUT is written. Prints the run's folder. RUN_STAGES in the environment names the stages that are to run
 (all), GPUS and NNODES on how many processes: GPUS on each of NNODES machines.
-What one stage would find wrong only hours later is said here: settings, lists, weights, maps that nobody exports, and
-batches that the processes cannot share out.
+What one stage would find wrong only hours later is said here: settings, lists, weights, packages, maps that nobody
+exports, and batches that the processes cannot share out.
 """
 
 import os
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from conventions import VERSION
 from data.datasets import open_dataset
-from errors import UserError
+from errors import UserError, missing_package
 from files import atomic, check_file
 from tool.config import override, parse, read_config, run_main
 from tool.settings import MAPS
-from tool.stages import STAGES
+from tool.stages import BY_NAME, STAGES
+from tool.tracker import TRACKERS
 from tool.yaml_file import dump_yaml
 
 LISTS = ("train", "train_aug", "val")  # of every dataset that its stage makes
+LIBRARIES = {"timm": "timm", "smp": "segmentation-models-pytorch"}  # before a colon in a name -> as pip calls them
 MORE_LISTS = {"voc12": ("test",), "coco14": ("train_all", "val_all")}
 
 
@@ -33,6 +36,7 @@ def check_pipeline(chosen):
         if stage.name in chosen:
             check_reads(stage, chosen, made)
             made.update(stage.written(chosen[stage.name]))
+    check_packages(chosen)
     check_lists(chosen)
 
 
@@ -52,6 +56,21 @@ def check_reads(stage, chosen, made):
         check_file(weights)
         if not weights.is_file():
             raise UserError(f"{stage.name}.weights: {weights}: no such file (give imagenet, none, or a file)")
+
+
+def check_packages(chosen):
+    """Raises UserError for an optional package that a stage, unless it is done, would miss when its turn comes."""
+    for name, settings in chosen.items():
+        if all((settings.run / each).exists() for each in BY_NAME[name].written(settings)):
+            continue
+        asked = {key: getattr(settings, key, "") for key in ("network", "backbone", "tracker")}
+        if asked["network"].startswith("torchvision:"):
+            del asked["backbone"]  # its encoder is in its name
+        for key, value in asked.items():
+            tracker = TRACKERS[value].package if key == "tracker" and value else None
+            package = tracker or LIBRARIES.get(value.partition(":")[0])
+            if package and find_spec(package.replace("-", "_")) is None:
+                raise missing_package(f"{name}.{key} {value}", package)
 
 
 def check_lists(chosen):

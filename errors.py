@@ -1,4 +1,8 @@
-"""The one exception that users meet: its message says what is wrong, where, and how to mend it."""
+"""The one exception that users meet: its message says what is wrong, where, and how to mend it, by `nearest` if that is
+a name."""
+
+import shlex
+import sys
 
 
 class UserError(Exception):
@@ -14,3 +18,21 @@ class UserError(Exception):
 
 class OtherProcessFailed(UserError):
     """This process stops only because another of its group did, whose message tells why."""
+
+
+def missing_package(what, *packages):
+    """The UserError for packages that are not installed, with the one command that installs them for this Python.
+
+    what: asks for them. packages: as pip calls them.
+    """
+    command = f"{shlex.quote(sys.executable)} -m pip install {' '.join(packages)}"
+    return UserError(f"{what} needs a package that is not installed: {command}")
+
+
+def nearest(word, known):
+    """`: did you mean NAME?` of the known name that is most like a word, in any case; empty if none is like it."""
+    from difflib import get_close_matches  # only where something is wrong
+
+    names = {str(name).casefold(): str(name) for name in known}
+    found = get_close_matches(str(word).casefold(), names, 1)
+    return f": did you mean {names[found[0]]}?" if found else ""

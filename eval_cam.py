@@ -18,7 +18,7 @@ def score(stage, layout, ids):
     for name in settings.maps:
         crf = settings.crf and name in (settings.crf_maps or settings.maps)
         weights = settings.background_weight, settings.sweep
-        maps[name] = evaluate_map(layout, stage.run / name, ids, *weights, crf, settings.num_workers)
+        maps[name] = evaluate_map(layout, stage.run / name, ids, *weights, crf, settings.num_workers, stage.name)
     return {"list": settings.list, "maps": maps}
 
 

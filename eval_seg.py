@@ -19,7 +19,7 @@ def score(stage, layout, ids):
     result = evaluate_folder(layout, stage.run / settings.folder, ids, workers, stage.name)
     if settings.background_weight:
         weights = settings.background_weight, ()
-        result["swept"] = evaluate_map(layout, stage.run / SCORES, ids, *weights, settings.crf, workers)
+        result["swept"] = evaluate_map(layout, stage.run / SCORES, ids, *weights, settings.crf, workers, stage.name)
     return {"list": settings.list, "folder": settings.folder, **result}
 
 

@@ -26,7 +26,7 @@ def export_masks(settings):
             f"{settings.run / 'config.yaml'}: does not say of which dataset the run's pseudo labels are: run "
             "make_seg_labels.py first, or give --dataset_root"
         )
-    in_processes = partial(parallel_map, workers=settings.num_workers, description="export")
+    in_processes = partial(parallel_map, workers=settings.num_workers, title="export")
     written, left_out = write_devkit(Path(settings.out), Layout(root), settings.run / "seg_label", in_processes)
     for name, (kind, n_images) in written.items():
         print(f"{settings.out}/{VOC}/ImageSets/Segmentation/{name}.txt: {n_images} images with {kind}")

@@ -1,5 +1,7 @@
-"""Segment or localise on any images with a trained run -> palette PNGs and overlays, RUN/predict/NAME_*"""
+"""Segment or localise on any images with a trained run -> palette PNGs and overlays, RUN/predict/NAME_*, and of folders
+an index page, RUN/predict/index.html"""
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -15,8 +17,9 @@ def predict(settings):
     from infer.photo import chosen_classes, chosen_networks, load_networks, read_for_network, trained_side
     from tool.device import set_precision
     from tool.dist import init_dist
-    from viz.palette import palette
-    from viz.photo import ENDINGS, write_outputs
+    from viz.browser import open_page
+    from viz.index import Index
+    from viz.photo import ENDINGS
 
     device, out = init_dist(settings.device).device, Path(settings.out or settings.run / "predict")
     class_names = trained_class_names(settings.run, settings.dataset_root)
@@ -31,22 +34,39 @@ def predict(settings):
     scales = {factor for network in networks for factor in network.scales}
     for problem in problems:
         complain(problem)
+    wanted = files and (settings.open or any(map(os.path.isdir, settings.image)))
+    index = Index(out, f"Predictions of {settings.run}", len(files)) if wanted else None
     for path in files:
+        start, pixels, written = out / names[path], None, []
         try:
             image, size = read_for_network(path, max_side, scales)
         except UserError as error:
+            said = error
             problems.append(error)
             complain(error)
-            continue
-        start, pixels, said, written = out / names[path], image.permute(1, 2, 0).numpy(), [], []
-        for network in networks:
-            keys, outputs, found = network.ask(image.to(device), classes, settings.crf)
-            said.append(f"{network.name}: {found}" if len(networks) > 1 else found)
-            written += write_outputs(start, pixels, size, keys, outputs, class_names, palette(settings.palette))
-        seen = "" if image.shape[1:] == size else f", seen at {image.shape[2]} x {image.shape[1]}"
-        where = f"{path} ({size[1]} x {size[0]}{seen})"
-        print(f"{where}: {'; '.join(said)} -> {start.parent}: {' '.join(written)}", flush=True)
+        else:
+            pixels = image.permute(1, 2, 0).numpy()
+            answers = [(network.name, *network.ask(image.to(device), classes, settings.crf)) for network in networks]
+            said, written = write_answers(answers, start, pixels, size, class_names, settings)
+            print(f"{path} {said} -> {start.parent}: {' '.join(written)}", flush=True)
+        if index:
+            index.add(path, said, pixels, start, written)
+    if index and settings.open:
+        open_page(index.first)
     return not problems
+
+
+def write_answers(answers, start, pixels, size, class_names, settings):
+    """Write what networks answered: [(name, keys, outputs, words)]. Returns (it in words, names of the files)."""
+    from viz.palette import palette
+    from viz.photo import write_outputs
+
+    seen = "" if pixels.shape[:2] == size else f", seen at {pixels.shape[1]} x {pixels.shape[0]}"
+    said, written = [], []
+    for name, keys, outputs, words in answers:
+        said.append(f"{name}: {words}" if len(answers) > 1 else words)
+        written += write_outputs(start, pixels, size, keys, outputs, class_names, palette(settings.palette))
+    return f"({size[1]} x {size[0]}{seen}): {'; '.join(said)}", written
 
 
 def complain(problem):

@@ -44,7 +44,7 @@ def prepare(settings):
 
         coco = None
         if settings.labels_from == "coco":
-            for_each = partial(parallel_map, workers=settings.num_workers, description="masks")
+            for_each = partial(parallel_map, workers=settings.num_workers, title="dataset: masks")
             coco = CocoSource(settings.annotations, settings.overlap, settings.crowd, for_each)
         collect(settings.dataset_root, settings.labels_from, settings.overwrite, coco)
 

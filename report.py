@@ -81,6 +81,10 @@ def main():
         keep_record(folder, record)  # last: a page that was cut short has none
         usage.finish(n_shown, n_shown)
     print(", ".join(str(folder / name) for name in ("index.html", "report.md", "panels.png")))
+    if settings.open:
+        from viz.browser import open_page
+
+        open_page(folder / "index.html")
 
 
 if __name__ == "__main__":

@@ -14,15 +14,17 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated
 
 from data.layout import Layout
-from errors import UserError
+from errors import UserError, nearest
 from paper.document import publish
 from paper.plan import make_jobs
 from paper.render import write_tables
 from paper.tables import NETWORKS, SUPERVISED, TABLES
-from tool.config import Parser, run_main, word_reader
-from tool.values import Positive
+from tool.config import Parser, run_main
+from tool.flags import word_reader
+from tool.values import Names, Positive
 
 CONFIGS = {"voc12": "configs/voc12_resnet101.yaml", "coco14": "configs/coco14_resnet101.yaml"}  # by kind of data set
 ROOT = Path(__file__).resolve().parent
@@ -31,12 +33,14 @@ ROOT = Path(__file__).resolve().parent
 def get_parser():
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--table", nargs="+", choices=[*map(str, TABLES)], default=["1", "2", "3"], metavar="|".join(map(str, TABLES)))
+    tables, networks = tuple(map(str, TABLES)), (*NETWORKS, SUPERVISED)
+    table, network = (word_reader(Annotated[str, Names(known)]) for known in (tables, networks))
+    add("--table", nargs="+", type=table, default=["1", "2", "3"], metavar="|".join(tables))
     config = "config file of data, encoder and schedules; the tables set the method's switches (default: %(default)s)"
     add("--dataset", metavar="CONFIG", help=config.replace("%(default)s", ", ".join(CONFIGS.values())))
     add("--seeds", type=word_reader(Positive), default=1, help="runs per network, seeds 0, 1 ... (default: 1)")
-    networks = f"run no others than these, of {', '.join((*NETWORKS, SUPERVISED))}"
-    add("--networks", nargs="+", choices=(*NETWORKS, SUPERVISED), metavar="NETWORK", help=networks)
+    these = f"run no others than these, of {', '.join(networks)}"
+    add("--networks", nargs="+", type=network, metavar="NETWORK", help=these)
     add("--classes", nargs="+", metavar="NAME", help="mean over these classes, not all that occur")
     add("--dry_run", action="store_true", help="list what is missing, with its time by the logs of earlier runs")
     add("--publish", action="store_true", help="put the figures into docs/results and docs/results.md too")
@@ -65,7 +69,7 @@ def check_classes(names, job):
     known = Layout(root).class_names if names and root.exists() else names or ()
     wrong = next((name for name in names or () if name not in known), None)
     if wrong is not None:
-        raise UserError(f"--classes: {root} has no class {wrong!r}: it has {', '.join(known)}")
+        raise UserError(f"--classes: {root} has no class {wrong!r}{nearest(wrong, known)}: it has {', '.join(known)}")
 
 
 def main():

@@ -11,7 +11,8 @@
 # GPUS=2 runs the stages that share out their work by torchrun on that many processes; the batch sizes are the global
 # ones. On several machines, run the same line on each with NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT set and the
 # run folder on a disk that all of them see. PYTHON names the interpreter, TMPDIR the folder of temporary files. Ctrl-C
-# and SIGTERM let the stage that runs save what it has; the same line goes on from there.
+# and SIGTERM let the stage that runs save what it has; the same line goes on from there. At the end come the scores and
+# the time of each stage, and where to look next.
 set -euo pipefail
 unset CDPATH PYTHONSAFEPATH  # the scripts import from their own folder
 unset RANK WORLD_SIZE LOCAL_RANK  # they would have a stage wait for processes that nobody starts
@@ -44,12 +45,16 @@ fail() {
     exit 2
 }
 
+nearest() {  # WORD NAME...: the name that was meant, if one is like it
+    "${PYTHON:-python3}" -c 'import sys; from errors import nearest; print(nearest(sys.argv[1], sys.argv[2:]))' "$@"
+}
+
 position() {  # number of a stage
     local i
     for i in "${!STAGES[@]}"; do
         [ "${STAGES[i]}" = "$1" ] && echo "$i" && return
     done
-    fail "stage '$1' is unknown: stages are ${STAGES[*]}"
+    fail "stage '$1' is unknown$(nearest "$1" "${STAGES[@]}"): stages are ${STAGES[*]}"
 }
 
 config_argument() {
@@ -77,7 +82,7 @@ while [ $# -gt 0 ]; do
         --from=*) from=${1#*=} ;;
         --to=*) to=${1#*=} ;;
         "") fail "an argument is empty: a variable without a value?" ;;
-        -*) fail "$1 is unknown: see --help" ;;
+        -*) fail "$1 is unknown$(nearest "${1%%=*}" --from --to --help --version): see --help" ;;
         *=*) if [[ ${1%%=*} = */* ]]; then config_argument "$1"; else overrides+=("$1"); fi ;;
         *) config_argument "$1" ;;
     esac
@@ -139,6 +144,13 @@ shared() {  # on all processes of all machines; on one machine --standalone find
     fi
 }
 
+end=()  # of what is asked for, where it is not the last stage
+((last == ${#STAGES[@]} - 1)) || end=(--to "$to")
+
+call_from() {  # STAGE [--to STAGE]: the line that goes on from there
+    printf '%q ' ${given[@]+"${given[@]}"} bash "$0" "$config" --from "$@" ${overrides[@]+"${overrides[@]}"}
+}
+
 stage=  # the process that runs a stage
 
 pass_on() {  # a signal to the stage, which finishes its step and saves
@@ -156,7 +168,8 @@ trap 'pass_on TERM' TERM
 
 began=$SECONDS
 for ((i = first; i <= last; i++)); do
-    echo "== ${STAGES[i]} ($((i + 1)) of ${#STAGES[@]}, $(((SECONDS - began) / 60)) min so far)"
+    export STAGE_NUMBER="$((i + 1))/${#STAGES[@]}"
+    echo "== $STAGE_NUMBER ${STAGES[i]} ($(((SECONDS - began) / 60)) min so far)"
     set -m  # its own process group: Ctrl-C reaches it once, by pass_on
     run_stage "$i" &
     stage=$!
@@ -170,10 +183,15 @@ for ((i = first; i <= last; i++)); do
     stage=
     if [ "$status" != 0 ] || [ -n "$stopped" ]; then
         [ -n "$stopped" ] && what="was stopped: go on" || what="failed: mend it and go on"
-        again=(${given[@]+"${given[@]}"} bash "$0" "$config" --from "${STAGES[i]}")
-        ((last == ${#STAGES[@]} - 1)) || again+=(--to "$to")
-        echo "stage ${STAGES[i]} $what with: $(printf '%q ' "${again[@]}" ${overrides[@]+"${overrides[@]}"})" >&2
+        echo "stage ${STAGES[i]} $what with: $(call_from "${STAGES[i]}" ${end[@]+"${end[@]}"})" >&2
         exit "$((status ? status : 130))"
     fi
 done
 echo "done in $((SECONDS - began)) s"
+if [ "$NODE_RANK" = 0 ]; then
+    [[ $run = /* ]] || [ "$here" -ef . ] || run=$PWD/$run
+    "$PYTHON" -m viz.summary "$run" "${STAGES[@]:0:last+1}"
+fi
+if ((last < ${#STAGES[@]} - 1)); then
+    echo "next: $(call_from "${STAGES[last + 1]}")"
+fi

@@ -27,7 +27,8 @@ from bench.scale import time_scale
 from bench.stages import STAGES, time_stages
 from bench.start import time_start
 from errors import UserError
-from tool.config import Parser, run_main, word_reader
+from tool.config import Parser, run_main
+from tool.flags import word_reader
 from tool.json_file import load_json, save_json
 from tool.settings import default_workers
 from tool.values import Positive, Rate

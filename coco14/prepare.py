@@ -64,7 +64,7 @@ def _make(root, settings, way):
         check_count(split, lists[split], counts, [annotations])
     together = subjects["train"] | subjects["val"]
     make = partial(make_mask, own_folder(root / "SegmentationClassAug"), together, way["overlap"], way["crowd"])
-    masks = {made.image_id: made for made in parallel_map(make, [*together], settings.num_workers, "masks")}
+    masks = {made.image_id: made for made in parallel_map(make, [*together], settings.num_workers, "dataset: masks")}
     for split in SPLITS:
         link_images(root, trees[split], [*subjects[split]])
     labels = {image_id: together[image_id].names for image_id in together}

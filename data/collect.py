@@ -17,7 +17,7 @@ from pathlib import Path
 from data.collect_coco import make_masks, outlined, read_coco
 from data.layout import MASK_FOLDERS, find_masks, image_files, is_id, read_class_names, read_label_lines
 from data.xml_tree import parse_xml
-from errors import UserError
+from errors import UserError, nearest
 from files import save_lines, writing
 
 BACKGROUND = "background"
@@ -119,8 +119,8 @@ def _check_classes(path, labels):
     for image_id, names in labels.items():
         if unknown := sorted(set(names) - known):
             raise UserError(
-                f"{path}: lacks class {unknown[0]!r} of image {image_id}: add it, or delete the file to have it made "
-                "anew"
+                f"{path}: lacks class {unknown[0]!r} of image {image_id}{nearest(unknown[0], known)}: add it, or "
+                "delete the file to have it made anew"
             )
 
 

@@ -10,10 +10,9 @@ import zipfile
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
 from errors import UserError
 from files import atomic
+from progress import progress_bar
 
 LARGEST = 64 << 20  # bytes; the largest image, mask or annotation of VOC and SBD has a hundredth of it
 LARGEST_HEADER = 8 << 10  # bytes of a long name or of further facts about a member: tarfile reads them in one go
@@ -60,13 +59,8 @@ def extract(archive, root, wanted, largest=LARGEST):
     archive, found = Path(archive), False
     unpack = _unpack_zip if archive.suffix == ".zip" else _unpack_tar
     try:
-        with tqdm(
-            desc=f"extracting {archive.name}",
-            total=archive.stat().st_size,
-            unit="B",
-            unit_scale=True,
-            dynamic_ncols=True,
-        ) as progress:
+        total = archive.stat().st_size
+        with progress_bar(f"dataset: extracting {archive.name}", total=total, unit="B", unit_scale=True) as progress:
             found = unpack(archive, Path(root), re.compile(wanted), largest, progress)
     except UserError:
         raise

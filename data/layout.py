@@ -15,7 +15,7 @@ from pathlib import Path
 from conventions import IGNORE, MAX_CLASSES
 from data.dataset import Dataset
 from data.image import IMAGE_SUFFIXES
-from errors import UserError
+from errors import UserError, nearest
 from files import check_file, save_lines
 
 MASK_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
@@ -42,7 +42,7 @@ class Layout(Dataset):
             raise UserError(f"{list_name!r} is no name of a list: of {self.root / 'lists'}/NAME.txt give NAME")
         path = self.list_place(list_name)
         if not os.path.exists(path) and (present := ", ".join(self.lists())):
-            raise UserError(f"{path}: no such list: there are {present}")
+            raise UserError(f"{path}: no such list{nearest(list_name, self.lists())}: there are {present}")
         return read_ids(path)
 
     def list_place(self, list_name):
@@ -89,6 +89,7 @@ class Layout(Dataset):
             elif unknown is not None:
                 labels[image_id] = UserError(
                     f"{path}, line {number}: class {unknown!r} of {image_id} is not in classes.txt"
+                    f"{nearest(unknown, index)}"
                 )
             else:
                 labels[image_id] = sorted({index[name] for name in names})

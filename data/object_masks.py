@@ -8,7 +8,7 @@ import numpy as np
 
 from conventions import BACKGROUND, IGNORE
 from data.index import digest
-from errors import UserError
+from errors import UserError, missing_package
 
 LONGEST_OUTLINE = 1 << 20  # pixels of a polygon; pycocotools keeps five points of each
 Polygons = list[list[float] | float]
@@ -73,7 +73,7 @@ def import_pycocotools():
     try:
         import pycocotools.mask
     except ImportError as error:
-        raise UserError("masks of COCO's polygons need the package pycocotools: pip install pycocotools") from error
+        raise missing_package("drawing COCO's outlines as masks", "pycocotools") from error
     return pycocotools.mask
 
 

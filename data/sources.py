@@ -10,11 +10,10 @@ import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
-from tqdm import tqdm
-
 from data.extract import LARGEST, extract
 from errors import UserError
 from files import atomic, rename, writing
+from progress import progress_bar
 
 TIMEOUT = 60  # seconds without a byte before a host counts as down
 CHUNK = 1 << 20  # bytes
@@ -189,9 +188,10 @@ def _download(url, path):
         there = there if response.status == http.client.PARTIAL_CONTENT else 0
         length = response.headers.get("Content-Length", "")
         total = there + int(length) if length.isdigit() else None
+        title = f"dataset: fetching {url.rpartition('/')[2]}"
         with (
             open(path, "ab" if there else "wb") as file,
-            tqdm(total=total, initial=there, unit="B", unit_scale=True, dynamic_ncols=True) as progress,
+            progress_bar(title, total=total, initial=there, unit="B", unit_scale=True) as progress,
         ):
             while block := response.read(CHUNK):
                 file.write(block)

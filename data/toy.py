@@ -12,12 +12,12 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from PIL import ImageColor
-from tqdm import tqdm
 
 from data.label_png import save_label_png
 from data.layout import save_texts
 from errors import UserError
 from files import atomic, save_lines
+from progress import progress_bar
 
 ASPECTS = ((1, 0.8), (0.8, 1), (1, 0.9), (0.9, 1), (1, 1), (1, 0.75), (0.75, 1))  # height, width over the long side
 
@@ -188,7 +188,7 @@ def draw_toy_image(rng, height, width):
 def _write_split(folder, split, count, size, seed):
     """Write `count` images with masks under folder; return {ID: names of its classes}."""
     shown = {}
-    for index in tqdm(range(count), desc=f"toy {split}", unit="image"):
+    for index in progress_bar(f"dataset: drawing {split}", range(count)):
         # One stream an image: an image does not depend on how many others are drawn.
         rng = np.random.default_rng((seed, split == "val", index))
         height, width = (round(side * size) for side in ASPECTS[rng.integers(len(ASPECTS))])

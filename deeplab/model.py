@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
 from conventions import IGNORE
-from errors import UserError
+from errors import UserError, nearest
 from net.backbone import build_backbone
 from net.segmentation import Segmenter, smp_segmenter, torchvision_segmenter
 
@@ -69,5 +69,6 @@ def build(settings, n_classes, weights):
         )
         return NETWORKS[name](encoder, n_classes), segmentation_loss
     if library not in LIBRARIES:
-        raise UserError(f"network {name!r} is unknown: choose from {', '.join(NETWORKS)}, torchvision:NAME or smp:NAME")
+        near, there = nearest(name, NETWORKS), ", ".join(NETWORKS)
+        raise UserError(f"network {name!r} is unknown{near}: choose from {there}, torchvision:NAME or smp:NAME")
     return LIBRARIES[library](name, settings, n_classes, weights), segmentation_loss

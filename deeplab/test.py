@@ -55,7 +55,7 @@ def evaluate(stage, layout, ids, folders):
         from infer.evaluate import evaluate_folder
 
         return {"list": settings.list} | {
-            name: evaluate_folder(layout, stage.run / folder, ids, settings.num_workers, f"mIoU {folder}")
+            name: evaluate_folder(layout, stage.run / folder, ids, settings.num_workers, stage.name)
             for name, folder in zip(names, folders)
         }
 

@@ -25,14 +25,14 @@ def evaluate_cam(layout, folder, weights, sweep, crf, image_id):
     return matrices
 
 
-def evaluate_map(layout, folder, ids, weights, sweep, crf, workers):
+def evaluate_map(layout, folder, ids, weights, sweep, crf, workers, stage):
     """Scores of a folder of maps: a list of {background_weight, crf, miou, accuracy, iou}.
 
     weights: of the background, each with dense CRF too if `crf` says so. sweep: more of them, without.
     """
     evaluate = partial(evaluate_cam, layout, folder, weights, sweep, crf)
     totals = {}
-    for matrices in parallel_map(evaluate, ids, workers, f"mIoU {folder.name}"):
+    for matrices in parallel_map(evaluate, ids, workers, f"{stage}: {folder.name}"):
         for key, matrix in matrices.items():
             totals[key] = totals.get(key, 0) + matrix
     return [
@@ -48,7 +48,7 @@ def evaluate_labels(layout, folder, image_id):
     return label_confusion_matrix(truth, labels, layout.n_classes, image_id)
 
 
-def evaluate_folder(layout, folder, ids, workers, description):
+def evaluate_folder(layout, folder, ids, workers, stage):
     """Scores of label images, see `tool.metric.scores`."""
-    matrices = parallel_map(partial(evaluate_labels, layout, folder), ids, workers, description)
+    matrices = parallel_map(partial(evaluate_labels, layout, folder), ids, workers, f"{stage}: {folder.name}")
     return scores(sum(matrices), layout.class_names)

@@ -11,7 +11,7 @@ from files import atomic
 from infer.maps import load_aesipe
 from infer.run import trained_class_names
 from infer.segmentation import load_deeplab
-from net.export import Localizer, differences, save_onnx, save_pt2, trace
+from net.export import Localizer, differences, import_onnxruntime, save_onnx, save_pt2, trace
 
 CPU = torch.device("cpu")
 TOLERANCE = 1e-3  # between the graph and the network
@@ -22,6 +22,8 @@ def export_network(settings):
     """A trained network -> OUT.pt2 or OUT.onnx, checked against the network before the file gets its name."""
     if Path(settings.out).suffix != f".{settings.format}":
         raise UserError(f"--out {settings.out}: a graph of --format {settings.format} is a .{settings.format} file")
+    if settings.format == "onnx":
+        import_onnxruntime()  # or its absence would show only after the tracing
     class_names = trained_class_names(settings.run, settings.dataset_root)
     if settings.what == "aesipe":
         model, n_labels = Localizer(load_aesipe(settings.run, len(class_names), CPU)), len(class_names) - 1
@@ -30,10 +32,7 @@ def export_network(settings):
     print(f"{settings.out}: tracing, which takes a minute or more", flush=True)
     with atomic(settings.out) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch about itself: its exporters' own calls are deprecated in places
-        try:
-            graph = SAVE[settings.format](trace(model, n_labels), temporary, about(settings.what, class_names, model))
-        except ImportError as error:
-            raise UserError(f"--format {settings.format}: {error}: pip install onnxscript onnxruntime") from error
+        graph = SAVE[settings.format](trace(model, n_labels), temporary, about(settings.what, class_names, model))
         worst = differences(graph, model, n_labels)
         if not max(worst.values()) <= TOLERANCE:  # NaN is not
             raise UserError(

@@ -9,7 +9,7 @@ import torch
 
 from data.image import image_size, read_image, scaled_size
 from data.transforms import resized
-from errors import UserError
+from errors import UserError, nearest
 from infer.maps import class_probabilities, load_aesipe, multi_scale_maps
 from infer.segmentation import load_deeplab, multi_scale_probabilities
 from module.crf import dense_crf_labels, dense_crf_probabilities
@@ -45,8 +45,8 @@ def chosen_classes(text, class_names):
     unknown = next((name for name in names if name not in class_names[1:]), None)
     if unknown is not None or not names:
         raise UserError(
-            f"--labels {text}: {unknown or 'no name'!r} is no class of this run: its classes are "
-            f"{', '.join(class_names[1:])}"
+            f"--labels {text}: {unknown or 'no name'!r} is no class of this run"
+            f"{nearest(unknown or '', class_names[1:])}: its classes are {', '.join(class_names[1:])}"
         )
     return sorted({class_names.index(name) for name in names})
 

@@ -2,11 +2,11 @@
 
 import torch
 import torch.nn.functional as F
-from tqdm import tqdm
 
 from conventions import unit_range
 from module.random_walk import propagate
 from net.irn import build
+from progress import progress_bar
 from tool.checkpoint import load_model
 from tool.stages import IRN
 
@@ -48,7 +48,7 @@ def measure_mean_displacement(images, dtype, dist, network):
     """
     total, count = torch.zeros(2, device=dist.device), 0
     network.set_mean_displacement(torch.zeros(2))
-    for _, image in tqdm(images, desc="mean displacement", disable=not dist.main, dynamic_ncols=True):
+    for _, image in progress_bar("train_irn: mean displacement", images, disable=not dist.main):
         with torch.autocast(dist.device.type, dtype, enabled=dtype is not None):
             displacement = network(unit_range(image[None].to(dist.device)))["displacement"]
         total += displacement.float().mean(dim=(0, 2, 3))

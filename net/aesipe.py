@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from errors import UserError
+from errors import UserError, nearest
 from module.affinity import AE_SEQUENCE, AFFINITIES, refine_is_cam
 from module.cam import inside_mask, normalize_cam, normalize_map, valid_mask
 from module.prototype import class_prototypes, image_specific_cam
@@ -41,7 +41,9 @@ class AESIPE(nn.Module):
     ):
         super().__init__()
         if affinity not in AFFINITIES:
-            raise UserError(f"affinity {affinity!r} is unknown: choose from {', '.join(AFFINITIES)}")
+            raise UserError(
+                f"affinity {affinity!r} is unknown{nearest(affinity, AFFINITIES)}: choose from {', '.join(AFFINITIES)}"
+            )
         self.encoder = encoder
         self.projections = nn.ModuleList(
             nn.Conv2d(channels, width, 1, bias=False) for channels, width in zip(encoder.channels[1:], PROJECTIONS)

@@ -1,6 +1,5 @@
 """Encoders by name: torchvision's, timm's, and whatever is added to BUILDERS."""
 
-import difflib
 import hashlib
 from http.client import HTTPException
 from pathlib import Path
@@ -9,7 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
-from errors import UserError
+from errors import UserError, nearest
 from files import check_file
 from net.encoder import Encoder, Parts
 from net.weights import Weights
@@ -37,8 +36,7 @@ def build_backbone(name, weights="imagenet", frozen_stages=2, batch_norm="frozen
     if name.startswith("timm:"):
         from net.timm_encoder import timm_parts as build  # imports timm, which is optional
     elif build is None:
-        near = difflib.get_close_matches(name, BUILDERS, n=1, cutoff=0)[0]
-        raise UserError(f"backbone {name!r} is unknown: did you mean {near}? There are {', '.join(BUILDERS)}")
+        raise UserError(f"backbone {name!r} is unknown{nearest(name, BUILDERS)}: there are {', '.join(BUILDERS)}")
     weights = Weights(weights)
     parts = build(name, weights, dilate_last)
     if weights.pretrained and not parts.filled:

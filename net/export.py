@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from errors import UserError
+from errors import UserError, missing_package
 
 EXAMPLE = (2, 80, 96)  # N, H, W: any would do, but no two sides alike, or the graph would hold for squares only
 # At least 17 pixels, see `trace`; H and W modulo the encoders' stride of 16 take each value, seldom the same.
@@ -101,11 +101,19 @@ def save_pt2(program, path, about):
         return torch.export.load(file).module()
 
 
-def save_onnx(program, path, about):
-    """As `save_pt2`, an ONNX file for onnxruntime; `about` is in its metadata. ImportError without the packages."""
-    import onnxruntime
-    import onnxscript  # noqa: F401  the exporter needs it
+def import_onnxruntime():
+    """The module. Raises UserError if it, or what torch exports ONNX by, is not installed."""
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401  the exporter needs it
+    except ImportError as error:
+        raise missing_package("--format onnx", "onnxscript", "onnxruntime") from error
+    return onnxruntime
 
+
+def save_onnx(program, path, about):
+    """As `save_pt2`, an ONNX file for onnxruntime; `about` is in its metadata."""
+    onnxruntime = import_onnxruntime()
     names = list(program.call_spec.out_spec.context or ["logits"])  # see `_named`
     # Its optimiser takes minutes for PAMR's thousands of nodes; onnxruntime does the same when it loads the file.
     with _or_refused():

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from errors import UserError
+from errors import UserError, missing_package, nearest
 from net.backbone import HEADS, RESNETS, torchvision_network
 from net.encoder import IMAGENET_MEAN, IMAGENET_STD, fix_batch_norm, trained_parameters
 from net.timm_encoder import fill, find, normalization, split_norm_act
@@ -73,7 +73,8 @@ def torchvision_segmenter(name, settings, n_classes, weights):
     known, weights = name.removeprefix("torchvision:"), Weights(weights)
     names = torchvision.models.list_models(module=torchvision.models.segmentation)
     if known not in names:
-        raise UserError(f"network {name!r} is unknown: torchvision has {', '.join(names)}")
+        near = nearest(known, names)
+        raise UserError(f"network {name!r} is unknown{near}: torchvision has {', '.join(names)}")
     _refuse_unsuited(name, settings, weights)
     network = torchvision.models.get_model(known, weights=None, weights_backbone=None, num_classes=n_classes)
     if weights.text != "none":
@@ -89,13 +90,12 @@ def smp_segmenter(name, settings, n_classes, weights):
     try:
         import segmentation_models_pytorch as smp
     except ImportError as error:
-        raise UserError(
-            f"network {name} needs the package segmentation_models_pytorch: pip install segmentation-models-pytorch"
-        ) from error
+        raise missing_package(f"network {name}", "segmentation-models-pytorch") from error
     known, weights, backbone = name.removeprefix("smp:"), Weights(weights), settings.backbone
     names = {kind.__name__.lower(): kind for kind in smp.MODEL_ARCHITECTURES_MAPPING.values()}
     if known.lower() not in names:
-        raise UserError(f"network {name!r} is unknown: smp has {', '.join(kind.__name__ for kind in names.values())}")
+        there = [kind.__name__ for kind in names.values()]
+        raise UserError(f"network {name!r} is unknown{nearest(known, there)}: smp has {', '.join(there)}")
     _refuse_unsuited(name, settings, weights)
     of_timm = backbone.startswith("timm:")
     if not of_timm and backbone not in smp.encoders.encoders:

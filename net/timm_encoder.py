@@ -1,13 +1,12 @@
 """Encoders from timm (pip install timm), cut where the output of its `features_only` networks comes from."""
 
-import difflib
 from collections import OrderedDict
 from itertools import pairwise
 
 import torch
 from torch import nn
 
-from errors import UserError
+from errors import UserError, missing_package, nearest
 from net.encoder import STRIDES, Parts
 
 PROBE = 64  # pixels: each stride divides it
@@ -49,12 +48,12 @@ def find(name):
     try:
         import timm
     except ImportError as error:
-        raise UserError("backbones of the form timm:NAME need the package timm: pip install timm") from error
+        raise missing_package(f"backbone {name}", "timm") from error
     known = name.removeprefix("timm:")
     base, _, tag = known.partition(".")
     if not timm.is_model(base):
-        near = difflib.get_close_matches(base, timm.list_models(), n=1, cutoff=0)[0]
-        raise UserError(f"backbone {name!r} is unknown to timm: did you mean timm:{near}?")
+        near = nearest(name, [f"timm:{each}" for each in timm.list_models()])
+        raise UserError(f"backbone {name!r} is unknown to timm{near or ': see timm.list_models()'}")
     tags = [each.partition(".")[2] for each in timm.list_pretrained(base)]
     if tag and tag not in tags:
         raise UserError(f"backbone {name!r}: timm has weights {', '.join(tags) or 'of no kind'} of {base}, not {tag}")

@@ -8,6 +8,7 @@ from scripts import run
 
 import check_config
 from tool.config import parse
+from tool.stages import BY_NAME
 
 
 def test_writes_the_file_with_the_overrides(tmp_path):
@@ -166,3 +167,29 @@ def test_a_forecast_that_fails_stops_no_run(tmp_path, monkeypatch, capsys):
     chosen = {"train_aesipe": parse("train_aesipe", argv=["--run_root", str(tmp_path)])}
     check_config.warn_of_memory(tmp_path / "in.yaml", chosen, 1)
     assert capsys.readouterr().err == "warning: no forecast of memory (a fake tensor has no such thing)\n"
+
+
+@pytest.mark.parametrize(
+    "assignment, package, module",
+    [
+        ("train_aesipe.backbone=timm:resnet18", "timm", "timm"),
+        ("deeplab_train.network=smp:Unet", "segmentation-models-pytorch", "segmentation_models_pytorch"),
+        ("eval_cam.tracker=wandb", "wandb", "wandb"),
+        ("deeplab_train.tracker=mlflow", "mlflow", "mlflow"),
+    ],
+)
+def test_a_package_that_a_later_stage_will_miss_is_named_at_once(
+    tmp_path, main, monkeypatch, assignment, package, module
+):
+    """Found: the last stage but two said it, hours after the first had begun."""
+    monkeypatch.setitem(sys.modules, module, None)
+    words = "configs/demo.yaml", tmp_path / "out.yaml", assignment, f"common.run_root={tmp_path}"
+    key, _, value = assignment.partition("=")
+    command = f"{key} {value} needs a package that is not installed: {sys.executable} -m pip install {package}\n"
+    assert main(*words) == f"error: {command}"
+    assert not main(*words, RUN_STAGES="dataset").startswith("error")
+    section = key.partition(".")[0]
+    for name in BY_NAME[section].written(BY_NAME[section].settings()):  # a stage that is done imports it no more
+        (tmp_path / "demo" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "demo" / name).touch()
+    assert not main(*words).startswith("error")

@@ -15,8 +15,10 @@ STUB = """#!/usr/bin/env bash
 case "$*" in
     *tool.requirements*) echo complete ;;
     *tool.stages*) exec python3 -m tool.stages ;;
+    -c*nearest*) exec python3 "$@" ;;
     *tool.lock*) ;;
     check_config.py*) echo "checks $2 for $RUN_STAGES" >&2; shift 3; echo "$FOLDER" ;;
+    *viz.summary*) shift 2; echo "sums up $*" ;;
     *) echo "runs $1 $2 ${RANK:-} ${WORLD_SIZE:-}"; exit "${STATUS:-0}" ;;
 esac
 """
@@ -57,7 +59,8 @@ def refused(done, message):
         (["--from=report", "--to=dataset"], "--from report comes after --to dataset"),
         (["--from="], "stage '' is unknown"),
         (["--from", ""], "stage '' is unknown"),
-        (["--to=cam"], "stage 'cam' is"),
+        (["--to=cam"], "stage 'cam' is unknown: stages are"),
+        (["--from", "make_cams"], "stage 'make_cams' is unknown: did you mean make_cam?: stages are dataset"),
         (["--from", "--to", "report"], "stage '--to' is unknown"),
         (["--from", "dataset make_cam"], "is unknown"),
         ([""], "an argument is empty"),
@@ -66,7 +69,7 @@ def refused(done, message):
         (["configs/demo.yaml", "make_cam.scales=[1,", "2]"], "quote values that hold spaces"),
         (["configs/demo.yaml", "common.seed", "=", "1"], "cannot both be the config"),
         (["--from", "nonsense"], "'nonsense' is unknown: stages are dataset train_aesipe"),
-        (["--form", "make_cam"], "--form is unknown"),
+        (["--form", "make_cam"], "--form is unknown: did you mean --from?: see --help"),
         (["--from"], "--from needs a stage"),
         (["--gpus=2"], "--gpus=2 is unknown"),
         (["--common.seed=1"], "is unknown"),
@@ -149,8 +152,24 @@ def test_run_folders_that_cannot_be_used_are_refused(drive, tmp_path, prepare, m
 def test_the_driver_says_where_it_is(drive):
     done = drive("configs/demo.yaml")
     stages = [line for line in done.stdout.splitlines() if line.startswith("== ")]
-    assert len(stages) == 11 and stages[0].startswith("== dataset (1 of 11") and "report (11 of 11" in stages[-1]
+    assert (
+        len(stages) == 11
+        and stages[0] == "== 1/11 dataset (0 min so far)"
+        and stages[-1].startswith("== 11/11 report ")
+    )
     assert done.returncode == 0 and "setup:" not in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("sums up /") and " dataset train_aesipe " in done.stdout
+
+
+def test_the_driver_sums_up_what_it_came_to_and_names_the_line_that_goes_on(drive, tmp_path):
+    done = drive("configs/demo.yaml", "--from", "make_cam", "--to=eval_cam", "common.session_name=a b", GPUS="2")
+    *_, summary, line = done.stdout.splitlines()
+    assert summary == f"sums up {tmp_path}/run dataset train_aesipe make_cam eval_cam" and done.returncode == 0
+    assert line.startswith("next: GPUS=2 bash ") and line.endswith(
+        r"run_pipeline.sh configs/demo.yaml --from make_ir_labels common.session_name=a\ b "
+    )
+    done = drive("configs/demo.yaml", NNODES="2", NODE_RANK="1", MASTER_ADDR="a")
+    assert done.returncode == 0 and "sums up" not in done.stdout  # the first machine does
 
 
 def test_the_python_that_is_given_is_used(tmp_path):
@@ -192,7 +211,7 @@ def test_cdpath_does_not_lead_the_driver_astray(drive, tmp_path):
     """Found: `cd` prints where it goes, and goes to another folder of the same name."""
     (tmp_path / "other" / REPOSITORY.name).mkdir(parents=True)
     done = drive("--to=dataset", cwd=REPOSITORY.parent, CDPATH=str(tmp_path / "other"))
-    assert done.returncode == 0 and done.stdout.startswith("== dataset")
+    assert done.returncode == 0 and done.stdout.startswith("== 1/11 dataset")
 
 
 def test_a_stage_does_not_wait_for_processes_of_which_the_environment_speaks(drive):

@@ -46,7 +46,7 @@ def test_a_stage_that_fails_ends_the_driver_and_says_how_to_go_on(finished, word
     shutil.copytree(finished.run / "ae_is_cam", tmp_path / "demo/ae_is_cam")
     (tmp_path / "demo/ae_is_cam/train_000001.npz").unlink()
     done = run(*words, "--from", "make_ir_labels", "--to", "train_irn", "train_irn.weights=none")
-    assert done.returncode == 2 and "Traceback" not in done.stderr and "== train_irn" not in done.stdout
+    assert done.returncode == 2 and "Traceback" not in done.stderr and "train_irn" not in done.stdout
     hint = done.stderr.splitlines()[-1]
     assert "stage make_ir_labels failed" in hint and "--from make_ir_labels" in hint
     assert f"common.run_root={tmp_path}" in hint  # without it the hint would go on with another run
@@ -57,8 +57,10 @@ def test_two_processes_train_the_same_network_and_share_the_images(finished, wor
     done = run(*words, "--from", "train_aesipe", "--to", "make_cam", GPUS="2")
     assert done.returncode == 0, done.stderr[-3000:]
     two = tmp_path / "demo"
-    stages = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("== ")]
-    assert stages == ["train_aesipe", "make_cam"]
+    stages = [line.split()[1:3] for line in done.stdout.splitlines() if line.startswith("== ")]
+    assert stages == [["2/11", "train_aesipe"], ["3/11", "make_cam"]]
+    assert "2/11 train_aesipe: 100%" in done.stderr and "3/11 make_cam: 100%" in done.stderr
+    assert "\n3/11 make_cam: on CPU (1 threads) in float32, 2 processes\n" in done.stdout
     one, other = (torch.load(run / "ckpt/aesipe.pt", weights_only=True)["model"] for run in (finished.run, two))
     assert one.keys() == other.keys()
     for name, value in one.items():
@@ -85,6 +87,10 @@ def test_the_driver_passes_over_a_finished_run_and_stops_at_swapped_data(finishe
     done = run(*words)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n== ") + 1 == 10 and stamps(tmp_path / "demo") == before
+    *_, deeplab, time_by_stage, more = done.stdout.splitlines()
+    assert "AE-IS-CAM     train" in done.stdout and deeplab.startswith("DeepLabV3     val")
+    assert time_by_stage.startswith("time: train_aesipe ") and "report" not in time_by_stage
+    assert more.startswith("next: bash run_pipeline.sh configs/demo.yaml --from report dataset.train=6 ")
     labels = tmp_path / "toy/image_labels.txt"
     text = labels.read_text().replace("train_000003 ", "train_000003 striped ").replace("striped striped", "dotted")
     labels.write_text(text)

@@ -11,7 +11,7 @@ from tool.stages import SCORES, STAGES, TOOLS, markdown
 from viz.runs import MAP_NAMES
 
 PACKAGES = ("bench", "coco14", "data", "deeplab", "infer", "module", "net", "paper", "pets", "tool", "viz", "voc12")
-BOTTOM = ("conventions", "errors", "files")  # modules beside the scripts that all may import
+BOTTOM = ("conventions", "errors", "files", "progress")  # modules beside the scripts that all may import
 FILES = [*REPOSITORY.glob("*.py"), *(path for name in PACKAGES for path in (REPOSITORY / name).glob("*.py"))]
 SCRIPTS = {path.stem for path in REPOSITORY.glob("*.py")} - {*BOTTOM} | {"deeplab.train", "deeplab.test"}
 
@@ -29,6 +29,10 @@ def imported(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_no_script_is_imported(path):
     assert not SCRIPTS & {*imported(path)}
+
+
+def test_bars_are_made_in_one_place():
+    assert [str(path.relative_to(REPOSITORY)) for path in FILES if "tqdm" in imported(path)] == ["progress.py"]
 
 
 def test_every_stage_has_its_script_and_settings():

@@ -102,11 +102,19 @@ def test_a_run_of_other_settings_is_refused(made, script):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--table", "4"], ["--dataset", "none.yaml"], ["nonsense"], ["train_aesipe.no_such=1"], ["--seeds", "0"]],
+    [
+        ["--table", "4"],
+        ["--dataset", "none.yaml"],
+        ["nonsense"],
+        ["train_aesipe.no_such=1"],
+        ["--seeds", "0"],
+        ["--networks", "ful"],
+    ],
 )
 def test_bad_input_is_one_line(script, arguments):
     done = script("reproduce.py", *arguments)
     assert done.status == 2 and len(error_lines(done.err)) == 1 and "Traceback" not in done.err
+    assert "--networks" not in arguments or "ful: did you mean full?" in done.err
 
 
 def test_the_table_of_coco_is_of_its_own_data_set(script, tmp_path):

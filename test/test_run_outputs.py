@@ -185,14 +185,16 @@ def test_the_page_holds_every_stage_and_refers_to_nothing_outside(finished):
     assert not re.search(r"https?:|<script|<link", re.sub(r"base64,[^\"]+", "", text))
 
 
-def test_report_compares_runs_and_draws_the_papers_figures(finished, script, tmp_path):
+def test_report_compares_runs_draws_the_papers_figures_and_opens_the_page(finished, script, tmp_path, monkeypatch):
     """The second run has maps alone; both folders stay as they are."""
+    opened = []
+    monkeypatch.setattr("webbrowser.open", lambda url: opened.append(url) or True)
     other, out = tmp_path / "other", tmp_path / "out"
     shutil.copytree(finished.run / "is_cam", other / "ae_is_cam")
     before = sorted(finished.run.rglob("*")), (finished.run / "config.yaml").read_text()
     flags = ("--images", 1, "--failure_images", 0, "--num_workers", 0, "--figure", "train_000001", "val_000000")
-    done = script("report.py", finished.run, other, "--out", out, *flags)
-    assert done.status == 0, done.err
+    done = script("report.py", finished.run, other, "--open", "--out", out, *flags)
+    assert done.status == 0 and opened == [(out / "index.html").as_uri()], done.err
     assert {path.name for path in out.iterdir()} == {
         "index.html",
         "report.md",

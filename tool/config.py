@@ -9,14 +9,14 @@ import os
 import sys
 import time
 from dataclasses import fields
-from typing import Literal, get_args, get_origin
 
 from conventions import VERSION
-from errors import OtherProcessFailed, UserError
+from errors import OtherProcessFailed, UserError, nearest
 from tool.failure import explain
+from tool.flags import add_flags
 from tool.settings import types
 from tool.stages import BY_NAME
-from tool.values import brief, nearest, read, words
+from tool.values import brief, read
 from tool.yaml_file import parse_yaml, read_yaml
 
 SECTIONS = ("common", *BY_NAME)
@@ -59,34 +59,6 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (see --help)")
 
 
-def _add_flag(parser, item, kind):
-    """Add the flag of a settings class's field to a parser. One that is not given leaves nothing in the result."""
-    meta, (number, inner) = item.metadata, words(kind)
-    flags = (f"--{item.name}",) if meta["flags"] is None else meta["flags"]
-    default = " ".join(map(str, item.default)) if isinstance(item.default, tuple) else item.default
-    more = {"help": f"{meta['help']} (default: {default})", "default": argparse.SUPPRESS}
-    more |= {"dest": item.name} if flags else {}
-    if inner is bool:
-        parser.add_argument(*flags, action=argparse.BooleanOptionalAction, **more)
-        return
-    metavar = meta["metavar"]
-    if metavar is None and number is None and get_origin(inner) is Literal:
-        metavar = f"{{{','.join(map(str, get_args(inner)))}}}"
-    parser.add_argument(*flags or (item.name,), type=word_reader(inner), nargs=number, metavar=metavar, **more)
-
-
-def word_reader(kind):
-    """A type of `tool.values` as argparse takes it, which shows the text of no other error than its own."""
-
-    def convert(word):
-        try:
-            return read(kind, word)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return convert
-
-
 def parse(section, description=None, argv=None):
     """The settings of a stage, of the class that `tool.stages` names: argv over the YAML section over `common` over
     the defaults.
@@ -96,8 +68,7 @@ def parse(section, description=None, argv=None):
     kind = BY_NAME[section].settings
     parser = Parser(description=description)
     parser.add_argument("--config", help="YAML file; this script's section and `common` are read")
-    for item in fields(kind):
-        _add_flag(parser, item, types(kind)[item.name])
+    add_flags(parser, section)
     given = vars(parser.parse_args(argv))
     path = given.pop("config")
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
@@ -109,11 +80,11 @@ def parse(section, description=None, argv=None):
 
 def _file_values(path, section, kind):
     """{name: value} of what the config file says of a stage; null stands for the default."""
-    # By the first of their names: a flag may be called otherwise than its setting. Those without a name are not here.
+    # By the first of their names: a flag may be called otherwise than its setting.
     names = {
         (item.metadata["flags"] or (item.name,))[0].lstrip("-"): item.name
         for item in fields(kind)
-        if item.metadata["flags"] != ()
+        if item.metadata["in_config"]
     }
     config = read_config(path)
     shared = {key: value for key, value in (config.get("common") or {}).items() if key in names}
@@ -147,7 +118,7 @@ def read_config(path):
 
 def _check_known(what, name, known, all_of_them="keys"):
     if name not in known:
-        raise UserError(f"{what} is unknown{nearest(str(name), known)}: {all_of_them} are {', '.join(known)}")
+        raise UserError(f"{what} is unknown{nearest(name, known)}: {all_of_them} are {', '.join(known)}")
 
 
 def override(config, assignments):

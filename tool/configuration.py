@@ -26,6 +26,7 @@ outside its range, is refused before the first stage starts.
 
 **decides** says whether another value makes another result. A run refuses to mix results of different values of such a
 setting; the others may change at any time. `-` as a default means that it is not given.
+What is `not a key` belongs to one call and is given on its line alone.
 
 This page is generated: `python -m tool.configuration` prints it. Do not edit it by hand."""
 
@@ -53,7 +54,9 @@ def _rows(kind):
     for item in fields(kind):
         meta, name = item.metadata, item.name
         flags = (f"--{name}",) if meta["flags"] is None else meta["flags"]
-        key = " or ".join(f"`{flag.lstrip('-')}`" for flag in flags) or "RUN, without a key"
+        key = " or ".join(f"`{flag.lstrip('-')}`" for flag in flags)
+        if not meta["in_config"]:
+            key = f"`{' '.join(flags) or meta['metavar']}`, not a key"
         decides = "yes" if meta["decides"] else "no"
         allowed = describe(without_none(types(kind)[name])).replace("a text that is not empty", "text")
         rows.append((key, _default(item), allowed.removeprefix("a "), meta["help"], decides))

@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 from pathlib import Path
 
+from progress import numbered, progress_bar
 from tool.config import parse
 from tool.failure import explain_gpu
 from tool.json_file import save_json
@@ -53,7 +54,7 @@ class StageCall:
         if needs:
             self.require({image_id: stamps[image_id] for image_id in missing}, *needs)
         if not missing and is_alone():
-            print(f"{self.name}: {', '.join(outputs)}: all {len(stamps)} images are there")
+            print(f"{numbered(self.name)}: {', '.join(outputs)}: all {len(stamps)} images are there")
             return
         # Shared out by the whole list: each process looks at another moment at what is missing.
         absent = set(missing)
@@ -81,7 +82,7 @@ class StageCall:
         if self.main:
             precision = resolve_precision(getattr(self.settings, "precision", "float32"), dist.device)
             others = f", {dist.world} processes" if dist.world > 1 else ""
-            print(f"{self.name}: on {describe(dist.device)} in {precision}{others}", flush=True)
+            print(f"{numbered(self.name)}: on {describe(dist.device)} in {precision}{others}", flush=True)
         try:
             yield dist
         except RuntimeError as error:
@@ -93,9 +94,7 @@ class StageCall:
 
     def progress(self, images, count):
         """The images under a progress bar, in the main process alone."""
-        from tqdm import tqdm
-
-        return tqdm(images, total=count, desc=self.name, unit="image", dynamic_ncols=True, disable=not self.main)
+        return progress_bar(self.name, images, total=count, disable=not self.main)
 
     def train(self, name, record, make_task, class_names):
         """Train a checkpoint of the run unless it is there.

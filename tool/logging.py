@@ -4,8 +4,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from tqdm import tqdm
-
+from progress import numbered, progress_bar
 from tool.tracker import RunTracker
 from tool.usage import append_json
 
@@ -14,15 +13,17 @@ class StepLog:
     """Progress of a training stage. Only the main process shows and writes.
 
     Scalars are averaged on their device between reports, so that reading them does not hold up a GPU at every step.
-    path: of the JSON lines, in the run's folder. tracker: a name of `tool.tracker.TRACKERS`.
+    path: of the JSON lines, in the run's folder. name: of the training there and in the tracker. tracker: a name of
+    `tool.tracker.TRACKERS`. stage: as people know it, a name of `tool.stages`.
     """
 
-    def __init__(self, path, stage, start, steps, batch_size, show, tracker="tensorboard"):
-        self.path, self.stage, self.batch_size, self.show = Path(path), stage, batch_size, show
-        self.bar = tqdm(total=steps, initial=start, desc=stage, unit="step", disable=not show, dynamic_ncols=True)
+    def __init__(self, path, name, start, steps, batch_size, show, tracker="tensorboard", *, stage):
+        self.path, self.name, self.batch_size, self.show = Path(path), name, batch_size, show
+        self.stage = stage
+        self.bar = progress_bar(stage, total=steps, initial=start, unit="step", disable=not show)
         self.sums, self.count, self.since = {}, 0, time.perf_counter()
         # Steps that an earlier process did after its last saved state are done again: the tracker drops their points.
-        self.tracker = RunTracker(tracker if show else "none", self.path.parent, stage, start)
+        self.tracker = RunTracker(tracker if show else "none", self.path.parent, name, start)
 
     def add(self, scalars):
         for name, value in scalars.items():
@@ -45,7 +46,7 @@ class StepLog:
         """Write scores {name: in [0,1]} that were measured after a step."""
         if self.show:
             self.bar.write(
-                f"{self.stage}, step {step}: mIoU "
+                f"{numbered(self.stage)}, step {step}: mIoU "
                 + ", ".join(f"{name} {100 * value:.2f}" for name, value in scores.items())
             )
         self._write({"step": step, "val": scores})
@@ -68,7 +69,7 @@ class StepLog:
 
     def _write(self, values):
         if self.show:
-            append_json(self.path, {"stage": self.stage, **values})
+            append_json(self.path, {"stage": self.name, **values})
 
     def _track(self, group, values, step):
         self.tracker.scalars({f"{group}/{name}": value for name, value in values.items()}, step)

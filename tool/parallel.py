@@ -8,6 +8,8 @@ from collections import deque
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 
+from progress import progress_bar
+
 WAITING = 64  # of `parallel_map`: one slow image then holds up no other process
 
 
@@ -63,16 +65,14 @@ def process_pool(workers, function=None):
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def parallel_map(function, items, workers, description):
+def parallel_map(function, items, workers, title):
     """Yields function(item) for every item, in their order, under a progress bar. Results are not held: of those that
     are not asked for yet there are at most WAITING a process.
 
     Each process inherits the function once, so what it holds is neither sent with every item nor read anew: a Layout
-    lists its folder of images once a process.
+    lists its folder of images once a process. title: as of `progress.progress_bar`.
     """
-    from tqdm import tqdm  # once there is work
-
-    with process_pool(workers, function) as pool, tqdm(total=len(items), desc=description, dynamic_ncols=True) as done:
+    with process_pool(workers, function) as pool, progress_bar(title, total=len(items)) as done:
         waiting = deque()
         for item in items:
             waiting.append(pool.submit(_call, item))

@@ -68,13 +68,15 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 AE_SEQUENCE = ("pamr", "prototype", "is_cam")
 
 
-def setting(default, help, *, decides=True, metavar=None, flags=None):
+def setting(default, help, *, decides=True, metavar=None, flags=None, in_config=True):
     """A field of a settings class.
 
     decides: whether another value makes another result; False for where and how a stage runs and is watched.
     flags: its names on the command line, if others than --NAME; () for one that is given without a name.
+    in_config: whether it is a key of config files too; those that are not belong to one call.
     """
-    return field(default=default, metadata={"help": help, "decides": decides, "metavar": metavar, "flags": flags})
+    said = {"help": help, "decides": decides, "metavar": metavar, "flags": flags, "in_config": in_config}
+    return field(default=default, metadata=said)
 
 
 def default_workers(most=1024):
@@ -234,13 +236,13 @@ class _Tracked(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class _Training(_Loading, _Data, _Precision, _Tracked):
-    batch_size: Batch = setting(16, "over all processes together")
-    crop_size: Side = setting(512, "pixels")
+    batch_size: Batch = setting(16, "images in a step, over all processes together")
+    crop_size: Side = setting(512, "side of the square crop, pixels")
     lr: Rate = setting(0.01, "learning rate of pre-trained layers, per step")
-    momentum: Share = setting(0.9, "of SGD")
-    weight_decay: Rate = setting(1e-4, "of SGD")
+    momentum: Share = setting(0.9, "share of the last step that SGD keeps")
+    weight_decay: Rate = setting(1e-4, "factor on a weight that SGD adds to its gradient")
     accumulate: Positive = setting(1, "parts that each process takes its share of a batch in, to use less memory")
-    seed: Natural = setting(0, "of the weights that are drawn, the order of images and the crops")
+    seed: Natural = setting(0, "number that the drawn weights, the order of images and the crops follow from")
     precision: Precision = with_default(_Precision, "precision", "auto")
     deterministic: bool = setting(
         False, "the same bits in every run on the same machine, slower on a GPU", decides=False
@@ -311,7 +313,7 @@ class PrepareDataset(_Data):
     train_aug: Count = setting(400, "toy: training images")
     val: Count = setting(100, "toy: validation images")
     size: Annotated[int, Meta(ge=1, le=4096)] = setting(160, "toy: long side in pixels")
-    seed: Natural = setting(0, "toy")
+    seed: Natural = setting(0, "toy: number that the drawing follows from")
 
     def problem(self):
         if self.kind == "folder" and self.labels_from == "coco" and self.annotations is None:
@@ -333,13 +335,13 @@ class TrainAesipe(_Training, _TrainableEncoder, _Method):
     val_every: Natural = setting(
         500, "steps between measurements of the maps' mIoU, the last step included; 0: never", decides=False
     )
-    val_images: Positive = setting(100, "how many, spread over val_list", decides=False)
+    val_images: Positive = setting(100, "images of val_list that are measured, spread over it", decides=False)
 
 
 def _as_trained(name):
     """A switch of the method that is the training's where it is not given."""
     switch = _Method.__dataclass_fields__[name].metadata
-    return setting(None, **{**switch, "help": f"{switch['help']}; None: as trained"})
+    return setting(None, **{**switch, "help": f"{switch['help']}; default: as trained"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -353,7 +355,7 @@ class MakeCam(_Loading, _Data, _Precision):
     list: Text = setting("train_aug", "lists/NAME.txt of the dataset", decides=False)
     scales: Scales = setting((1.0, 0.5, 1.5, 2.0), "factors of the image's size")
     maps: Maps = setting(("ae_is_cam",), "what to export, each into the folder of its name", decides=False)
-    cam_bits: Literal[16, 8] = setting(16, "float16, or steps of 1/255")
+    cam_bits: Literal[16, 8] = setting(16, "bits of a score: 16, float16; 8, steps of 1/255")
 
     def problem(self):
         return _sequence_problem(self) or super().problem()
@@ -366,9 +368,7 @@ class EvalCam(_Data, _Tracked):
     background_weight: Rates = setting((0.8,), "factors on the background's score before the argmax, each evaluated")
     sweep: tuple[Rate, ...] = setting((), "more factors, evaluated without CRF")
     crf: bool = setting(True, "evaluate the labels after dense CRF too")
-    crf_maps: Maps | None = setting(
-        None, "of --maps, those that dense CRF, the slow part, is run on; all when not given"
-    )
+    crf_maps: Maps | None = setting(None, "of --maps, those that dense CRF, the slow part, is run on; default: all")
 
     def problem(self):
         for name in self.crf_maps or ():
@@ -406,14 +406,17 @@ class TrainIrn(_Training, _Encoder):
     backbone: Backbone = with_default(_Encoder, "backbone", "resnet50")
     batch_size: Batch = with_default(_Training, "batch_size", 32)
     lr: Rate = setting(0.1, "learning rate of the boundary head, per step; the displacement head's is ten times it")
-    momentum: Share = setting(0.0, "of SGD; IRN's published code has none: it hands over its weight decay as momentum")
+    momentum: Share = setting(
+        0.0,
+        "share of the last step that SGD keeps; IRN's published code has none: it hands over its weight decay for it",
+    )
     max_epochs: Count = setting(3, "passes over the list")
     list: Text = setting("train_aug", "lists/NAME.txt of the dataset", decides=False)
-    scale: tuple[Scale, Scale] = setting((0.5, 1.5), "range of the resizing in training", metavar=RANGE)
+    scale: tuple[Scale, Scale] = setting((0.5, 1.5), "factors of the image's size in training, a range", metavar=RANGE)
     radius: Radius = setting(10, "of the pairs, pixels at stride 4")
     labels: Text = setting("ir_label", "folder of label images in the run's folder, or `truth`: the best IRN could do")
     kernel: Literal[1, 3] = setting(
-        1, "of the heads' first convolutions; 1 as published, 3 for encoders with thin maps"
+        1, "side of the heads' first convolutions, cells; 1 as published, 3 for encoders with thin maps"
     )
     frozen_stages: FrozenStages = setting(
         4, "the stem and as many stages get no gradient; 4, as published, all, the others learn at a tenth of lr"
@@ -440,7 +443,7 @@ class MakeSegLabels(_Loading, _Data, _Precision):
     power: Annotated[float, Meta(ge=0, le=100)] = setting(1.5, "exponent of the CAM before the walk")
     radius: Radius = setting(5, "of the pairs, pixels at stride 4")
     beta: Annotated[float, Meta(ge=0, le=1000)] = setting(10.0, "exponent of the affinities")
-    steps: Count = setting(256, "of the random walk")
+    steps: Count = setting(256, "steps of the random walk")
     background_weight: Rate = setting(1.0, "factor on the background's score before the argmax")
     keep_scores: bool = setting(
         False, "keep the scores after the walk in seg_score, for eval_seg.background_weight", decides=False
@@ -484,7 +487,7 @@ class DeeplabTrain(_Training, _TrainableEncoder):
     max_iters: Positive = setting(20_000, "training steps")
     list: Text = setting("train_aug", "lists/NAME.txt of the dataset", decides=False)
     labels: Text = setting("seg_label", "folder of label images in the run's folder, or `truth` for full supervision")
-    scale: tuple[Scale, Scale] = setting((0.5, 2.0), "range of the resizing in training", metavar=RANGE)
+    scale: tuple[Scale, Scale] = setting((0.5, 2.0), "factors of the image's size in training, a range", metavar=RANGE)
 
     def problem(self):
         parts = int(os.environ.get("WORLD_SIZE", 1)) * self.accumulate
@@ -515,7 +518,14 @@ class DeeplabTest(_Data, _Precision, _Tracked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report(_Data, _Drawn):
+class _Page(Settings):
+    open: bool = setting(
+        False, "open the page in the browser; where there is none, say where it is", decides=False, in_config=False
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(_Data, _Drawn, _Page):
     dataset_root: Text | None = setting(
         None, "dataset in VOC layout; default: the one that the run names in its settings", decides=False
     )
@@ -526,12 +536,13 @@ class Report(_Data, _Drawn):
         decides=False,
         metavar="RUN",
         flags=(),
+        in_config=False,
     )
     list: Text = setting("train", "list whose images are shown and counted")
     images: Annotated[int, Meta(ge=1, le=10_000)] = setting(
         8, "number of images in panels.png, spread over the list, and in each group of the page"
     )
-    scales: Scales = setting((1.0,), "of the shown predictions")
+    scales: Scales = setting((1.0,), "factors of the image's size, of the shown predictions")
     background_weight: Rate = setting(
         1.0, "factor on the background's score for the outlines in the maps and the order of images"
     )
@@ -551,17 +562,17 @@ class _Asked(_Run, _Precision, _Drawn):
     """How a run's networks are asked about any image."""
 
     threshold: Share = setting(0.5, "probability from which the classifier's class is taken; the strongest always is")
-    scales: Scales | None = setting(None, "default: those of the run's own export or test")
+    scales: Scales | None = setting(None, "factors of the image's size; default: those of the run's own export or test")
     background_weight: Rate = setting(0.8, "factor on the background's score for the labels of the maps")
     max_side: Pixels | None = setting(
         None,
-        "larger images are seen at this longer side, and their labels resized back; default: the upper end of"
+        "pixels: larger images are seen at this longer side, and their labels resized back; default: the upper end of"
         " the run's train_aesipe.long_side, else 640",
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predict(_Asked):
+class Predict(_Asked, _Page):
     image: Annotated[tuple[Text, ...], Meta(min_length=1)] = setting(
         (), "image files, and folders that are searched for them in depth"
     )
@@ -604,7 +615,7 @@ def types(kind):
 
 def plain(settings):
     """Every setting as YAML and JSON can hold it: as section of a config file they give this call again."""
-    values = {item.name: getattr(settings, item.name) for item in fields(settings) if item.metadata["flags"] != ()}
+    values = {item.name: getattr(settings, item.name) for item in fields(settings) if item.metadata["in_config"]}
     return {key: list(value) if isinstance(value, tuple) else value for key, value in sorted(values.items())}
 
 

@@ -10,7 +10,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from errors import UserError
+from errors import UserError, missing_package
 from files import writing
 
 
@@ -156,9 +156,7 @@ class RunTracker:
         except ModuleNotFoundError as error:
             if error.name != self.package:
                 raise
-            raise UserError(
-                f"tracker {self.name}: its package is not installed: pip install {self.package}, or take --tracker none"
-            ) from error
+            raise missing_package(f"tracker {self.name} (--tracker none needs none)", self.package) from error
         except Exception as error:
             if type(error).__module__.split(".")[0] != self.package:
                 raise

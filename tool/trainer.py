@@ -135,6 +135,7 @@ class Trainer:
             self.settings.batch_size,
             self.dist.main,
             self.settings.tracker,
+            stage=self.record["stage"],
         )
 
     def _step(self, network, step, batch, first):

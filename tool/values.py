@@ -12,6 +12,8 @@ from typing import Annotated, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
+from errors import nearest
+
 MAX_INT = 2**32 - 1  # the largest seed that every generator takes
 
 Natural = Annotated[int, Meta(ge=0, le=MAX_INT)]
@@ -60,15 +62,9 @@ def read(kind, value):
             return found
     except msgspec.ValidationError:
         pass
-    raise ValueError(f"must be {describe(kind)}: {brief(value)}{nearest(str(value), _choices(inner))}")
-
-
-def nearest(word, known):
-    """`: did you mean NAME?` of the known name that is most like a word, empty if none is."""
-    from difflib import get_close_matches  # only where something is wrong
-
-    found = get_close_matches(word, [str(name) for name in known], 1)
-    return f": did you mean {found[0]}?" if found else ""
+    known = choices(inner)
+    wrong = next((word for word in ([value] if number is None else value) if word not in known), value)
+    raise ValueError(f"must be {describe(kind)}: {brief(value)}{nearest(wrong, known)}")
 
 
 def _names(kind):
@@ -76,7 +72,7 @@ def _names(kind):
     return next((each for each in getattr(kind, "__metadata__", ()) if isinstance(each, Names)), None)
 
 
-def _choices(kind):
+def choices(kind):
     """What a type that lists its values takes; empty for another one."""
     if get_origin(kind) is Literal:
         return get_args(kind)
@@ -98,9 +94,9 @@ def describe(kind):
     """The values that a type takes, in words: `a whole number from 1 to 65536`."""
     number, kind = words(kind)
     if number is not None:
-        return f"{'a list of' if number in ('+', '*') else f'{number} values, each'} {describe(kind)}"
-    if choices := _choices(kind):
-        return f"one of {', '.join(map(str, choices))}"
+        return f"{'a list' if number in ('+', '*') else f'{number} values'}, each {describe(kind)}"
+    if known := choices(kind):
+        return f"one of {', '.join(map(str, known))}"
     if base(kind) is bool:
         return "true or false"
     if base(kind) is str:

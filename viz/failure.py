@@ -13,9 +13,9 @@ from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from conventions import BACKGROUND, IGNORE
+from progress import progress_bar
 from viz.network import SEEDS
 from viz.pictures import greyed, nearest, overlay, thumbnail
 
@@ -70,7 +70,7 @@ def seed_changes(image_id, before, after, truth):
 def count_failures(artist, ids):
     """The SeedChanges of the network of an artist's first run over the images that have a mask and a label."""
     changes, layout = [], artist.layout
-    for image_id in tqdm(ids, desc="report: seeds before and after AE", unit="image", dynamic_ncols=True):
+    for image_id in progress_bar("report: seeds before and after AE", ids):
         if layout.has_mask(image_id) and layout.is_labelled(image_id):
             before, after = (artist.maps(0, image_id)[name] for name in SEEDS)
             changes += seed_changes(image_id, before, after, nearest(layout.mask(image_id), before.shape))

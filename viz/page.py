@@ -14,7 +14,7 @@ from viz.gallery import gallery_groups
 from viz.pictures import PALETTE, data_uri
 from viz.runs import MAP_NAMES, setting_rows, steps_of, usage
 from viz.sweep import THRESHOLDS, WEIGHTS
-from viz.tables import class_columns, compared_scores, confusions, highlights
+from viz.tables import class_columns, compared_scores, confusions, duration, highlights
 
 
 def write_page(path, artist, swept, ids, changes, figures, args):
@@ -91,14 +91,6 @@ def percent(value, digits=1):
 def signed(value, digits=1):
     """A difference of shares in percentage points, with a true minus; empty for None."""
     return "" if value is None else f"{100 * value:+.{digits}f}".replace("-", "−")
-
-
-def duration(seconds):
-    """Seconds as hours, minutes and seconds."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
 
 
 def plain(value):

@@ -137,3 +137,11 @@ def confusion_table(matrix, class_names):
         (class_names[row], int(pixels[row]), [(100 * matrix[row, k] / pixels[row], k == row) for k in columns])
         for row in pixels.nonzero()[0]
     ]
+
+
+def duration(seconds):
+    """Seconds as hours, minutes and seconds."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from data.layout import read_ids
 from data.official import differences
 from data.xml_tree import parse_xml
-from errors import UserError
+from errors import UserError, nearest
 from voc12.classes import CLASS_NAMES
 
 
@@ -51,7 +51,10 @@ def read_annotation(path, skip_difficult=False):
         raise UserError(f"{path}: cannot be read as an annotation: {error}: replace it") from error
     unknown = sorted({name for name, _ in objects} - set(CLASS_NAMES[1:]))
     if unknown:
-        raise UserError(f"{path}: class {unknown[0]!r} is none of VOC's 20: replace the file by the official one")
+        raise UserError(
+            f"{path}: class {unknown[0]!r} is none of VOC's 20{nearest(unknown[0], CLASS_NAMES)}: replace the file by "
+            "the official one"
+        )
     names = {name for name, difficult in objects if not (difficult and skip_difficult)}
     return Annotation(tuple(name for name in CLASS_NAMES[1:] if name in names), size)
 

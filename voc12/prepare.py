@@ -46,7 +46,7 @@ def _make_trainval(root, settings, counts):
         image_id: read_annotation(voc / "Annotations" / f"{image_id}.xml", settings.skip_difficult) for image_id in ids
     }
     make = partial(make_mask, voc, own_folder(root / "SegmentationClassAug"), masks)
-    report = disagreements(annotations, parallel_map(make, ids, settings.num_workers, "masks"))
+    report = disagreements(annotations, parallel_map(make, ids, settings.num_workers, "dataset: masks"))
     link_images(root, voc / "JPEGImages", ids)
     save_lines(root / "label_report.txt", report)
     print(f"{len(report)} of {len(ids)} images have labels and masks that disagree: {root / 'label_report.txt'}")

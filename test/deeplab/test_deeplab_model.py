@@ -225,10 +225,14 @@ def test_smp_takes_the_encoder_of_timm_by_its_name():
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"network": "torchvision:fcn"}, "unknown: torchvision has .*fcn_resnet50"),
-        ({"network": "deeplab"}, "unknown: choose from deeplabv3, torchvision:NAME or smp:NAME"),
+        ({"network": "torchvision:fcn"}, "unknown.*: torchvision has .*fcn_resnet50"),
+        (
+            {"network": "deeplab"},
+            "unknown: did you mean deeplabv3.: choose from deeplabv3, torchvision:NAME or smp:NAME",
+        ),
         ({"network": "torchvision:fcn_resnet50", "frozen_stages": 2}, "give --frozen_stages 0"),
         ({"network": "smp:Nothing"}, "unknown: smp has Unet"),
+        ({"network": "smp:unett"}, "unknown: did you mean Unet.: smp has"),
         ({"network": "smp:Unet", "backbone": "mobilenet_v3_large"}, "has no encoder mobilenet_v3_large: choose from"),
         ({"network": "smp:DPT"}, "smp:DPT with backbone resnet18 cannot be built: Only Timm"),
     ],

@@ -146,4 +146,5 @@ def test_a_download_that_fails_is_one_line(monkeypatch):
 
 def test_without_timm_the_line_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    assert refusal("timm:resnet18").endswith("pip install timm")
+    command = f"backbone timm:resnet18 needs a package that is not installed: {sys.executable} -m pip install timm"
+    assert refusal("timm:resnet18") == command

@@ -33,7 +33,7 @@ def test_folders_are_searched_in_depth_and_outputs_lie_as_their_images_do(call, 
         f"{name}_deeplab{kind}{'.jpg' if kind else '.png'}"
         for kind in kinds
         for name in ("z", "b/y.jpg", "b/y.png", "b/c/y", "a/z", "a/x.jpg")
-    }
+    } | {"index.html"}
     out = images / "made"
     for _ in range(2):  # the second finds the outputs of the first below its images
         done = call(images, images / "z.png", out=out)

@@ -40,7 +40,8 @@ def test_bad_images_among_good_ones_are_one_line_each(call, tmp_path):
     ):
         assert name in done.err
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        f"{name}_deeplab{ending}" for name in "az" for ending in (".png", "_overlay.jpg")
+        "index.html",
+        *(f"{name}_deeplab{ending}" for name in "az" for ending in (".png", "_overlay.jpg")),
     }
 
 
@@ -69,6 +70,7 @@ def test_scales_that_no_memory_holds_are_one_line(made, call, script, tmp_path):
     "flags, message",
     [
         (("--labels", "cat,cow"), "'cow' is no class of this run: its classes are cat, my dog, Vögel"),
+        (("--labels", "My Dogs"), "'My Dogs' is no class of this run: did you mean my dog?: its classes are cat"),
         (("--labels", "background"), "'background' is no class"),
         (("--labels", ","), "is no class"),
         (("--network", "unet"), "must be one of deeplab, aesipe, all: unet"),

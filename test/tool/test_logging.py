@@ -16,7 +16,7 @@ from viz.runs import read_log
 
 
 def start(folder, start=0, steps=40, show=True):
-    return StepLog(folder / "log.jsonl", "tiny", start, steps, batch_size=4, show=show)
+    return StepLog(folder / "log.jsonl", "tiny", start, steps, batch_size=4, show=show, stage="train_tiny")
 
 
 def do_steps(log, first, last, loss=1.0):
@@ -90,7 +90,9 @@ def test_other_processes_write_and_show_nothing(tmp_path, capsys):
     assert not list(tmp_path.iterdir()) and said.out == said.err == ""
 
 
-def test_the_bar_shows_loss_speed_and_remaining_time(tmp_path, capsys):
+@pytest.mark.parametrize("number, name", [("", "train_tiny"), ("2/11", "2/11 train_tiny")])
+def test_the_bar_shows_stage_loss_speed_and_remaining_time(tmp_path, monkeypatch, capsys, number, name):
+    monkeypatch.setenv("STAGE_NUMBER", number)
     log = start(tmp_path, start=10)
     for _step in range(11, 21):
         time.sleep(0.02)
@@ -100,8 +102,8 @@ def test_the_bar_shows_loss_speed_and_remaining_time(tmp_path, capsys):
     log.close()
     said = capsys.readouterr()
     bar = said.err.replace("\n", "\r").strip("\r").split("\r")[-1]
-    assert re.search(r"tiny:  50%\|.*\| 20/40 \[00:00<00:\d\d, +[\d.]+step/s, loss=0\.250, img/s=[\d.]+\]", bar), bar
-    assert "tiny, step 20: mIoU cam 12.50" in said.out
+    assert re.match(rf"{name}:  50%\|.*\| 20/40 \[00:00<00:\d\d, +[\d.]+step/s, loss=0\.250, img/s=[\d.]+\]", bar), bar
+    assert said.out.startswith(f"{name}, step 20: mIoU cam 12.50")
 
 
 def test_a_pause_does_not_slow_the_reported_speed(tmp_path, monkeypatch):

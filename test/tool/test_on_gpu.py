@@ -77,7 +77,7 @@ def test_the_parts_that_a_task_names_are_compiled(tmp_path, monkeypatch):
     task = Task(
         network, squares, [{"params": network.parameters(), "lr": 0.05}], batches, 2, compiled=(network[0], network[4])
     )
-    Trainer(task, settings_of(tmp_path, compile=True), ALONE, tmp_path / "ckpt/tiny.pt", {}).train()
+    Trainer(task, settings_of(tmp_path, compile=True), ALONE, tmp_path / "ckpt/tiny.pt", {"stage": "tiny"}).train()
     assert compiled == [network[0], network[4]]
 
 

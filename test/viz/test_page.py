@@ -1,11 +1,11 @@
 """The page of runs made by hand: no network, few stages, names that are markup elsewhere."""
 
 import re
-from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from pages import Parser
 from PIL import Image
 
 from data.label_png import save_label_png
@@ -23,21 +23,6 @@ from viz.sweep import score_maps
 EVIL = '<script>alert("1")</script>'
 NAMES = ("background", EVIL, "a & b's $x^2$", "猫 <!--")
 IDS = ('i"><img src=x onerror=alert(2)>', "b$1", "c")
-
-
-class Parser(HTMLParser):
-    """Tags with their attributes, and the text of the page."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.text = [], ""
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-
-    def handle_data(self, data):
-        self.text += data
 
 
 @pytest.fixture
