@@ -199,6 +199,12 @@ def of_a_script(words):
     return [] if words[:1] == ["export"] else words
 
 
+def module_file(name):
+    """The file that `python -m NAME` runs."""
+    path = name.replace(".", "/")
+    return f"{path}.py" if (REPOSITORY / f"{path}.py").is_file() else f"{path}/__main__.py"
+
+
 def assert_flags_exist(script, name, words):
     told = script(name, "--help")
     assert told.status == 0, told.err
@@ -214,14 +220,17 @@ def test_commands_that_are_not_run_are_understood(script, monkeypatch, tmp_path,
     if not words:
         return
     if words[:2] == ["bash", "run_pipeline.sh"]:
-        config, assignments = (words[2:3] or ["configs/voc12_resnet101.yaml"])[0], words[3:]
+        config, *assignments = words[2:] or ["configs/voc12_resnet101.yaml"]
+        while assignments[:1] and assignments[0] in ("--from", "--to"):
+            assert assignments[1] in BY_NAME
+            assignments = assignments[2:]
         done = script("check_config.py", config, tmp_path / "config.yaml", *assignments)
         assert done.status == 0, done.err
     elif words[0] == "bash":
         assert (REPOSITORY / words[1]).is_file()
     else:
         assert words[0] == "python"
-        name = f"{words[2].replace('.', '/')}/__main__.py" if words[1] == "-m" else words[1]
+        name = module_file(words[2]) if words[1] == "-m" else words[1]
         assert_flags_exist(script, name, words)
         if name == "reproduce.py":
             parse_arguments(words[2:])

@@ -157,6 +157,7 @@ def test_what_users_wait_for_is_timed(monkeypatch, tmp_path, capsys):
         "python -c pass",
         "predict.py --help",
         "export.py --help",
+        "app.py --help",
         "first look at 20 images",
         "later look at 20 images",
         *(
