@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from files import atomic
 from paper.plan import TEST
-from paper.tables import SUPERVISED
 from viz.tables import markdown as markdown_table
 
 
@@ -49,8 +48,7 @@ def miou(scores, classes=None):
 
 def cell(row, column, jobs, classes):
     """The Cell of a row (`paper.tables.Row`) and a column from all seeds that are finished."""
-    possible = row.network != SUPERVISED or column.startswith("seg")
-    found = [job.scores(column, row.background_weight) for job in jobs if possible and job.network == row.network]
+    found = [job.scores(column, row.background_weight) for job in jobs if job.network == row.network]
     pending = "by the server" if column == TEST and row.network else ""
     return Cell(row.paper.get(column), tuple(miou(scores, classes) for scores in found if scores), pending)
 

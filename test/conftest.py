@@ -98,3 +98,24 @@ def moved(finished, tmp_path, script):
         return script(name, "--config", run / "config.yaml", *where, *flags)
 
     return SimpleNamespace(run=run, data=data, stage=stage, script=script, layout=Layout(data))
+
+
+@pytest.fixture
+def mirror(archives):
+    """URL of a server on this machine that hands out a folder's fixture `archives`."""
+    from serving import served
+
+    with served(archives.archives) as url:
+        yield url
+
+
+@pytest.fixture
+def prepare(script, dataset_kind):
+    """prepare(ROOT, arguments): status, out and err of prepare_dataset.py, --kind a folder's `dataset_kind`."""
+
+    def call(root, *arguments, workers=1):
+        return script(
+            "prepare_dataset.py", "--kind", dataset_kind, "--dataset_root", root, "--num_workers", workers, *arguments
+        )
+
+    return call

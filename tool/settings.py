@@ -13,6 +13,7 @@ from typing import Annotated, Literal, get_args, get_type_hints
 
 from msgspec import Meta
 
+from tool.stages import SCORES
 from tool.tracker import TRACKERS
 from tool.values import Batch, Names, Natural, Pixels, Positive, Radius, Rate, Scale, Share, Side, Text, brief, read
 
@@ -457,7 +458,7 @@ class MakeSegLabels(_Loading, _Data, _Precision):
     @property
     def scores(self):
         """Folders of scores that it writes."""
-        return ("seg_score",) if self.keep_scores and self.refine == "irn" else ()
+        return (SCORES,) if self.keep_scores and self.refine == "irn" else ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -472,7 +473,7 @@ class EvalSeg(_Data, _Tracked):
     @property
     def scores(self):
         """Folders of scores that it reads."""
-        return ("seg_score",) if self.background_weight else ()
+        return (SCORES,) if self.background_weight else ()
 
 
 @dataclass(frozen=True, kw_only=True)

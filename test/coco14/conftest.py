@@ -63,12 +63,6 @@ def mirror(archives):
 
 
 @pytest.fixture
-def prepare(script):
-    """prepare(ROOT, arguments): status, out and err of prepare_dataset.py --kind coco14."""
-
-    def call(root, *arguments, workers=1):
-        return script(
-            "prepare_dataset.py", "--kind", "coco14", "--dataset_root", root, "--num_workers", workers, *arguments
-        )
-
-    return call
+def dataset_kind():
+    """Of prepare_dataset.py, for the fixture `prepare`."""
+    return "coco14"

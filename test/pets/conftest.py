@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 from pets_miniature import SMALL, make_tree, pack
-from serving import served
 
 from pets.prepare import COUNTS
 from pets.sources import SOURCES
@@ -36,17 +35,6 @@ def archives(official, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def mirror(archives):
-    """URL of a server on this machine that hands out the archives."""
-    with served(archives.archives) as url:
-        yield url
-
-
-@pytest.fixture
-def prepare(script):
-    """prepare(ROOT, arguments): status, out and err of prepare_dataset.py --kind pets."""
-
-    def call(root, *arguments):
-        return script("prepare_dataset.py", "--kind", "pets", "--dataset_root", root, "--num_workers", 1, *arguments)
-
-    return call
+def dataset_kind():
+    """Of prepare_dataset.py, for the fixture `prepare`."""
+    return "pets"

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 from miniature import SMALL, make_sbd, make_test, make_voc, pack, write_lines
-from serving import served
 
 from voc12.classes import COUNTS
 from voc12.sources import SOURCES
@@ -68,19 +67,6 @@ def archives(shelf, official, monkeypatch):
 
 
 @pytest.fixture
-def mirror(archives):
-    """URL of a server on this machine that hands out the archives."""
-    with served(archives.archives) as url:
-        yield url
-
-
-@pytest.fixture
-def prepare(script):
-    """prepare(ROOT, arguments): status, out and err of prepare_dataset.py --kind voc12."""
-
-    def call(root, *arguments, workers=1):
-        return script(
-            "prepare_dataset.py", "--kind", "voc12", "--dataset_root", root, "--num_workers", workers, *arguments
-        )
-
-    return call
+def dataset_kind():
+    """Of prepare_dataset.py, for the fixture `prepare`."""
+    return "voc12"
