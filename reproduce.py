@@ -5,7 +5,7 @@
     python reproduce.py --table end --dataset configs/photos_mobilenet_v2.yaml --seeds 3 common.dataset_root=DATA
 
 Every network and seed is one run of run_pipeline.sh, RUN_ROOT/STEM/NETWORK_seedN with STEM the name of the config;
-rows and tables that need the same network share it. Stopped, it goes on where it was. The tables are written after
+rows and tables that need the same network share it. Stopped, it continues where it was. The tables are written after
 every run to RUN_ROOT/STEM/tableN.md, .csv and .tex, with all that is finished by then. GPUS=n is for the driver.
 """
 
@@ -60,7 +60,7 @@ def run_job(job):
         print(f"# {job.name}\n{shlex.join(command)}", flush=True)
         status = subprocess.run(command, cwd=ROOT).returncode
         if status:
-            raise UserError(f"{job.name} failed with status {status}: see above; run this again to go on")
+            raise UserError(f"{job.name} failed with status {status}: see above; run this again to continue")
 
 
 def check_classes(names, job):

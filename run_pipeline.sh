@@ -11,7 +11,7 @@
 # GPUS=2 runs the stages that share out their work by torchrun on that many processes; the batch sizes are the global
 # ones. On several machines, run the same line on each with NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT set and the
 # run folder on a disk that all of them see. PYTHON names the interpreter, TMPDIR the folder of temporary files. Ctrl-C
-# and SIGTERM let the stage that runs save what it has; the same line goes on from there. At the end come the scores and
+# and SIGTERM let the stage that runs save what it has; the same line continues from there. At the end come the scores and
 # the time of each stage, and where to look next.
 set -euo pipefail
 unset CDPATH PYTHONSAFEPATH  # the scripts import from their own folder
@@ -147,7 +147,7 @@ shared() {  # on all processes of all machines; on one machine --standalone find
 end=()  # of what is asked for, where it is not the last stage
 ((last == ${#STAGES[@]} - 1)) || end=(--to "$to")
 
-call_from() {  # STAGE [--to STAGE]: the line that goes on from there
+call_from() {  # STAGE [--to STAGE]: the line that continues from there
     printf '%q ' ${given[@]+"${given[@]}"} bash "$0" "$config" --from "$@" ${overrides[@]+"${overrides[@]}"}
 }
 
@@ -182,7 +182,7 @@ for ((i = first; i <= last; i++)); do
     done
     stage=
     if [ "$status" != 0 ] || [ -n "$stopped" ]; then
-        [ -n "$stopped" ] && what="was stopped: go on" || what="failed: mend it and go on"
+        [ -n "$stopped" ] && what="was stopped: continue" || what="failed: mend it and continue"
         echo "stage ${STAGES[i]} $what with: $(call_from "${STAGES[i]}" ${end[@]+"${end[@]}"})" >&2
         exit "$((status ? status : 130))"
     fi

@@ -64,7 +64,7 @@ def get_parser():
         "--report",
         type=Path,
         metavar="FOLDER",
-        help="all of a machine, a row after the other; goes on where it stopped",
+        help="all of a machine, a row after the other; continues where it stopped",
     )
     parser.add_argument(
         "--processes",

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All that has to be measured on a GPU, as FOLDER/report.md and report.csv:  bash bench/gpu.sh [FOLDER] [--device cpu]
 # ResNet-101 at the paper's sizes; with --device cpu everything is as small as can be, to see in two minutes that it runs.
-# A row that fails says why and the next goes on; called again, it goes on with what is missing.
+# A row that fails says why and the next continues; called again, it continues with what is missing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tool/setup.sh

@@ -1,6 +1,6 @@
 """The report of a whole machine, row by row: bash bench/gpu.sh FOLDER
 
-Each row is a process of its own, whose result lies in FOLDER/rows: a row that fails says why and the next goes on;
+Each row is a process of its own, whose result lies in FOLDER/rows: a row that fails says why and the next continues;
 called again, the report takes the rows that are there and runs the others. report.md and report.csv are written after
 each row.
 """

@@ -1,5 +1,5 @@
 """Datasets and loaders. The order of images and every random draw follow from (seed, epoch, index) alone, so a run
-that goes on after a stop, or runs on another number of processes, sees the same batches."""
+that continues after a stop, or runs on another number of processes, sees the same batches."""
 
 import os
 from functools import partial

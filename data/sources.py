@@ -138,7 +138,7 @@ def check_space(root, needed, what):
 
 
 def fetch(source, root, mirror=None):
-    """Download an archive into root and return its path. A call that was stopped is gone on with by the next.
+    """Download an archive into root and return its path. A download that was stopped is continued.
 
     Raises UserError saying what to put where by hand.
     """
@@ -160,7 +160,7 @@ def fetch(source, root, mirror=None):
                 raise
             reason = " ".join(str(error).split()) or type(error).__name__
             there = partial.stat().st_size if partial.exists() else 0
-            go_on = f"run this again to go on from byte {there}, " * bool(there)
+            go_on = f"run this again to continue from byte {there}, " * bool(there)
             raise UserError(
                 f"{url}: cannot be fetched ({reason}): {go_on}fetch it on another machine and put it into "
                 f"{path.parent} as {path.name}, or name another host by --mirror"

@@ -27,7 +27,7 @@ def usable_ids(dataset, list_name, checks, skip_bad=False, show=True):
     if not skip_bad or len(bad) == len(problems):
         others = f"; {len(bad) - 1} more of the {len(problems)} in {where} cannot be used either" * (len(bad) > 1)
         all_said = f"{dataset.check_command} lists all; " if dataset.check_command else ""
-        remedy = "" if skip_bad else f" ({all_said}--skip_bad goes on without)"
+        remedy = "" if skip_bad else f" ({all_said}--skip_bad continues without)"
         raise UserError(f"{next(iter(bad.values()))}{others}{remedy}")
     if show:
         lines = [f"  {image_id}: {problem}" for image_id, problem in list(bad.items())[:SHOWN]]

@@ -46,7 +46,7 @@ def test_there_are_lines_to_look_for():
 
 @pytest.mark.parametrize("line", quoted())
 def test_the_fixed_words_of_each_line_are_the_products(said, line):
-    """All of them in one text of the source, in order; one that a value ends may go on in another text."""
+    """All of them in one text of the source, in order; one that a value ends may continue in another text."""
     words = [part.strip() for part in PLACEHOLDER.split(line)]
     pattern = ".*".join(re.escape(part) for part in words)
     assert sum(map(len, words)) >= 6, "too few fixed words to find the line by"

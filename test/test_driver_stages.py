@@ -37,9 +37,9 @@ def test_sigterm_to_the_driver_saves_and_the_same_line_goes_on(words, tmp_path):
     _, err = driver.communicate(timeout=60)
     states = list((tmp_path / "demo/ckpt/aesipe_state").iterdir())
     assert driver.returncode == 130 and "Traceback" not in err and len(states) == 1 and 10 <= int(states[0].stem) < 18
-    assert "stage train_aesipe was stopped: go on with: bash run_pipeline.sh" in err.splitlines()[-1]
+    assert "stage train_aesipe was stopped: continue with: bash run_pipeline.sh" in err.splitlines()[-1]
     done = run(*words, *stage)
-    assert done.returncode == 0 and f"going on after step {int(states[0].stem)}" in done.stdout
+    assert done.returncode == 0 and f"continuing after step {int(states[0].stem)}" in done.stdout
 
 
 def test_a_stage_that_fails_ends_the_driver_and_says_how_to_go_on(finished, words, tmp_path):
@@ -49,7 +49,7 @@ def test_a_stage_that_fails_ends_the_driver_and_says_how_to_go_on(finished, word
     assert done.returncode == 2 and "Traceback" not in done.stderr and "train_irn" not in done.stdout
     hint = done.stderr.splitlines()[-1]
     assert "stage make_ir_labels failed" in hint and "--from make_ir_labels" in hint
-    assert f"common.run_root={tmp_path}" in hint  # without it the hint would go on with another run
+    assert f"common.run_root={tmp_path}" in hint  # without it the hint would continue with another run
 
 
 def test_two_processes_train_the_same_network_and_share_the_images(finished, words, tmp_path):

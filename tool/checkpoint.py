@@ -1,4 +1,4 @@
-"""Checkpoints: the result of a training stage, and the full states from which it goes on."""
+"""Checkpoints: the result of a training stage, and the full states from which it continues."""
 
 import hashlib
 import json
@@ -105,7 +105,7 @@ class StateFolder:
                     raise UserError(f"{self.file(step)}: is no training state of this version: delete it")
             except UserError as error:
                 damage = error
-                print(f"{error}; going on from the state before it", flush=True)
+                print(f"{error}; continuing from the state before it", flush=True)
                 continue
             self.best = state["best"]
             return state

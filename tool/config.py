@@ -157,5 +157,5 @@ def run_main(main):
         sys.stdout.flush()
         os._exit(2) if "RANK" in os.environ else sys.exit(2)
     except KeyboardInterrupt:
-        print("stopped; what is finished stays, run it again to go on", file=sys.stderr)
+        print("stopped; what is finished stays, run it again to continue", file=sys.stderr)
         sys.exit(130)

@@ -16,7 +16,7 @@ def choose_device(choice):
     """The torch.device of this process. choice: auto, cuda, cpu or mps.
 
     auto is CUDA, else the CPU. Raises UserError for a device that does not work, for auto too where the machine has an
-    NVIDIA GPU: training would else go on for days on the CPU, unseen. With several processes on a machine, each has a
+    NVIDIA GPU: training would else run for days on the CPU, unseen. With several processes on a machine, each has a
     GPU of its own, or UserError is raised.
     """
     if choice == "cpu" or (choice == "auto" and not _has_nvidia()):

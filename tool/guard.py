@@ -49,7 +49,7 @@ class LossGuard:
 def stop_signal(dist, every):
     """Yields a function of the step that tells whether SIGINT or SIGTERM came: the step in hand is finished first.
 
-    Several processes must stop at the same step, or those that go on wait for the others; they agree
+    Several processes must stop at the same step, or those that continue wait for the others; they agree
     each `every` steps.
     """
     received = []

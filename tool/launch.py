@@ -17,7 +17,7 @@ def main():
         how = f"ended with status {status}" if status >= 0 else f"was killed by {signal.Signals(-status).name}"
         print(
             f"error: process {rank} {how}: its message, if it left one, is above; the others were "
-            "stopped. What is finished stays: run this again to go on",
+            "stopped. What is finished stays: run this again to continue",
             file=sys.stderr,
         )
         sys.exit(status if status > 0 else 1)

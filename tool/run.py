@@ -1,7 +1,7 @@
 """A run's folder: what the stages leave there, what each of it was made from, and which of it can be used again.
 
 config.yaml  classes.txt  log.jsonl      settings as used, names of the classes, what each stage took
-ckpt/NAME.pt  ckpt/NAME_state/           results of training with their records inside, states to go on from
+ckpt/NAME.pt  ckpt/NAME_state/           results of training with their records inside, states to continue from
 cam/ is_cam/ ae_is_cam/ ir_label/ ...    outputs of an image each, with the folder's record in settings.yaml
 eval/NAME.json                           scores, with their record
 """

@@ -128,7 +128,7 @@ class Settings:
 @dataclass(frozen=True, kw_only=True)
 class _Data(Settings):
     skip_bad: bool = setting(
-        False, "go on without images that cannot be used, listing them, instead of stopping at once", decides=False
+        False, "continue without images that cannot be used, listing them, instead of stopping at once", decides=False
     )
 
 
@@ -253,7 +253,7 @@ class _Training(_Loading, _Data, _Precision, _Tracked):
     )
     save_every: Positive = setting(200, "steps between saved states", decides=False)
     resume: Literal["auto", "never"] = setting(
-        "auto", "auto: go on from this run's newest whole state, and skip what is trained; never: anew", decides=False
+        "auto", "auto: continue from the newest whole state, skip what is trained; never: train anew", decides=False
     )
 
     def problem(self):

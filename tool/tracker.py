@@ -62,7 +62,7 @@ class TensorBoard(Tracker):
 class WandB(Tracker):
     """Weights & Biases: a run in the group of the run's name. Offline, in RUN/wandb, unless WANDB_MODE says otherwise.
 
-    A process that goes on is another run of the group: files of an offline one cannot be added to.
+    A process that continues is another run of the group: files of an offline one cannot be added to.
     """
 
     package = "wandb"
@@ -98,7 +98,7 @@ class WandB(Tracker):
 class MLflow(Tracker):
     """A run of the experiment of the run's name. Files in RUN/mlruns, unless MLFLOW_TRACKING_URI names a server.
 
-    A process that goes on is another run of the experiment.
+    A process that continues is another run of the experiment.
     """
 
     package = "mlflow"
@@ -161,7 +161,7 @@ class RunTracker:
             if type(error).__module__.split(".")[0] != self.package:
                 raise
             said = " ".join(str(error).split())[:200]
-            raise UserError(f"{self.run} (tracker {self.name}): {said}: mend it, or go on by --tracker none") from error
+            raise UserError(f"{self.run} (tracker {self.name}): {said}: mend it, or use --tracker none") from error
 
 
 def track_scores(settings, stage, scores):

@@ -1,4 +1,4 @@
-"""The training of every stage: a Task says what is trained, the Trainer how; stopped at any moment, it goes on."""
+"""The training of every stage: a Task says what is trained, the Trainer how; stopped at any moment, it continues."""
 
 import math
 import random
@@ -34,7 +34,7 @@ class Task:
     batches: function from the first step to an iterable of batches. steps: of the whole training.
     clip: bound on the gradient norm. finish: function called with the network in eval mode once it is trained.
     watch: function (step, network in eval mode, StepLog) -> score, the higher the better, called in every process
-    after each `watch_every` steps and the last; training goes on as if it had not been called.
+    after each `watch_every` steps and the last; training continues as if it had not been called.
     compiled: the parts of the network that --compile compiles.
     count: function of a batch that gives a tensor of the numbers which the losses' means divide by. Where a batch is
     taken in parts or by several processes, each part divides by its share of the whole batch's, batch["count"], or the
@@ -58,7 +58,7 @@ class Trainer:
     """Trains a Task and writes its network to path.
 
     settings: batch_size, accumulate, momentum, weight_decay, seed, precision, compile, deterministic, save_every and
-    resume of the stage. record: of `tool.record`, which must agree for going on, as must the precision in use.
+    resume of the stage. record: of `tool.record`, which must agree for continuing, as must the precision in use.
     """
 
     def __init__(self, task, settings, dist, path, record):
@@ -86,7 +86,7 @@ class Trainer:
         start: what `restore` returned, if it has been called.
 
         The full state is saved every `save_every` steps and when the process is told to stop (SIGINT, SIGTERM); a
-        later call goes on from the newest. With a watch, the weights of the best saved state that is not the last are
+        later call continues from the newest. With a watch, the weights of the best saved state that is not the last are
         kept as STEM_best.pt. Raises UserError at a loss or gradient that is not finite; what is saved by then is from
         before it.
         """
@@ -189,7 +189,7 @@ class Trainer:
             self.states.save(step, state, score if self.task.watch is not None else -self.guard.mean_loss())
 
     def restore(self):
-        """Go on from the newest state that is whole. Returns its step, 0 for none.
+        """Continue from the newest state that is whole. Returns its step, 0 for none.
 
         Training that begins removes what an earlier one left, the result first: while it is there, it counts as
         finished.
@@ -209,7 +209,7 @@ class Trainer:
                 part.load_state_dict(saved[key])
         if self.dist.main:
             other = f", saved by revision {saved['revision']}" if saved["revision"] != revision() else ""
-            print(f"{states.path}: going on after step {saved['step']}{other}", flush=True)
+            print(f"{states.path}: continuing after step {saved['step']}{other}", flush=True)
         return saved["step"]
 
     def _keep_result(self):
@@ -227,7 +227,7 @@ def seed_step(seed, step, rank):
     """Set every random generator of this process from the step's number.
 
     So the states of Python's, NumPy's, torch's and CUDA's generators follow from seed, step and process alone: a run
-    that goes on draws what one that was not stopped draws, in each of its processes, whatever their number was.
+    that continues draws what one that was not stopped draws, in each of its processes, whatever their number was.
     """
     number = ((seed * 1_000_003 + step) * 1_000_003 + rank) % 2**63
     random.seed(number)
@@ -331,7 +331,7 @@ def _best_path(path):
 def _set_aside(model, compiled):
     """The model in eval mode, for images of any size; then as it was. Random draws need no care: each step is seeded.
 
-    The encoder runs uncompiled: other sizes would have it compiled anew, and training might go on with that.
+    The encoder runs uncompiled: other sizes would have it compiled anew, and training might continue with that.
     """
     benchmark, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
     model.eval()

@@ -220,7 +220,7 @@ def test_a_table_of_members_that_claims_gigabytes(tmp_path):
 
 
 def lies_about_its_size(content):
-    """The table says 5 bytes, the stream goes on to a megabyte."""
+    """The table says 5 bytes, the stream continues to a megabyte."""
     start = content.rindex(b"PK\1\2")
     return content[: start + 24] + struct.pack("<L", 5) + content[start + 28 :]
 

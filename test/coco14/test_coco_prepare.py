@@ -195,7 +195,7 @@ def test_a_download_goes_on_where_it_was_cut_off(archives, prepare, mirror):
     name = SOURCES["train"].name
     mirror.handler.most = mirror_half(archives, name)
     done = prepare(archives.root, "--download", "--mirror", mirror.url)
-    refused(done, f"{name}: cannot be fetched (the host gave", "run this again to go on from byte")
+    refused(done, f"{name}: cannot be fetched (the host gave", "run this again to continue from byte")
     mirror.handler.most = None
     assert prepare(archives.root, "--download", "--mirror", mirror.url).status == 0
     check_set(archives.root)

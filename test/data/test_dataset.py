@@ -78,7 +78,7 @@ def test_what_is_wrong_with_it_is_said_without_words_of_another_layout(root, cap
     (root / "cat/2.jpg").write_bytes(b"x")
     with pytest.raises(UserError) as caught:
         usable_ids(Folders(root), "train", (check_image,))
-    assert str(caught.value).endswith("are read (--skip_bad goes on without)")
+    assert str(caught.value).endswith("are read (--skip_bad continues without)")
     assert usable_ids(Folders(root), "train", (check_image,), skip_bad=True) == ["cat_0", "dog_1"]
     assert f"left out 1 of the 3 images in list train of {root}:" in capsys.readouterr().err
 

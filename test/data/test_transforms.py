@@ -116,7 +116,7 @@ def test_crop_follows_from_the_generator_alone():
 
 
 def test_views_are_drawn_as_size_flip_top_and_left_in_this_order():
-    """The order is part of what a seed means: runs of earlier versions go on with the crops they would have drawn."""
+    """The order is part of what a seed means: an earlier run continues with the crops it would have drawn."""
     for seed in range(20):
         generator = seeded(seed)
         zoom, flip, top, left = (torch.rand((), generator=generator).item() for _ in range(4))

@@ -1,6 +1,6 @@
 """Trains a tiny network under torchrun, in which one process fails: python -m tool.launch ... distributed.py RUN HOW
 
-HOW: killed (process 1, by kill -9 in step 6); bad (its input, in step 6); again (goes on, then trains anew in
+HOW: killed (process 1, by kill -9 in step 6); bad (its input, in step 6); again (continues, then trains anew in
 RUN/whole, then in RUN/nan, where the loss of process 1 is no number in step 6).
 """
 

@@ -23,7 +23,7 @@ def test_training_killed_at_random_moments_ends_bitwise_as_one_that_was_not(tmp_
     )
     assert done.returncode == 0, done.stderr
     reached = [int(word) for word in done.stdout.splitlines()[-1].split()]
-    assert sum(step > 0 for step in reached) >= 5  # after these kills the next process had somewhere to go on from
+    assert sum(step > 0 for step in reached) >= 5  # after these kills the next process had somewhere to continue from
     expected = weights(tmp_path / "whole")
     for run in (tmp_path / "parts").iterdir():
         assert_equal(expected, weights(run))

@@ -1,4 +1,4 @@
-"""A training that is stopped goes on as if it had not been; one of other settings is refused."""
+"""A training that is stopped continues as if it had not been; one of other settings is refused."""
 
 import random
 import signal
@@ -17,7 +17,7 @@ from tool.run import Run
 
 @pytest.mark.parametrize("last", [2, 6, 8, 11])
 def test_a_stopped_run_ends_as_one_that_was_not(tmp_path, whole, last):
-    """Bitwise: weights, batch norm's statistics, momentum, schedule and dropout all go on where they were."""
+    """Bitwise: weights, batch norm's statistics, momentum, schedule and dropout all continue where they were."""
     with pytest.raises(Stopped):
         train(tmp_path / "parts", counted([], at=f"a{last}", do=stop))
     assert checkpoint_record(tmp_path / "parts/ckpt/tiny.pt") is None

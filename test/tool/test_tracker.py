@@ -82,7 +82,7 @@ def test_mlflow_writes_to_the_run_without_a_server(tmp_path):
     mlflow = pytest.importorskip("mlflow")
     folder = tmp_path / "a run"
     show("mlflow", folder)
-    show("mlflow", folder)  # a process that goes on
+    show("mlflow", folder)  # a process that continues
     client = mlflow.MlflowClient((folder / "mlruns").as_uri())
     experiment = client.get_experiment_by_name("a run")
     runs = client.search_runs([experiment.experiment_id])

@@ -127,7 +127,7 @@ def test_validation_leaves_training_as_it_is_stopped_or_not(layout, unwatched, w
     with pytest.raises(Stopped):
         train(layout.root, parts, "--val_every", 1, stop_at=4)
     assert checkpoint_record(parts / "ckpt/aesipe.pt") is None
-    train(layout.root, parts, "--val_every", 3, "--val_images", 2)  # it may be watched otherwise when it goes on
+    train(layout.root, parts, "--val_every", 3, "--val_images", 2)  # it may be watched otherwise when it continues
     for run in (watched, parts):
         assert_equal(weights(run), weights(unwatched))
         assert checkpoint_record(run / "ckpt/aesipe.pt") == checkpoint_record(unwatched / "ckpt/aesipe.pt")
