@@ -53,12 +53,13 @@ def _cell(line):
 
 
 def publish(folder, names):
-    """Copy the CSVs of the tables with these names from a folder of `reproduce.py` to docs/results, and fill the page.
-    Returns the page's path."""
+    """Copy the CSVs of the named tables, of their classes and of the curves from a folder of `reproduce.py` to
+    docs/results, and fill the page. Returns the page's path."""
     kept = PAGE.with_suffix("")
     kept.mkdir(exist_ok=True)
-    for name in names:
-        shutil.copyfile(folder / f"table{name}.csv", kept / f"{folder.name}_table{name}.csv")
+    files = [f"table{name}.{suffix}" for name in names for suffix in ("csv", "classes.csv")]
+    for name in (*files, *(["curves.csv"] if names else ())):
+        shutil.copyfile(folder / name, kept / f"{folder.name}_{name}")
     with atomic(PAGE) as temporary:
         temporary.write_text(filled(PAGE.read_text(encoding="utf-8"), kept), encoding="utf-8")
     return PAGE

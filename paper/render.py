@@ -6,6 +6,7 @@ import statistics
 from dataclasses import dataclass
 
 from files import atomic
+from paper.detail import class_csv, curve_csv
 from paper.plan import TEST
 from viz.tables import markdown as markdown_table
 
@@ -54,7 +55,7 @@ def cell(row, column, jobs, classes):
 
 
 def write_tables(tables, jobs, folder, config, classes=None):
-    """Write folder/tableN.md, .csv and .tex with what is finished. Returns their Markdown.
+    """Write folder/tableN.md, .csv, .tex and .classes.csv, and curves.csv, with what is finished. Returns the Markdown.
 
     tables: of `paper.tables.TABLES`. config: path of the base config. classes: see `miou`.
     """
@@ -74,13 +75,19 @@ def write_tables(tables, jobs, folder, config, classes=None):
         made = {
             "md": markdown(title, table.columns, rows, notes),
             "csv": csv_text(table.columns, rows),
+            "classes.csv": class_csv(table, jobs),
             "tex": latex(title, table.columns, rows, notes),
         }
         for suffix, text in made.items():
-            with atomic(folder / f"table{number}.{suffix}") as temporary:
-                temporary.write_text(text, encoding="utf-8")
+            _write(folder / f"table{number}.{suffix}", text)
         texts.append(made["md"])
+    _write(folder / "curves.csv", curve_csv(jobs))
     return "\n".join(texts)
+
+
+def _write(path, text):
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _lines(columns, rows):
