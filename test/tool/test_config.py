@@ -183,6 +183,32 @@ def test_every_setting_of_the_shipped_configs_is_accepted(path, monkeypatch):
             assert plain(settings)[key] == value
 
 
+@pytest.mark.parametrize(
+    ("best", "base", "changed"),
+    [
+        ("voc12_resnet101_best", "voc12_resnet101", {"train_irn": {"displacement"}}),
+        (
+            "photos_best",
+            "photos_mobilenet_v2",
+            {
+                "train_aesipe": {"long_side", "lr", "lr_new", "max_epochs"},
+                "make_cam": {"scales"},
+                "make_seg_labels": {"background_weight"},
+            },
+        ),
+    ],
+)
+def test_a_recipe_differs_from_the_papers_settings_where_it_says_so(best, base, changed, monkeypatch):
+    monkeypatch.undo()
+    for stage in stages.STAGES:
+        ours, papers = (
+            plain(parse(stage.name, argv=["--config", str(REPOSITORY / "configs" / f"{name}.yaml")]))
+            for name in (best, base)
+        )
+        differing = {key for key in ours if ours[key] != papers[key]} - {"session_name"}
+        assert differing == changed.get(stage.name, set()), stage.name
+
+
 def test_common_keys_are_settings_of_some_stage():
     assert set(COMMON) <= {item.name for stage in (*stages.STAGES, *stages.TOOLS) for item in fields(stage.settings)}
 
