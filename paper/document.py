@@ -38,12 +38,15 @@ def plain_table(text):
 
 
 def paper_table(text, name):
-    """Markdown of a CSV of `paper.render.csv_text`: our means and spreads, and the paper's figures in brackets."""
+    """Markdown of a CSV of `paper.render.csv_text`: the rows that were run, with the paper's figures in brackets."""
     columns, cells = next(table.columns for key, table in TABLES.items() if str(key) == name), {}
     for line in csv.DictReader(io.StringIO(text)):
         if line["published"] == "no":
             cells.setdefault(line["row"], {})[line["column"]] = _cell(line)
-    return markdown(["", *columns.values()], [[row, *map(found.get, columns)] for row, found in cells.items()])
+    return markdown(
+        ["", *columns.values()],
+        [[row, *map(found.get, columns)] for row, found in cells.items() if any(found.values())],
+    )
 
 
 def _cell(line):

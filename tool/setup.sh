@@ -23,7 +23,8 @@ setup_python() {
         { echo "error: Python 3.10 or newer is needed: put it first on PATH or name it by PYTHON=" >&2; exit 2; }
     [ -x .venv/bin/python ] || "$base" -m venv .venv ||
         { echo "error: $base cannot make .venv: install its venv package" >&2; exit 2; }
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$requirements" ||
+    { bash tool/densecrf.sh .venv/bin/python &&
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$requirements"; } ||
         { echo "error: $requirements could not be installed into .venv: see pip's message above" >&2; exit 2; }
     PYTHON=.venv/bin/python
 }

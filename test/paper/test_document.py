@@ -6,7 +6,7 @@ from test_render import ROWS
 
 from paper import document
 from paper.document import PAGE, filled, publish
-from paper.render import csv_text
+from paper.render import Cell, csv_text
 from paper.tables import TABLES
 
 
@@ -33,6 +33,13 @@ def test_a_table_of_the_paper_has_means_spreads_and_the_papers_figures(tmp_path)
         "<!-- end -->",
         "after",
     ]
+
+
+def test_a_row_that_was_not_run_is_left_out(tmp_path):
+    rows = [("baseline (SIPE)", False, {name: Cell(58.6) for name in TABLES[2].columns}), *ROWS]
+    (tmp_path / "a.csv").write_text(csv_text(TABLES[2].columns, rows))
+    text = filled("<!-- table 2: a.csv -->\n<!-- end -->\n", tmp_path)
+    assert "SIPE" not in text and text.count("\n| +") == 1
 
 
 def test_any_other_table_is_as_its_csv(tmp_path):
