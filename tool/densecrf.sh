@@ -14,5 +14,6 @@ export PIP_QUIET=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 tar -xzf "$folder/pydensecrf2-1.1.tar.gz" -C "$folder"
 sources=$folder/pydensecrf2-1.1
 # C++ that is newer than its source is kept by the old Cython, which the package's build still asks for.
-PYTHONPATH=$folder/cython "$python" -m cython --cplus -X legacy_implicit_noexcept=True "$sources"/pydensecrf/*.pyx 2>/dev/null
+PYTHONPATH=$folder/cython "$python" -m cython --cplus -X legacy_implicit_noexcept=True "$sources"/pydensecrf/*.pyx \
+    2>"$folder/warnings" || { cat "$folder/warnings" >&2; exit 1; }
 "$python" -m pip install --no-deps "$sources"
