@@ -59,7 +59,7 @@ def write_tables(tables, jobs, folder, config, classes=None):
 
     tables: of `paper.tables.TABLES`. config: path of the base config. classes: see `miou`.
     """
-    texts = []
+    files = {"curves.csv": curve_csv(jobs)}
     for number, table in tables.items():
         rows = [
             (row.title, row.network is None, {column: cell(row, column, jobs, classes) for column in table.columns})
@@ -72,22 +72,16 @@ def write_tables(tables, jobs, folder, config, classes=None):
             table.note or f"paper: as printed in the paper's Table {number}",
             *(f"{row.title}: {row.source}" for row in table.rows if row.source),
         ]
-        made = {
-            "md": markdown(title, table.columns, rows, notes),
-            "csv": csv_text(table.columns, rows),
-            "classes.csv": class_csv(table, jobs),
-            "tex": latex(title, table.columns, rows, notes),
+        files |= {
+            f"table{number}.md": markdown(title, table.columns, rows, notes),
+            f"table{number}.csv": csv_text(table.columns, rows),
+            f"table{number}.classes.csv": class_csv(table, jobs),
+            f"table{number}.tex": latex(title, table.columns, rows, notes),
         }
-        for suffix, text in made.items():
-            _write(folder / f"table{number}.{suffix}", text)
-        texts.append(made["md"])
-    _write(folder / "curves.csv", curve_csv(jobs))
-    return "\n".join(texts)
-
-
-def _write(path, text):
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    for name, text in files.items():
+        with atomic(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return "\n".join(text for name, text in files.items() if name.endswith(".md"))
 
 
 def _lines(columns, rows):
