@@ -27,12 +27,17 @@ class UnsafeError(Exception):
 
 
 class Header(tarfile.TarInfo):
-    @classmethod
-    def frombuf(cls, *arguments):
-        header = super().frombuf(*arguments)
-        if header.size > LARGEST_HEADER and not header.isreg():
-            raise UnsafeError(f"a header claims {header.size} bytes")
-        return header
+    """What a tar file says of a member. tarfile sets the type after the size, and reads what is no file in one go."""
+
+    @property
+    def type(self):
+        return tarfile.TarInfo.type.__get__(self)
+
+    @type.setter
+    def type(self, value):
+        tarfile.TarInfo.type.__set__(self, value)
+        if self.size > LARGEST_HEADER and not self.isreg():
+            raise UnsafeError(f"a header claims {self.size} bytes")
 
 
 class BoundedFile(io.FileIO):
