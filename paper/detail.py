@@ -1,11 +1,10 @@
 """What stands behind the figures of a table: the IoU of each class, and the maps' mIoU while they are trained."""
 
-import csv
-import io
 import statistics
 from collections import defaultdict
 
 from viz.runs import MAP_NAMES, read_log, steps_of
+from viz.tables import comma_separated
 
 
 def class_csv(table, jobs):
@@ -18,14 +17,12 @@ def class_csv(table, jobs):
         title = ""
         for name, own in table.columns.items():
             title = f"{title} {own}" if own.startswith("+") else own
-            seeds = [
-                job.scores(name, row.background_weight) for job in jobs if row.network and job.network == row.network
-            ]
+            seeds = [job.scores(name, row.background_weight) for job in jobs if job.network == row.network]
             found[f"{row.title}: {title}"] = [scores["iou"] for scores in seeds if scores]
     found = {title: seeds for title, seeds in found.items() if seeds}
     names = dict.fromkeys(name for seeds in found.values() for iou in seeds for name in iou)
     lines = [(name, *(_mean(iou[name] for iou in seeds) for seeds in found.values())) for name in names]
-    return _csv(("class", *found), [line for line in lines if any(line[1:])])
+    return comma_separated(("class", *found), [line for line in lines if any(line[1:])])
 
 
 def curve_csv(jobs):
@@ -43,7 +40,7 @@ def curve_csv(jobs):
         (network, str(step), *(_spread(maps.get(name, ())) for name in MAP_NAMES))
         for (network, step), maps in found.items()
     ]
-    return _csv(("network", "step", *MAP_NAMES.values()), lines)
+    return comma_separated(("network", "step", *MAP_NAMES.values()), lines)
 
 
 def _mean(values):
@@ -54,9 +51,3 @@ def _mean(values):
 def _spread(values):
     spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
     return f"{statistics.fmean(values):.1f}{spread}" if values else ""
-
-
-def _csv(header, lines):
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([header, *lines])
-    return out.getvalue()

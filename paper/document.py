@@ -60,13 +60,17 @@ def publish(folder, names):
     docs/results, and fill the page. Returns the page's path."""
     kept = PAGE.with_suffix("")
     kept.mkdir(exist_ok=True)
-    files = [f"table{name}.{suffix}" for name in names for suffix in ("csv", "classes.csv")]
-    for name in (*files, *(["curves.csv"] if names else ())):
+    for name in ("curves.csv", *(f"table{name}.{suffix}" for name in names for suffix in ("csv", "classes.csv"))):
         shutil.copyfile(folder / name, kept / f"{folder.name}_{name}")
+    return fill_page()
+
+
+def fill_page():
+    """Write the page anew with its tables as the CSVs beside it have them. Returns its path."""
     with atomic(PAGE) as temporary:
-        temporary.write_text(filled(PAGE.read_text(encoding="utf-8"), kept), encoding="utf-8")
+        temporary.write_text(filled(PAGE.read_text(encoding="utf-8"), PAGE.with_suffix("")), encoding="utf-8")
     return PAGE
 
 
 if __name__ == "__main__":
-    print(publish(PAGE, ()))
+    print(fill_page())

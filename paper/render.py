@@ -1,13 +1,12 @@
 """A table of the paper beside ours, as Markdown, CSV and LaTeX."""
 
-import csv
-import io
 import statistics
 from dataclasses import dataclass
 
 from files import atomic
 from paper.detail import class_csv, curve_csv
 from paper.plan import TEST
+from viz.tables import comma_separated
 from viz.tables import markdown as markdown_table
 
 
@@ -106,17 +105,16 @@ def markdown(title, columns, rows, notes):
 
 def csv_text(columns, rows):
     """One line a figure: row, column, paper, mean, spread, seeds, difference, published and every seed's value."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["row", "column", "paper", "mean", "spread", "seeds", "difference", "published", "values"])
+    lines = []
     for title, published, cells in rows:
         for name in columns:
             found = cells[name]
             mean, spread, difference = (_number(n, ".4f") for n in (found.mean, found.spread, found.difference))
             values = " ".join(f"{value:.4f}" for value in found.ours)
             ours = [mean, spread, len(found.ours), difference, "yes" if published else "no", values]
-            writer.writerow([title, name, _number(found.paper, ""), *ours])
-    return out.getvalue()
+            lines.append([title, name, _number(found.paper, ""), *ours])
+    header = ["row", "column", "paper", "mean", "spread", "seeds", "difference", "published", "values"]
+    return comma_separated(header, lines)
 
 
 def latex(title, columns, rows, notes):

@@ -1,5 +1,8 @@
 """Scores as tables: Markdown for report.md, and plain rows for the page."""
 
+import csv
+import io
+
 import numpy as np
 
 from files import atomic
@@ -42,6 +45,13 @@ def class_table(rows):
 def markdown(titles, rows):
     """A table of texts."""
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (titles, ["---"] * len(titles), *rows))
+
+
+def comma_separated(titles, rows):
+    """The same as CSV, of numbers too."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([titles, *rows])
+    return out.getvalue()
 
 
 def weight_title(weight):
