@@ -14,9 +14,7 @@ def class_csv(table, jobs):
     """
     found = {}
     for row in table.rows:
-        title = ""
-        for name, own in table.columns.items():
-            title = f"{title} {own}" if own.startswith("+") else own
+        for name, title in full_titles(table.columns).items():
             seeds = [job.scores(name, row.background_weight) for job in jobs if job.network == row.network]
             found[f"{row.title}: {title}"] = [scores["iou"] for scores in seeds if scores]
     found = {title: seeds for title, seeds in found.items() if seeds}
@@ -37,10 +35,18 @@ def curve_csv(jobs):
             for name, value in record["val"].items():
                 found[job.network, record["step"]][name].append(100 * value)
     lines = [
-        (network, str(step), *(_spread(maps.get(name, ())) for name in MAP_NAMES))
+        (network, str(step), *(mean_and_spread(maps.get(name, ())) for name in MAP_NAMES))
         for (network, step), maps in found.items()
     ]
     return comma_separated(("network", "step", *MAP_NAMES.values()), lines)
+
+
+def full_titles(columns):
+    """{name: title} of a table's columns where "+ CRF" names what it is added to."""
+    titles, last = {}, ""
+    for name, own in columns.items():
+        titles[name] = last = f"{last} {own}" if own.startswith("+") else own
+    return titles
 
 
 def _mean(values):
@@ -48,6 +54,7 @@ def _mean(values):
     return f"{statistics.fmean(values):.1f}" if values else ""
 
 
-def _spread(values):
+def mean_and_spread(values):
+    """The mean and, of two and more values, their standard deviation, as printed; nothing of none."""
     spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
     return f"{statistics.fmean(values):.1f}{spread}" if values else ""

@@ -56,11 +56,12 @@ def _cell(line):
 
 
 def publish(folder, names):
-    """Copy the CSVs of the named tables, of their classes and of the curves from a folder of `reproduce.py` to
-    docs/results, and fill the page. Returns the page's path."""
+    """Copy the CSVs and figures of the named tables, the CSVs of their classes and of the curves from a folder of
+    `reproduce.py` to docs/results, and fill the page. Returns the page's path."""
     kept = PAGE.with_suffix("")
     kept.mkdir(exist_ok=True)
-    for name in ("curves.csv", *(f"table{name}.{suffix}" for name in names for suffix in ("csv", "classes.csv"))):
+    suffixes = ("csv", "classes.csv", "svg")
+    for name in ("curves.csv", *(f"table{name}.{suffix}" for name in names for suffix in suffixes)):
         shutil.copyfile(folder / name, kept / f"{folder.name}_{name}")
     return fill_page()
 

@@ -1,10 +1,11 @@
-"""A table of the paper beside ours, as Markdown, CSV and LaTeX."""
+"""A table of the paper beside ours, as Markdown, CSV, LaTeX and a figure."""
 
 import statistics
 from dataclasses import dataclass
 
 from files import atomic
-from paper.detail import class_csv, curve_csv
+from paper.detail import class_csv, curve_csv, mean_and_spread
+from paper.figure import error_bars
 from paper.plan import TEST
 from viz.tables import comma_separated
 from viz.tables import markdown as markdown_table
@@ -34,8 +35,8 @@ class Cell:
     @property
     def text(self):
         """Ours as printed: the mean, the spread and the number of seeds."""
-        spread = "" if self.spread is None else f" ± {self.spread:.1f} ({len(self.ours)})"
-        return f"{self.mean:.1f}{spread}" if self.ours else self.pending
+        seeds = f" ({len(self.ours)})" if len(self.ours) > 1 else ""
+        return mean_and_spread(self.ours) + seeds if self.ours else self.pending
 
 
 def miou(scores, classes=None):
@@ -54,7 +55,9 @@ def cell(row, column, jobs, classes):
 
 
 def write_tables(tables, jobs, folder, config, classes=None):
-    """Write folder/tableN.md, .csv, .tex and .classes.csv, and curves.csv, with what is finished. Returns the Markdown.
+    """Write folder/tableN.md, .csv, .tex, .svg and .classes.csv, and curves.csv, with what is finished.
+
+    Returns the Markdown.
 
     tables: of `paper.tables.TABLES`. config: path of the base config. classes: see `miou`.
     """
@@ -76,6 +79,7 @@ def write_tables(tables, jobs, folder, config, classes=None):
             f"table{number}.csv": csv_text(table.columns, rows),
             f"table{number}.classes.csv": class_csv(table, jobs),
             f"table{number}.tex": latex(title, table.columns, rows, notes),
+            f"table{number}.svg": error_bars(title, table.columns, rows),
         }
     for name, text in files.items():
         with atomic(folder / name) as temporary:
