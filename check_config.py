@@ -46,7 +46,8 @@ def check_reads(stage, chosen, made):
     for name in stage.read(settings):
         if name not in made and not (settings.run / name).exists():
             to_export = name in MAPS and "make_cam" in chosen
-            remedy = f"add {name} to make_cam.maps" if to_export else "run the stage that makes it first"
+            by = next((each.name for each in STAGES if name in each.writes), "make_cam")
+            remedy = f"add {name} to make_cam.maps" if to_export else f"begin with --from {by}"
             raise UserError(
                 f"{stage.name} reads {settings.run / name}, which is not there, and no stage from --from on "
                 f"makes it: {remedy}"

@@ -42,7 +42,11 @@ def main():
     ids = usable_ids(layout, settings.list, (check_image, check_labels), settings.skip_bad, stage.main)
     wanted = stamps(layout, ids)
     work = partial(label, stage, layout, wanted)
-    stage.make({"ir_label": ".png"}, record, wanted, work, needs=(settings.map, ".npz"))
+    made = stage.make({"ir_label": ".png"}, record, wanted, work, needs=(settings.map, ".npz"))
+    if made and stage.main:
+        from data.label_png import say_shares
+
+        print(say_shares("IR labels", stage.run / "ir_label", ids, f"{stage.name}.background_weight"))
 
 
 if __name__ == "__main__":

@@ -67,7 +67,11 @@ def main():
     wanted = stamps(layout, ids)
     work = partial(label if settings.refine == "irn" else label_by_crf, stage, layout, wanted)
     outputs = {"seg_label": ".png"} | dict.fromkeys(settings.scores, ".npz")
-    stage.make(outputs, record, wanted, work, needs=(settings.map, ".npz"))
+    made = stage.make(outputs, record, wanted, work, needs=(settings.map, ".npz"))
+    if made and stage.main:
+        from data.label_png import say_shares
+
+        print(say_shares("pseudo labels", stage.run / "seg_label", ids, f"{stage.name}.background_weight"))
 
 
 if __name__ == "__main__":

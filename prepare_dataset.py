@@ -56,7 +56,14 @@ def main():
     lists = {name: dataset.ids(name) for name in dataset.lists()}
     for name in lists.keys() & CHECKED.keys():  # now, not when a stage comes to them
         usable_ids(dataset, name, CHECKED[name], settings.skip_bad)
-    print(", ".join([f"{dataset.root}: {dataset.n_classes} classes", *(f"{k} {len(v)}" for k, v in lists.items())]))
+    print(
+        ", ".join(
+            [
+                f"{dataset.root}: {dataset.n_classes} classes with the background",
+                *(f"{k} {len(v)}" for k, v in lists.items()),
+            ]
+        )
+    )
 
 
 if __name__ == "__main__":

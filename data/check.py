@@ -9,6 +9,7 @@ could not work, else with 0, even where evaluation would stop.
 import argparse
 import sys
 from collections import Counter
+from difflib import get_close_matches
 
 from conventions import VERSION
 from data.layout import Layout
@@ -18,6 +19,7 @@ from files import in_threads
 
 TRAINING, EVALUATION, NOTE = "Training could not work", "Evaluation would stop or mislead", "Worth a look"
 EXAMPLES = 10
+ALIKE = 0.85  # of difflib, from 0 to 1, as cat and catt are: car and cat have 0.67
 USED_LISTS = {"train_aug", "train", "val"}  # by run_pipeline.sh unless told otherwise
 
 
@@ -66,7 +68,8 @@ def check_lists(layout, lists, ids, trained, findings):
         for image_id in lacking if len(lacking) < len(listed) else ():  # without any, it is not evaluated: no error
             findings.add(EVALUATION, f"images without a mask in {name}, where others have one", image_id)
     for image_id in sorted(layout.files.keys() - {*ids}):
-        findings.add(NOTE, "images in no list", image_id)
+        lacks = "" if layout.is_labelled(image_id) else " and without a line in image_labels.txt"
+        findings.add(NOTE, f"images in no list{lacks}", image_id)
 
 
 def check_files(layout, ids, trained, findings):
@@ -94,6 +97,10 @@ def read_labels(layout, lists, ids, trained, findings):
     for name in layout.class_names[1:]:
         if not counts[name]:
             findings.add(NOTE, "classes without an image in train_aug", name)
+        elif counts[name] == 1:
+            findings.add(NOTE, "classes of one image in train_aug", name)
+        if twins := get_close_matches(name, [other for other in layout.class_names[1:] if other > name], 1, ALIKE):
+            findings.add(NOTE, "classes of nearly the same name", f"{name} and {twins[0]}")
     if not counts:
         findings.add(TRAINING, "labels missing or wrong", "no image of train_aug has a class")
     return labels

@@ -21,6 +21,7 @@ from errors import UserError, nearest
 from files import save_lines, writing
 
 BACKGROUND = "background"
+SHOWN = 5  # names in a line
 HELD_OUT = 10  # every tenth image is for validation
 UNFIT = re.compile(r"^$|^\s|\s$|[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # for a line between tabs in UTF-8
 
@@ -60,6 +61,7 @@ def collect(root, labels_from="text", overwrite=False, coco=None):
     if not list((root / "lists").glob("*.txt")):
         masked = {path.stem for path in masks.glob("*.png")} if masks else set()
         texts |= _make_lists(root, sorted(labels), masked.union(to_draw))
+        _say_unlabelled(root, labels)
     for link, target in links.items():
         with writing(link):
             link.parent.mkdir(parents=True, exist_ok=True)
@@ -133,6 +135,15 @@ def _check_same(path, labels, overwrite):
                 f"{path}: says otherwise than --labels_from of {differing[0]} and {len(differing) - 1} "
                 "more images: give --overwrite to replace it, or --labels_from text to keep it"
             )
+
+
+def _say_unlabelled(root, labels):
+    """Print which images lie in JPEGImages and are in no list, since nothing tells their classes."""
+    folder = root / "JPEGImages"  # links are made later
+    present = image_files(folder) if folder.is_dir() else {}
+    if without := sorted(present.keys() - labels.keys()):
+        more = f" and {len(without) - SHOWN} more" if len(without) > SHOWN else ""
+        print(f"{root}: without a class and so in no list: {', '.join(without[:SHOWN])}{more}")
 
 
 def _make_lists(root, ids, masked):

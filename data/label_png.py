@@ -7,11 +7,12 @@ import os
 
 from PIL import Image
 
-from conventions import IGNORE
+from conventions import BACKGROUND, IGNORE
 from data.image import open_image
 from errors import UserError
 from files import atomic, stamp_png
 
+LOOKED_AT = 200  # labels of a list
 COCO_CLASSES, COCO_CATEGORIES = 81, 90  # with the background; the largest ID of its 80 categories
 
 
@@ -69,6 +70,31 @@ def read_labels(path, n_classes, size):
     except UserError as error:
         raise UserError(f"{error}: delete it and run the stage that makes it again") from error
     return labels
+
+
+def say_shares(name, folder, ids, setting):
+    """One line on what labels hold, and how to mend it where most of them hold no background, or nothing else.
+
+    name: of the labels, in the line. folder: of the files ID.png; of many, LOOKED_AT spread over the IDs are read, and
+    those that another process has yet to write are left out. setting: the factor on the background's score.
+    """
+    import numpy as np
+
+    paths = [folder / f"{image_id}.png" for image_id in ids[:: -(-len(ids) // LOOKED_AT) or 1]]
+    found = [read_label_png(path) for path in paths if path.exists()]
+    if not found:
+        return f"{name}: none"
+    background, unsure = (np.array([(labels == value).mean() for labels in found]) for value in (BACKGROUND, IGNORE))
+    classes = 1 - background.mean() - unsure.mean()
+    line = (
+        f"{name}: background {background.mean():.0%}, classes {classes:.0%}, not counted {unsure.mean():.0%} of the "
+        f"pixels of {len(found)} images"
+    )
+    if (bare := (background == 0).sum()) > len(found) / 2:
+        return f"{line}; {bare} have no background at all: raise {setting}, or train AE-SIPE for fewer epochs"
+    if (empty := (background + unsure == 1).sum()) > len(found) / 2:
+        return f"{line}; {empty} have no class at all: lower {setting}, or train AE-SIPE for more epochs"
+    return line
 
 
 def check_labels_fit(path, shape, top, n_classes, size):

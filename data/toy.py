@@ -31,6 +31,7 @@ BACKGROUND_COLOURS = _colours("#768260 #927e64 #687480 #a09c8c #54644c #7e6c70 #
 BODY_COLOURS = _colours("#e4d0b2 #3a3230 #d09870 #7a4e3a #eeeee8 #424e62 #bccce0 #ac80a0 #d8be7e #58808c")
 CLEAR_DISTANCE = 75  # in RGB units: a body this far from both background colours stands out
 INK_DISTANCE = 120  # in RGB units, from the body to the ink on it
+DRAWING = 2  # counts the ways of drawing so far: a set drawn in another way is not taken for this one
 MIN_SIZE = 64  # px: heads of smaller images are too small for a pattern
 
 # Class name -> pattern: from the head's coordinates, in periods, to ink where positive.
@@ -103,7 +104,7 @@ def _distractor(rng, height, width, unit):
 
 def _draw_shape(rng, height, width, unit):
     """A Shape of a random class, size, place and rotation, its head wholly inside the image."""
-    a = rng.uniform(0.125, 0.28) * 160 * unit  # half the body's length; the head adds to it
+    a = rng.uniform(0.17, 0.3) * 160 * unit  # half the body's length; the head adds to it
     b = a * rng.uniform(0.6, 0.95)
     power = rng.uniform(1.8, 3.5)  # from an ellipse to a rounded box
     waves = list(zip((2, 3, 4), rng.uniform(0, 0.07, 3).tolist(), rng.uniform(0, 2 * np.pi, 3).tolist()))
@@ -112,7 +113,7 @@ def _draw_shape(rng, height, width, unit):
         base = (np.abs(np.cos(theta) / a) ** power + np.abs(np.sin(theta) / b) ** power) ** (-1 / power)
         return base * (1 + sum(amplitude * np.cos(k * theta + phase) for k, amplitude, phase in waves))
 
-    head_radius = max(12 * unit, (rng.uniform(0.28, 0.4) * a * b) ** 0.5)
+    head_radius = max(14 * unit, (rng.uniform(0.28, 0.4) * a * b) ** 0.5)
     reach = float(radius(0.0)) + 0.3 * head_radius  # from the body's centre to the head's
     angle = rng.uniform(0, 2 * np.pi)
     cos, sin = float(np.cos(angle)), float(np.sin(angle))
@@ -128,7 +129,7 @@ def _draw_shape(rng, height, width, unit):
 
 def _place_shapes(rng, height, width, unit):
     """One to three Shapes, later ones in front; every one shows most of its head and half of itself."""
-    wanted = rng.choice((1, 2, 3), p=(0.5, 0.35, 0.15))
+    wanted = rng.choice((1, 2, 3), p=(0.6, 0.3, 0.1))
     shapes = []
     for _ in range(30):
         candidate = [*shapes, _draw_shape(rng, height, width, unit)]
@@ -154,7 +155,7 @@ def _paint(rng, image, shape, body, unit):
     # The head's ground is the body's colour, so that colour links the two, as on an animal's coat.
     name = CLASSES[shape.label]
     ink = INKS[name] + rng.uniform(-30, 30, 3).astype(np.float32)
-    period = max(4, rng.uniform(5, 7.5) * unit)
+    period = max(4, rng.uniform(7, 10) * unit)
     pattern = PATTERNS[name](shape.u / period, shape.v / period)
     coverage = np.clip(0.5 + 1.5 * pattern, 0, 1) * np.clip(0.5 - shape.head_distance, 0, 1)
     colour = body + (ink - body) * coverage[..., None]
@@ -209,7 +210,10 @@ def _check_same_set(root, settings):
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{root / 'toy.json'}: is missing or no text: {root} exists and is not a toy set") from error
     if found != settings:
-        raise UserError(f"{root / 'toy.json'}: is of a toy set of other settings: {found[:200]!r}, not {settings}")
+        raise UserError(
+            f"{root / 'toy.json'}: is of a toy set of other settings: {found[:200]!r}, not {settings}: remove {root} or "
+            "name another --dataset_root"
+        )
 
 
 def make_toy(root, train=200, train_aug=400, val=100, size=160, seed=0):
@@ -225,7 +229,8 @@ def make_toy(root, train=200, train_aug=400, val=100, size=160, seed=0):
             f"need 1 <= train <= train_aug, val >= 1, size >= {MIN_SIZE} and seed >= 0, got {train}, {train_aug}, "
             f"{val}, {size} and {seed}"
         )
-    settings = json.dumps({"train": train, "train_aug": train_aug, "val": val, "size": size, "seed": seed})
+    numbers = {"train": train, "train_aug": train_aug, "val": val, "size": size, "seed": seed, "drawing": DRAWING}
+    settings = json.dumps(numbers)
     root = Path(root).resolve()
     if root.exists():
         _check_same_set(root, settings)

@@ -40,7 +40,7 @@ class StageCall:
 
         outputs: {folder of the run: suffix of its files}. record: of what is made. stamps: {ID: stamp}. work: function
         of this process's IDs that makes them, called in every process. needs: (folder, suffix) of another stage's
-        outputs that it reads.
+        outputs that it reads. Returns the number of images that lacked one.
         """
         record = {**record, **self._precision()}
         if self.main:
@@ -55,11 +55,12 @@ class StageCall:
             self.require({image_id: stamps[image_id] for image_id in missing}, *needs)
         if not missing and is_alone():
             print(f"{numbered(self.name)}: {', '.join(outputs)}: all {len(stamps)} images are there")
-            return
+            return 0
         # Shared out by the whole list: each process looks at another moment at what is missing.
         absent = set(missing)
         work([image_id for image_id in mine if image_id in absent])
         self.usage.finish(len(missing), len(stamps))
+        return len(missing)
 
     def _precision(self):
         """What `--precision auto` stands for here: part of the record of what is made."""

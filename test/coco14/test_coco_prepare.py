@@ -228,7 +228,7 @@ def test_a_prepared_set_is_left_alone(official, prepare):
     (official.base / "annotations/instances_val2014.json").unlink()
     done = prepare(official.root)
     assert done.status == 0 and stamps(official.root) == before
-    assert done.out.startswith(f"{official.root}: 81 classes, train 3, train_all 5, train_aug 3")
+    assert done.out.startswith(f"{official.root}: 81 classes with the background, train 3, train_all 5, train_aug 3")
 
 
 def test_masks_that_are_there_are_not_made_again_unless_their_objects_changed(official, prepare):

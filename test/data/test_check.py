@@ -57,6 +57,10 @@ def rewrite(name, text):
     return lambda root: (root / name).write_text(text)
 
 
+def _unlabelled(root):
+    save(root / "JPEGImages/e.jpg")
+
+
 @pytest.mark.parametrize(
     "damage, severity, kind, example",
     [
@@ -78,6 +82,14 @@ def rewrite(name, text):
         (rewrite("lists/train_aug.txt", "a\nb\nc\nb\n"), NOTE, "IDs more than once in a list", "b in train_aug"),
         (rewrite("lists/val.txt", "a\nd\n"), EVALUATION, "training images in a list to test on", "a in val"),
         (rewrite("lists/val.txt", "c\n"), NOTE, "images in no list", "d"),
+        (_unlabelled, NOTE, "images in no list and without a line in image_labels.txt", "e"),
+        (rewrite("image_labels.txt", "a cat\nb cat\nc dog\n"), NOTE, "classes of one image in train_aug", "dog"),
+        (
+            rewrite("classes.txt", "background\ncat\ndog\ncatt\n"),
+            NOTE,
+            "classes of nearly the same name",
+            "cat and catt",
+        ),
         (
             lambda root: save(root / "SegmentationClass/a.png", (30, 20), 1),
             EVALUATION,

@@ -46,6 +46,17 @@ def test_folders(folders):
     assert stamps(folders).keys() == before.keys()
 
 
+def test_images_whose_classes_nothing_tells_are_named(tmp_path, capsys):
+    for name in "abcdefgh":
+        save(tmp_path / f"JPEGImages/{name}.jpg")
+    (tmp_path / "image_labels.txt").write_text("a cat\nb dog\n")
+    collect(tmp_path)
+    said = "without a class and so in no list: c, d, e, f, g and 1 more\n"
+    assert capsys.readouterr().out.endswith(said)
+    collect(tmp_path)  # the lists are there, and may leave out what they like
+    assert not capsys.readouterr().out
+
+
 def test_the_same_name_of_two_images_is_refused_before_anything_is_written(folders):
     save(folders / "images_by_class/cat/c.jpg", 9)
     before = stamps(folders)

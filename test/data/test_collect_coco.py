@@ -218,4 +218,4 @@ def test_the_dataset_stage_takes_it(images, script):
     done = script(*call)
     assert done.status == 2 and "name it by --annotations" in done.err
     done = script(*call, "--annotations", path, "--num_workers", 1)
-    assert done.status == 0 and "3 classes, train 2, train_aug 2, val 1" in done.out, done.err
+    assert done.status == 0 and "3 classes with the background, train 2, train_aug 2, val 1" in done.out, done.err

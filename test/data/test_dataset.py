@@ -115,12 +115,12 @@ def test_the_dataset_stage_looks_at_its_images(root, script, monkeypatch):
     monkeypatch.setitem(DATASETS, "folders", Folders)
     flags = ("--dataset_format", "folders", "--dataset_root", root)
     done = script("prepare_dataset.py", *flags)
-    assert (done.status, done.out) == (0, f"{root}: 3 classes, train 3, val 3\n"), done.err
+    assert (done.status, done.out) == (0, f"{root}: 3 classes with the background, train 3, val 3\n"), done.err
     (root / "cat/1.jpg").write_bytes(b"x")
     done = script("prepare_dataset.py", *flags)
     assert done.status == 2 and "cat/1.jpg: cannot be decoded" in done.err
     monkeypatch.setattr(Folders, "lists", Dataset.lists)
-    assert script("prepare_dataset.py", *flags).out == f"{root}: 3 classes\n"
+    assert script("prepare_dataset.py", *flags).out == f"{root}: 3 classes with the background\n"
 
 
 @pytest.mark.parametrize("kind", ["toy", "voc12"])

@@ -52,7 +52,7 @@ def test_the_tree_becomes_lists_labels_and_masks(official, prepare):
     assert done.out.startswith(f"{official.root}: needs 0.1 GB; 9.0 GB are free\n")
     assert "3 of 10 photographs are no JPEGs and were converted: " in done.out
     assert "Egyptian_Mau_130.jpg (GIF), Egyptian_Mau_136.jpg (PNG), Egyptian_Mau_207.jpg (BMP)" in done.out
-    assert done.out.endswith("set: 3 classes, train 2, train_aug 6, val 4\n")
+    assert done.out.endswith("set: 3 classes with the background, train 2, train_aug 6, val 4\n")
     before = {path: path.stat().st_mtime_ns for path in official.root.rglob("*") if path.suffix in (".jpg", ".png")}
     again = prepare(official.root, "--sources", official.base)
     assert again.status == 0 and again.out.count("\n") == 1 and "needs" not in again.out
