@@ -211,8 +211,8 @@ def _check_same_set(root, settings):
         raise UserError(f"{root / 'toy.json'}: is missing or no text: {root} exists and is not a toy set") from error
     if found != settings:
         raise UserError(
-            f"{root / 'toy.json'}: is of a toy set of other settings: {found[:200]!r}, not {settings}: remove {root} or "
-            "name another --dataset_root"
+            f"{root / 'toy.json'}: is of a toy set of other settings: {found[:200]!r}, not {settings}: remove {root}, "
+            "or name another --dataset_root"
         )
 
 
