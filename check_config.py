@@ -49,8 +49,8 @@ def check_reads(stage, chosen, made):
             by = next((each.name for each in STAGES if name in each.writes), "make_cam")
             remedy = f"add {name} to make_cam.maps" if to_export else f"begin with --from {by}"
             raise UserError(
-                f"{stage.name} reads {settings.run / name}, which is not there, and no stage from --from on "
-                f"makes it: {remedy}"
+                f"{stage.name} reads {settings.run / name}, which is not there, and no stage from --from on makes it: "
+                f"{remedy}"
             )
     weights = getattr(settings, "weights_file", None)
     if weights is not None and str(weights) not in {str(settings.run / name) for name in made}:
