@@ -44,9 +44,9 @@ def main():
     work = partial(label, stage, layout, wanted)
     made = stage.make({"ir_label": ".png"}, record, wanted, work, needs=(settings.map, ".npz"))
     if made and stage.main:
-        from data.label_png import say_shares
+        from data.label_png import describe_shares
 
-        print(say_shares("IR labels", stage.run / "ir_label", ids, f"{stage.name}.background_weight"))
+        print(describe_shares("IR labels", stage.run / "ir_label", ids, f"{stage.name}.background_weight"))
 
 
 if __name__ == "__main__":

@@ -69,9 +69,9 @@ def main():
     outputs = {"seg_label": ".png"} | dict.fromkeys(settings.scores, ".npz")
     made = stage.make(outputs, record, wanted, work, needs=(settings.map, ".npz"))
     if made and stage.main:
-        from data.label_png import say_shares
+        from data.label_png import describe_shares
 
-        print(say_shares("pseudo labels", stage.run / "seg_label", ids, f"{stage.name}.background_weight"))
+        print(describe_shares("pseudo labels", stage.run / "seg_label", ids, f"{stage.name}.background_weight"))
 
 
 if __name__ == "__main__":

@@ -183,6 +183,7 @@ for ((i = first; i <= last; i++)); do
     stage=
     if [ "$status" != 0 ] || [ -n "$stopped" ]; then
         [ -n "$stopped" ] && what="was stopped: continue" || what="failed: mend it and continue"
+        [ ! -t 2 ] || echo >&2  # below the progress bar
         echo "stage ${STAGES[i]} $what with: $(call_from "${STAGES[i]}" ${end[@]+"${end[@]}"})" >&2
         exit "$((status ? status : 130))"
     fi

@@ -72,7 +72,7 @@ def read_labels(path, n_classes, size):
     return labels
 
 
-def say_shares(name, folder, ids, setting):
+def describe_shares(name, folder, ids, setting):
     """One line on what labels hold, and how to mend it where most of them hold no background, or nothing else.
 
     name: of the labels, in the line. folder: of the files ID.png; of many, LOOKED_AT spread over the IDs are read, and

@@ -9,7 +9,7 @@ from paper.detail import full_titles
 from viz.palette import OKABE_ITO
 
 STYLE = {"svg.fonttype": "none", "svg.hashsalt": "table", "font.family": "sans-serif", "font.size": 9}
-LINE_INCHES, MARGIN_INCHES = 0.42, 1.1  # height of a row, and of title, axis and legend together
+WIDTH, LINE, MARGIN = 7.0, 0.42, 1.1  # inches: the figure's width, a row's height, that of title and axis together
 SPREAD = 0.6  # part of a row's height that its marks share
 YELLOW = "#f0e442"  # too pale on white
 COLOURS = (*(code for code in OKABE_ITO if code != YELLOW), "#000000")
@@ -24,10 +24,7 @@ def error_bars(title, columns, rows):
     rows = [row for row in rows if any(cell.ours for cell in row[2].values())]
     offset = SPREAD / max(1, len(columns))
     with rc_context(STYLE):
-        figure, file = (
-            Figure((7.0, MARGIN_INCHES + LINE_INCHES * max(1, len(rows))), layout="constrained"),
-            io.StringIO(),
-        )
+        figure = Figure((WIDTH, MARGIN + LINE * max(1, len(rows))), layout="constrained")
         axes = figure.subplots()
         for index, (name, own) in enumerate(full_titles(columns).items()):
             colour = COLOURS[index % len(COLOURS)]
@@ -47,5 +44,6 @@ def error_bars(title, columns, rows):
         axes.set_title(title)
         if axes.get_legend_handles_labels()[0]:
             figure.legend(loc="outside right upper", frameon=False)
+        file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None})
     return file.getvalue()

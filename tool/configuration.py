@@ -15,7 +15,7 @@ the command line counts before the stage's section, the section before `common`,
 
 ```yaml
 common:
-  dataset_root: data/own      # for all stages that have this key
+  backbone: mobilenet_v2      # for all stages that have this key, IRN's too, whatever their defaults
 train_aesipe:
   lr: 0.03                    # for this stage alone
 ```

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.label_png import LOOKED_AT, read_label_png, save_label_png, say_shares, voc_palette
+from data.label_png import LOOKED_AT, read_label_png, save_label_png, describe_shares, voc_palette
 from errors import UserError
 
 
@@ -83,7 +83,7 @@ def test_shares_of_labels_and_what_to_do_about_bare_ones(tmp_path):
     def said(*labels):
         for index, values in enumerate(labels):
             save_label_png(tmp_path / f"{index}.png", np.array([values], np.uint8))
-        return say_shares("labels", tmp_path, [str(i) for i in range(len(labels))], "stage.background_weight")
+        return describe_shares("labels", tmp_path, [str(i) for i in range(len(labels))], "stage.background_weight")
 
     usual = said([0, 0, 1, 255], [0, 2, 2, 2])
     assert usual == "labels: background 38%, classes 50%, not counted 12% of the pixels of 2 images"
@@ -97,7 +97,7 @@ def test_shares_of_labels_and_what_to_do_about_bare_ones(tmp_path):
 
 def test_shares_are_of_labels_spread_over_a_long_list(tmp_path):
     ids = [str(i) for i in range(2 * LOOKED_AT + 1)]
-    assert say_shares("labels", tmp_path, ids, "") == "labels: none" == say_shares("labels", tmp_path, [], "")
+    assert describe_shares("labels", tmp_path, ids, "") == "labels: none" == describe_shares("labels", tmp_path, [], "")
     for name in ids[::3] + ids[1::3]:
         save_label_png(tmp_path / f"{name}.png", np.array([[int(int(name) % 3 == 0)]]))
-    assert say_shares("labels", tmp_path, ids, "").startswith("labels: background 0%")  # every third alone is read
+    assert describe_shares("labels", tmp_path, ids, "").startswith("labels: background 0%")  # every third alone is read
