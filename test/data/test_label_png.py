@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.label_png import LOOKED_AT, read_label_png, save_label_png, describe_shares, voc_palette
+from data.label_png import LOOKED_AT, describe_shares, read_label_png, save_label_png, voc_palette
 from errors import UserError
 
 
