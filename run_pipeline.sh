@@ -14,6 +14,7 @@
 # and SIGTERM let the stage that runs save what it has; the same line continues from there. At the end come the scores and
 # the time of each stage, and where to look next.
 set -euo pipefail
+{  # read to its end before it starts: a long run survives that this file changes
 unset CDPATH PYTHONSAFEPATH  # the scripts import from their own folder
 unset RANK WORLD_SIZE LOCAL_RANK  # they would have a stage wait for processes that nobody starts
 here=$PWD
@@ -196,3 +197,5 @@ fi
 if ((last < ${#STAGES[@]} - 1)); then
     echo "next: $(call_from "${STAGES[last + 1]}")"
 fi
+exit
+}

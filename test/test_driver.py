@@ -276,3 +276,17 @@ def test_what_every_start_runs_imports_nothing_large(tmp_path, command):
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert done.returncode == 0 and "pathlib" in imported
     assert not {name for name in imported if name.split(".")[0] in ("torch", "numpy", "yaml", "pip", "PIL")}
+
+
+def test_a_driver_that_changes_while_it_runs_ends_as_it_began(tmp_path):
+    for name in ("tool", "configs", "errors.py", "conventions.py"):
+        (tmp_path / name).symlink_to(REPOSITORY / name)
+    shutil.copy(REPOSITORY / "run_pipeline.sh", tmp_path)
+    stub = tmp_path / "python"
+    stub.write_text(STUB.replace('echo "runs', 'echo "& (" | cat - "$0" >run_pipeline.sh; echo "runs'))
+    stub.chmod(0o755)
+    environment = os.environ | {"PYTHON": str(stub), "FOLDER": str(tmp_path / "run")}
+    words = ["bash", str(tmp_path / "run_pipeline.sh"), "configs/demo.yaml", "--to", "make_cam"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert (tmp_path / "run_pipeline.sh").read_text().startswith("& (")
+    assert done.returncode == 0 and "sums up" in done.stdout and "next: " in done.stdout, done.stderr

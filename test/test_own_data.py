@@ -58,7 +58,9 @@ def own(tmp_path_factory):
         save_image(root / "data/images_by_class" / folder / name, size, kind, seed)
     first = root / "data/images_by_class/cat/grey.jpg"
     (root / "data/images_by_class/Vögel/grey.jpg").write_bytes(first.read_bytes())
-    small = [each for each in SMALL if not each.startswith(("dataset.", "eval_cam.", "make_cam.maps", "common.backbone"))]
+    small = [
+        each for each in SMALL if not each.startswith(("dataset.", "eval_cam.", "make_cam.maps", "common.backbone"))
+    ]
     small += ["train_irn.weights=none", "common.weights=none", "report.images=3"]
     small += [f"common.dataset_root={root / 'data'}", f"common.run_root={root / 'runs'}"]
     config, output, errors = root / "config.yaml", io.StringIO(), io.StringIO()
@@ -118,7 +120,16 @@ def test_test_images_need_no_labels(own, script, tmp_path):
     (own.layout.root / "lists/new.txt").write_text("turned\nlarger image\n")
     labels = own.layout.root / "image_labels.txt"
     kept, before = labels.read_bytes(), stamps(own.run / "ae_is_cam")
-    flags = ["--dataset_root", own.layout.root, "--run_root", own.run.parent, "--session_name", "own_small", "--list", "new"]
+    flags = [
+        "--dataset_root",
+        own.layout.root,
+        "--run_root",
+        own.run.parent,
+        "--session_name",
+        "own_small",
+        "--list",
+        "new",
+    ]
     flags += ["--scales", "1", "--num_workers", "0"]
     labels.unlink()
     try:
