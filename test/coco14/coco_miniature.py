@@ -140,7 +140,7 @@ def pack(base, folder):
     ):
         kind = zipfile.ZIP_DEFLATED if top == "annotations" else zipfile.ZIP_STORED
         with zipfile.ZipFile(folder / name, "w", kind) as archive:
-            archive.mkdir(top)
+            archive.writestr(f"{top}/", "")
             for path in sorted((base / top).iterdir()):
                 archive.write(path, f"{top}/{path.name}")
 
