@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from files import atomic
 from paper.detail import class_csv, curve_csv, mean_and_spread
-from paper.figure import error_bars
 from paper.plan import TEST
 from viz.tables import comma_separated
 from viz.tables import markdown as markdown_table
@@ -61,6 +60,8 @@ def write_tables(tables, jobs, folder, config, classes=None):
 
     tables: of `paper.tables.TABLES`. config: path of the base config. classes: see `miou`.
     """
+    from paper.figure import error_bars  # once there is a figure to draw: Matplotlib takes long to import
+
     files = {"curves.csv": curve_csv(jobs)}
     for number, table in tables.items():
         rows = [

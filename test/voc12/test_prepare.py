@@ -34,7 +34,7 @@ def test_trees_become_lists_labels_and_masks(official, prepare):
         0,
         [
             f"2 of 9 images have labels and masks that disagree: {official.root / 'label_report.txt'}",
-            f"{official.root}: 21 classes, test 2, train 3, train_aug 7, val 2",
+            f"{official.root}: 21 classes with the background, test 2, train 3, train_aug 7, val 2",
         ],
     )
     check_set(official.root)
@@ -77,7 +77,7 @@ def test_a_prepared_set_is_left_alone_and_the_test_list_may_come_later(official,
     before = stamps(official.root)
     (official.sbd / "train.txt").unlink()
     done = prepare(official.root)
-    said = f"{official.root}: 21 classes, train 3, train_aug 7, val 2\n"
+    said = f"{official.root}: 21 classes with the background, train 3, train_aug 7, val 2\n"
     assert (done.status, done.out) == (0, said) and stamps(official.root) == before
     assert prepare(official.root, "--sources", official.test).status == 0
     check_set(official.root)
@@ -166,7 +166,7 @@ def test_the_dataset_stage_does_the_same(official, monkeypatch, capsys, tmp_path
     monkeypatch.setattr(sys, "argv", ["prepare_dataset.py", "--config", str(tmp_path / "config.yaml")])
     for _ in range(2):
         prepare_dataset.main()
-        assert "21 classes, test 2, train 3, train_aug 7, val 2" in capsys.readouterr().out
+        assert "21 classes with the background, test 2, train 3, train_aug 7, val 2" in capsys.readouterr().out
     check_set(official.root)
 
 
