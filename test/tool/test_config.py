@@ -190,7 +190,11 @@ def test_every_setting_of_the_shipped_configs_is_accepted(path, monkeypatch):
         (
             "photos_best",
             "photos_mobilenet_v2",
-            {"train_aesipe": {"long_side", "lr", "lr_new", "max_epochs"}, "make_cam": {"scales"}},
+            {
+                "train_aesipe": {"long_side", "lr", "lr_new", "max_epochs"},
+                "make_cam": {"scales"},
+                "deeplab_train": {"max_iters"},
+            },
         ),
     ],
 )
