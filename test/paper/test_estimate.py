@@ -49,7 +49,7 @@ def times(job, root, device="cpu"):
 
 def test_amounts(job):
     assert amount(job, "train_aesipe") == 12 * (40 // 16)
-    assert amount(job, "deeplab_train") == 220
+    assert amount(job, "deeplab_train") == 260
     assert amount(job, "make_cam") == 40 and amount(job, "eval_cam") == 4
 
 
