@@ -98,7 +98,13 @@ def maker(name):
     """The script, with its flags, that writes `name` into a run's folder; None where its name does not tell."""
     if name == SCORES:
         return "make_seg_labels.py --keep_scores"
-    return next((stage.script for stage in STAGES if name in stage.writes), None)
+    stage = writer(name)
+    return stage and stage.script
+
+
+def writer(name):
+    """The stage that writes `name` into a run's folder; None where its name does not tell."""
+    return next((stage for stage in STAGES if name in stage.writes), None)
 
 
 def markdown():

@@ -107,7 +107,8 @@ def test_other_settings_are_refused(root):
     before = contents(root)
     with pytest.raises(
         UserError,
-        match=r"""other settings: '.*"val": 4.*"seed": 5.*}', not .*"val": 5.*"seed": 6.*: remove .*, or name""",
+        match=r"""other settings: '.*"val": 4.*"seed": 5, "drawing": 2}', not .*"val": 5.*"seed": 6, """
+        r'"drawing": 2}: remove .*, or name another --dataset_root$',
     ):
         toy.make_toy(root, **{**SETTINGS, "seed": 6, "val": 5})
     assert contents(root) == before
