@@ -7,7 +7,8 @@
 Every network and seed is one run of run_pipeline.sh, RUN_ROOT/STEM/NETWORK_seedN with STEM the name of the config;
 rows and tables that need the same network share it. Stopped, it continues where it was. The tables are written after
 every run to RUN_ROOT/STEM/tableN.md, .csv, .tex and .svg, with all that is finished by then; tableN.classes.csv has the
-IoU of each class, curves.csv the maps' mIoU while they were trained. GPUS=n is for the driver.
+IoU of each class, runs.csv each run's figures, curves.csv the maps' mIoU while they were trained. --publish adds them to
+the figures in docs/results, and does not repeat the runs that are there. GPUS=n is for the driver.
 """
 
 import argparse
@@ -19,9 +20,10 @@ from typing import Annotated
 
 from data.layout import Layout
 from errors import UserError, nearest
-from paper.document import publish
+from paper.document import PAGE, publish
 from paper.plan import make_jobs
 from paper.render import write_tables
+from paper.runs import Runs, finished, published
 from paper.tables import NETWORKS, SUPERVISED, TABLES
 from tool.config import Parser, run_main
 from tool.flags import word_reader
@@ -44,7 +46,9 @@ def get_parser():
     add("--networks", nargs="+", type=network, metavar="NETWORK", help=these)
     add("--classes", nargs="+", metavar="NAME", help="mean over these classes, not all that occur")
     add("--dry_run", action="store_true", help="list what is missing, with its time by the logs of earlier runs")
-    add("--publish", action="store_true", help="put the figures into docs/results and docs/results.md too")
+    add(
+        "--publish", action="store_true", help="add the figures to docs/results and docs/results.md; run what they lack"
+    )
     parser.usage = f"{Path(__file__).name} [flags] [section.key=value ...]"
     return parser
 
@@ -83,7 +87,8 @@ def main():
     jobs, folder = make_jobs(tables.values(), args.dataset, args.overrides, args.seeds)
     check_classes(args.classes, jobs[0])
     wanted = [job for job in jobs if not args.networks or job.network in args.networks]
-    missing = [job.missing() for job in wanted]
+    known = published(PAGE.with_suffix(""), f"{folder.name}_") if args.publish else Runs()
+    missing = [() if known.complete(job) else job.missing() for job in wanted]
     if args.dry_run:
         import torch
 
@@ -92,11 +97,15 @@ def main():
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
         print(*estimate(wanted, missing, folder.parent, device), sep="\n")
         return
+
+    def write():
+        return write_tables(tables, known | finished(jobs, tables.values()), folder, args.dataset, args.classes)
+
     for job, stages in zip(wanted, missing):
         if stages:
             run_job(job)
-            write_tables(tables, jobs, folder, args.dataset, args.classes)
-    print(write_tables(tables, jobs, folder, args.dataset, args.classes))
+            write()
+    print(write())
     print(", ".join(str(folder / f"table{number}.md") for number in tables))
     if args.publish:
         print(publish(folder, tables))

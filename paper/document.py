@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 
 from files import atomic
+from paper.runs import CURVES, FIGURES
 from paper.tables import TABLES
 from viz.tables import markdown
 
@@ -56,12 +57,12 @@ def _cell(line):
 
 
 def publish(folder, names):
-    """Copy the CSVs and figures of the named tables, the CSVs of their classes and of the curves from a folder of
+    """Copy the CSVs and figures of the named tables, and what they are made of (`paper.runs`), from a folder of
     `reproduce.py` to docs/results, and fill the page. Returns the page's path."""
     kept = PAGE.with_suffix("")
     kept.mkdir(exist_ok=True)
     suffixes = ("csv", "classes.csv", "svg")
-    for name in ("curves.csv", *(f"table{name}.{suffix}" for name in names for suffix in suffixes)):
+    for name in (FIGURES, CURVES, *(f"table{name}.{suffix}" for name in names for suffix in suffixes)):
         shutil.copyfile(folder / name, kept / f"{folder.name}_{name}")
     return fill_page()
 

@@ -47,6 +47,7 @@ class Job:
 
     name: str
     network: str
+    seed: int
     config: str
     overrides: tuple
     stages: tuple
@@ -165,7 +166,7 @@ def _make_job(tables, config, overrides, network, seed):
     if network == SUPERVISED:
         figures = tuple(figure for figure in figures if figure[0].startswith("seg"))
         overrides = (*overrides, *own, "deeplab_train.labels=truth")
-        return Job(name, network, config, overrides, SEGMENTATION, figures)
+        return Job(name, network, seed, config, overrides, SEGMENTATION, figures)
     maps = [each for each in MAPS if each in {column for column, _ in figures} & {*MAPS.values()}]
     own += [
         *(f"train_aesipe.{key}={_yaml(value)}" for key, value in NETWORKS[network].items()),
@@ -175,7 +176,7 @@ def _make_job(tables, config, overrides, network, seed):
         f"eval_cam.crf_maps=[{MAP}]",
     ]
     stages = ALL_STAGES if any(table.segmentation for table, _ in rows) else CAM_STAGES
-    job = Job(name, network, config, (*overrides, *own), stages, figures)
+    job = Job(name, network, seed, config, (*overrides, *own), stages, figures)
     if "deeplab_test" in stages:
         return job
     # The CAMs of the evaluated list are all that Tables 2 and 3 need.

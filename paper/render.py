@@ -4,7 +4,7 @@ import statistics
 from dataclasses import dataclass
 
 from files import atomic
-from paper.detail import class_csv, curve_csv, mean_and_spread
+from paper.detail import class_csv
 from paper.plan import TEST
 from viz.tables import comma_separated
 from viz.tables import markdown as markdown_table
@@ -34,8 +34,8 @@ class Cell:
     @property
     def text(self):
         """Ours as printed: the mean, the spread and the number of seeds."""
-        seeds = f" ({len(self.ours)})" if len(self.ours) > 1 else ""
-        return mean_and_spread(self.ours) + seeds if self.ours else self.pending
+        spread = f" ± {self.spread:.1f} ({len(self.ours)})" if len(self.ours) > 1 else ""
+        return f"{self.mean:.1f}{spread}" if self.ours else self.pending
 
 
 def miou(scores, classes=None):
@@ -46,26 +46,27 @@ def miou(scores, classes=None):
     return 100 * statistics.fmean(values) if values else 0.0
 
 
-def cell(row, column, jobs, classes):
-    """The Cell of a row (`paper.tables.Row`) and a column from all seeds that are finished."""
-    found = [job.scores(column, row.background_weight) for job in jobs if job.network == row.network]
+def cell(row, column, runs, classes):
+    """The Cell of a row (`paper.tables.Row`) and a column from all seeds of `paper.runs.Runs`."""
+    found = runs.of(row.network, column, row.background_weight)
     pending = "by the server" if column == TEST and row.network else ""
-    return Cell(row.paper.get(column), tuple(miou(scores, classes) for scores in found if scores), pending)
+    return Cell(row.paper.get(column), tuple(miou(scores, classes) for scores in found), pending)
 
 
-def write_tables(tables, jobs, folder, config, classes=None):
-    """Write folder/tableN.md, .csv, .tex, .svg and .classes.csv, and curves.csv, with what is finished.
+def write_tables(tables, runs, folder, config, classes=None):
+    """Write folder/tableN.md, .csv, .tex, .svg and .classes.csv, and what they are made of, runs.csv and curves.csv.
 
     Returns the Markdown.
 
-    tables: of `paper.tables.TABLES`. config: path of the base config. classes: see `miou`.
+    tables: of `paper.tables.TABLES`. runs: `paper.runs.Runs`, what is finished. config: path of the base config.
+    classes: see `miou`.
     """
     from paper.figure import error_bars  # once there is a figure to draw: Matplotlib takes long to import
 
-    files = {"curves.csv": curve_csv(jobs)}
+    files = runs.texts()
     for number, table in tables.items():
         rows = [
-            (row.title, row.network is None, {column: cell(row, column, jobs, classes) for column in table.columns})
+            (row.title, row.network is None, {column: cell(row, column, runs, classes) for column in table.columns})
             for row in table.rows
         ]
         title = table.title if table.note else f"Table {number}: {table.title}"
@@ -78,7 +79,7 @@ def write_tables(tables, jobs, folder, config, classes=None):
         files |= {
             f"table{number}.md": markdown(title, table.columns, rows, notes),
             f"table{number}.csv": csv_text(table.columns, rows),
-            f"table{number}.classes.csv": class_csv(table, jobs),
+            f"table{number}.classes.csv": class_csv(table, runs),
             f"table{number}.tex": latex(title, table.columns, rows, notes),
             f"table{number}.svg": error_bars(title, table.columns, rows),
         }

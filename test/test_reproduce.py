@@ -14,8 +14,10 @@ import pytest
 from scripts import REPOSITORY, SMALL, error_lines
 
 from data.toy import make_toy
+from paper import document
 from paper.plan import make_jobs
 from paper.render import write_tables
+from paper.runs import finished
 from paper.tables import NETWORKS, TABLES
 from tool.stages import STAGES
 
@@ -84,6 +86,22 @@ def test_the_mean_can_be_taken_over_some_classes(made, script):
     assert wrong.status == 2 and len(error_lines(wrong.err)) == 1 and "unicorn" in wrong.err
 
 
+def test_a_run_that_is_published_is_not_run_again(made, script, tmp_path, monkeypatch):
+    """The page and its CSVs in another place, as the driver is in `made`: what runs would fail."""
+    page = tmp_path / "results.md"
+    page.write_text("<!-- table 2: demo_table2.csv -->\n<!-- end -->\n")
+    monkeypatch.setattr(document, "PAGE", page)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a run was started"))
+    with redirect_stdout(io.StringIO()):
+        call(monkeypatch, "reproduce.py", *made.words, "--publish")
+        there = page.read_text()
+        call(monkeypatch, "reproduce.py", *made.words, "--publish", f"common.run_root={tmp_path / 'elsewhere'}")
+    assert "+ norm" in there and page.read_text() == there
+    assert (tmp_path / "results/demo_runs.csv").read_text() == (made.folder / "runs.csv").read_text()
+    again = script("reproduce.py", *made.words, "--dry_run", f"common.run_root={tmp_path / 'elsewhere'}")
+    assert "# full_seed0: finished" not in again.out  # without --publish one's own runs alone count
+
+
 def test_dry_run_lists_what_is_missing_and_runs_nothing(made, script):
     before = sorted(made.root.rglob("*"))
     done = script("reproduce.py", *made.words, "--table", "2", "--networks", "full", "baseline", "--dry_run")
@@ -125,7 +143,9 @@ def test_the_table_of_coco_is_of_its_own_data_set(script, tmp_path):
     mixed = script("reproduce.py", "--table", "1", "coco", "--dry_run")
     assert mixed.status == 2 and "of two data sets: ask for coco by itself" in mixed.err
     jobs, folder = make_jobs([TABLES["coco"]], "configs/coco14_resnet101.yaml", [f"common.run_root={tmp_path}"], 1)
-    text = write_tables({"coco": TABLES["coco"]}, jobs, folder, "configs/coco14_resnet101.yaml")
+    text = write_tables(
+        {"coco": TABLES["coco"]}, finished(jobs, [TABLES["coco"]]), folder, "configs/coco14_resnet101.yaml"
+    )
     assert "| SIPE (ResNet-101) | 40.6 |  |  |" in text and "| RIB (ResNet-101), published | 43.8 |  |  |" in text
     assert "- RIB (ResNet-101): Lee et al., NeurIPS 2021" in text and "| AE-SIPE (ResNet-101) |  |  |  |" in text
     assert text.startswith("## COCO 2014") and (folder / "tablecoco.tex").exists()
@@ -179,7 +199,8 @@ def test_the_table_to_the_end_has_all_maps_pseudo_labels_and_full_supervision(tm
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(content))
     assert not supervised.missing()
-    text = write_tables({"end": TABLES["end"]}, [sipe, ours, supervised], tmp_path, "configs/demo.yaml")
+    runs = finished([sipe, ours, supervised], [TABLES["end"]])
+    text = write_tables({"end": TABLES["end"]}, runs, tmp_path, "configs/demo.yaml")
     lines = {line.split(" | ")[0].strip("| "): line.split(" | ")[2::3] for line in text.splitlines() if "|" in line}
     assert lines["AE-SIPE"] == ["50.0", "50.0", "50.0", "60.0", "65.0", "70.0", "75.0"]
     assert lines["full supervision"] == ["", "", "", "", "", "70.0", "75.0"] and lines["SIPE"] == 7 * [""]

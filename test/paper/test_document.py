@@ -6,7 +6,8 @@ from test_render import ROWS
 
 from paper import document
 from paper.document import PAGE, filled, publish
-from paper.render import Cell, csv_text
+from paper.render import Cell, csv_text, write_tables
+from paper.runs import published
 from paper.tables import TABLES
 
 
@@ -19,6 +20,14 @@ def test_every_table_of_the_page_is_its_csv():
 def test_every_csv_is_on_the_page():
     text = PAGE.read_text(encoding="utf-8")
     assert all(path.name in text for path in PAGE.with_suffix("").glob("*.csv"))
+
+
+@pytest.mark.parametrize("path", sorted(PAGE.with_suffix("").glob("*_table*.csv")), ids=lambda path: path.name)
+def test_every_table_is_what_its_runs_make(path, tmp_path):
+    stem, name = path.name.split(".")[0].rsplit("_table", 1)
+    tables = {key: table for key, table in TABLES.items() if str(key) == name}
+    write_tables(tables, published(path.parent, f"{stem}_"), tmp_path, f"configs/{stem}.yaml")
+    assert (tmp_path / path.name.removeprefix(f"{stem}_")).read_text() == path.read_text()
 
 
 def test_a_table_of_the_paper_has_means_spreads_and_the_papers_figures(tmp_path):
@@ -56,7 +65,7 @@ def test_publishing_puts_a_run_of_tables_on_the_page(tmp_path, monkeypatch):
     runs.mkdir(parents=True)
     page.write_text("<!-- table 2: photos_table2.csv -->\n<!-- end -->\n")
     (runs / "table2.csv").write_text(csv_text(TABLES[2].columns, ROWS))
-    for name in ("table2.classes.csv", "table2.svg", "curves.csv"):
+    for name in ("table2.classes.csv", "table2.svg", "runs.csv", "curves.csv"):
         (runs / name).write_text("class\ncat\n")
     monkeypatch.setattr(document, "PAGE", page)
     assert publish(runs, [2]) == page and "62.0 ± 2.0 (58.6)" in page.read_text()
@@ -65,6 +74,7 @@ def test_publishing_puts_a_run_of_tables_on_the_page(tmp_path, monkeypatch):
         "photos_table2.csv",
         "photos_table2.classes.csv",
         "photos_table2.svg",
+        "photos_runs.csv",
         "photos_curves.csv",
     }
     assert PAGE == REPOSITORY / "docs/results.md"

@@ -1,0 +1,95 @@
+"""The figures of every run that is finished, which tables are made of: from the runs' folders, to CSV, and back.
+
+runs.csv has a line a figure: network, seed, column (`paper.plan.Job.scores`), weight of the background, mIoU and the IoU
+of every class. curves.csv has a line a step at which training was watched (train_aesipe.val_every): network, seed, step
+and the mIoU of the maps on those images. Numbers are percent; empty is a class that does not occur, or no map.
+"""
+
+import csv
+from dataclasses import dataclass, field
+
+from viz.runs import MAP_NAMES, read_log, steps_of
+from viz.tables import comma_separated
+
+FIGURES, CURVES = "runs.csv", "curves.csv"
+WHICH = ("network", "seed", "column", "weight", "mIoU")
+STEP = ("network", "seed", "step")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """figures: {(network, seed, column, weight): {"miou": 0..1, "iou": {class: 0..1 or None}}}.
+    curves: {(network, seed, step): {map: 0..1}}."""
+
+    figures: dict = field(default_factory=dict)
+    curves: dict = field(default_factory=dict)
+
+    def __or__(self, other):
+        """Both; what both have is the other's."""
+        return Runs(self.figures | other.figures, self.curves | other.curves)
+
+    def of(self, network, column, weight):
+        """The figure of every seed that has it, by seed."""
+        seeds = sorted(key[1] for key in self.figures if key == (network, key[1], column, weight))
+        return [self.figures[network, seed, column, weight] for seed in seeds]
+
+    def complete(self, job):
+        """Whether all that the tables need of a `paper.plan.Job` is here."""
+        return all((job.network, job.seed, *figure) in self.figures for figure in job.figures)
+
+    def texts(self):
+        """{file name: CSV}."""
+        classes = list(dict.fromkeys(name for value in self.figures.values() for name in value["iou"]))
+        figures = [
+            (*key, *(_percent(each, 4) for each in (value["miou"], *map(value["iou"].get, classes))))
+            for key, value in self.figures.items()
+        ]
+        curves = [(*key, *(_percent(value.get(kind), 1) for kind in MAP_NAMES)) for key, value in self.curves.items()]
+        return {
+            FIGURES: comma_separated((*WHICH, *classes), figures),
+            CURVES: comma_separated((*STEP, *MAP_NAMES.values()), curves),
+        }
+
+
+def finished(jobs, tables):
+    """The Runs of what `paper.plan.Job`s have in their folders by now, for `paper.tables.Table`s."""
+    figures, curves = {}, {}
+    for job in jobs:
+        rows = [(table, row) for table in tables for row in table.rows if row.network == job.network]
+        for column, weight in dict.fromkeys(
+            (name, row.background_weight) for table, row in rows for name in table.columns
+        ):
+            scores = job.scores(column, weight)
+            if scores:
+                figures[job.network, job.seed, column, weight] = {key: scores[key] for key in ("miou", "iou")}
+        log = read_log(job.arguments("train_aesipe").run / "log.jsonl")
+        curves |= {(job.network, job.seed, each["step"]): each["val"] for each in steps_of(log, "aesipe", "val")}
+    return Runs(figures, curves)
+
+
+def published(folder, prefix):
+    """The Runs of folder/PREFIXruns.csv and PREFIXcurves.csv; of files that are not there, none."""
+    figures, curves = {}, {}
+    for line in _lines(folder / f"{prefix}{FIGURES}"):
+        network, seed, column, weight, miou = map(line.pop, WHICH)
+        iou = {name: _fraction(text) for name, text in line.items()}
+        figures[network, int(seed), column, float(weight)] = {"miou": _fraction(miou), "iou": iou}
+    for line in _lines(folder / f"{prefix}{CURVES}"):
+        maps = {kind: _fraction(line[title]) for kind, title in MAP_NAMES.items() if line[title]}
+        curves[line["network"], int(line["seed"]), int(line["step"])] = maps
+    return Runs(figures, curves)
+
+
+def _lines(path):
+    if not path.exists():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _percent(value, digits):
+    return "" if value is None else f"{round(100 * value, digits)}"
+
+
+def _fraction(text):
+    return float(text) / 100 if text else None
