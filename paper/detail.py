@@ -8,8 +8,8 @@ from viz.tables import comma_separated
 def class_csv(table, runs):
     """IoU in percent of every class that occurs in the truth, in each figure of a `paper.tables.Table`.
 
-    A line a class, a column a figure ("AE-SIPE: pseudo labels"), the mean over the seeds of `paper.runs.Runs`; empty where
-    there is none.
+    A line a class, a column a figure ("AE-SIPE: pseudo labels"), the mean over the seeds of `paper.runs.Runs`; empty
+    where there is none.
     """
     found = {}
     for row in table.rows:

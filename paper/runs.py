@@ -1,8 +1,8 @@
 """The figures of every run that is finished, which tables are made of: from the runs' folders, to CSV, and back.
 
-runs.csv has a line a figure: network, seed, column (`paper.plan.Job.scores`), weight of the background, mIoU and the IoU
-of every class. curves.csv has a line a step at which training was watched (train_aesipe.val_every): network, seed, step
-and the mIoU of the maps on those images. Numbers are percent; empty is a class that does not occur, or no map.
+runs.csv has a line a figure: network, seed, column (`paper.plan.Job.scores`), weight of the background, mIoU and the
+IoU of every class. curves.csv has a line a step at which training was watched (train_aesipe.val_every): network, seed,
+step and the mIoU of the maps on those images. Numbers are percent; empty is a class that does not occur, or no map.
 """
 
 import csv
