@@ -2,6 +2,7 @@
 that continues after a stop, or runs on another number of processes, sees the same batches."""
 
 import os
+import signal
 from functools import partial
 
 import torch
@@ -115,14 +116,16 @@ def _worker_options(workers):
     return {
         "num_workers": workers,
         "multiprocessing_context": "fork" if workers else None,
-        "worker_init_fn": _leave_the_process_group,
+        "worker_init_fn": _leave_signals_to_the_parent,
         "pin_memory": torch.cuda.is_initialized(),
     }
 
 
-def _leave_the_process_group(_):
-    """Ctrl-C and a group's SIGTERM reach the parent alone: it finishes its step, saves and ends its workers."""
+def _leave_signals_to_the_parent(_):
+    """The parent finishes its step, saves and ends its workers. Ctrl-C and a group's SIGTERM do not reach them; where a
+    scheduler sends SIGTERM to every process of a job, the first is passed over, since the parent has it too."""
     os.setsid()
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 class ImageSet(Dataset):

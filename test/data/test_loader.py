@@ -1,4 +1,6 @@
 import gc
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -178,6 +180,19 @@ def test_bad_images_end_the_loading_with_one_line(layout, workers, monkeypatch):
     assert "\n" not in str(error.value)
     del error  # and with it the loader, while it still waits as short
     gc.collect()
+
+
+def test_a_worker_outlives_the_first_sigterm_alone(layout):
+    """A scheduler may send it to every process of a job; what the parent ends must still end."""
+    loader = iter(image_loader(layout, IDS, workers=1))
+    (worker,) = loader._workers
+    loaded = [next(loader)]
+    os.kill(worker.pid, signal.SIGTERM)
+    loaded += [next(loader) for _ in IDS[1:-1]]
+    assert [name for name, _ in loaded] == IDS[:-1]
+    os.kill(worker.pid, signal.SIGTERM)
+    with pytest.raises(RuntimeError, match="is killed by signal: Terminated"):
+        worker.join(10)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
