@@ -41,13 +41,12 @@ def plain_table(text):
 def paper_table(text, name):
     """Markdown of a CSV of `paper.render.csv_text`: the rows that were run, with the paper's figures in brackets."""
     columns, cells = next(table.columns for key, table in TABLES.items() if str(key) == name), {}
-    for line in csv.DictReader(io.StringIO(text)):
-        if line["published"] == "no":
-            cells.setdefault(line["row"], {})[line["column"]] = _cell(line)
-    return markdown(
-        ["", *columns.values()],
-        [[row, *map(found.get, columns)] for row, found in cells.items() if any(found.values())],
-    )
+    lines = [line for line in csv.DictReader(io.StringIO(text)) if line["published"] == "no"]
+    first = [key for key in ("initialisation",) if key in lines[0]]
+    for line in lines:
+        cells.setdefault(line["row"], {key: line[key] for key in first})[line["column"]] = _cell(line)
+    body = [[row, *map(found.get, (*first, *columns))] for row, found in cells.items() if any(map(found.get, columns))]
+    return markdown(["", *first, *columns.values()], body)
 
 
 def _cell(line):

@@ -122,6 +122,11 @@ class Job:
         ids = usable_ids(layout, args.train_list, (check_image, check_labels), args.skip_bad, show=False)
         return inputs(layout, ids, "labels", "images") | weights_input(args)
 
+    def initialisation(self, column):
+        """What the network that a column of a table is of (see `scores`) was initialised with, in a word."""
+        weights = self.arguments("train_aesipe" if column in {*MAPS, "pseudo"} else "deeplab_train").weights
+        return {"imagenet": "ImageNet", "none": "random"}.get(weights, Path(weights).name)
+
     def scores(self, column, weight=1.0):
         """Scores (`tool.metric.scores`) of a column of a table, or None if they are not there.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from files import atomic
 from paper.detail import class_csv
-from paper.plan import TEST
+from paper.plan import MADE_BY, TEST
 from viz.tables import comma_separated
 from viz.tables import markdown as markdown_table
 
@@ -53,6 +53,17 @@ def cell(row, column, runs, classes):
     return Cell(row.paper.get(column), tuple(miou(scores, classes) for scores in found), pending)
 
 
+def initialisations(table, runs):
+    """{title of a row: what its segmentation network was initialised with}, ours and, where it is known, the paper's;
+    empty for a table of maps and where nothing is known."""
+    begun, last = {}, [name for name in table.columns if name not in MADE_BY]
+    for row in table.rows:
+        found = [scores for name in last for scores in runs.of(row.network, name, row.background_weight)]
+        ours = dict.fromkeys(scores["initialisation"] for scores in found)
+        begun[row.title] = ", ".join([*ours, *([f"paper: {row.initialisation}"] if row.initialisation else [])])
+    return begun if any(begun.values()) else {}
+
+
 def write_tables(tables, runs, folder, config, classes=None):
     """Write folder/tableN.md, .csv, .tex, .svg and .classes.csv, and what they are made of, runs.csv and curves.csv.
 
@@ -69,6 +80,7 @@ def write_tables(tables, runs, folder, config, classes=None):
             (row.title, row.network is None, {column: cell(row, column, runs, classes) for column in table.columns})
             for row in table.rows
         ]
+        begun = initialisations(table, runs)
         title = table.title if table.note else f"Table {number}: {table.title}"
         notes = [
             f"mIoU in percent over {'all classes that occur' if classes is None else ', '.join(classes)}; "
@@ -77,10 +89,10 @@ def write_tables(tables, runs, folder, config, classes=None):
             *(f"{row.title}: {row.source}" for row in table.rows if row.source),
         ]
         files |= {
-            f"table{number}.md": markdown(title, table.columns, rows, notes),
-            f"table{number}.csv": csv_text(table.columns, rows),
+            f"table{number}.md": markdown(title, table.columns, rows, notes, begun),
+            f"table{number}.csv": csv_text(table.columns, rows, begun),
             f"table{number}.classes.csv": class_csv(table, runs),
-            f"table{number}.tex": latex(title, table.columns, rows, notes),
+            f"table{number}.tex": latex(title, table.columns, rows, notes, begun),
             f"table{number}.svg": error_bars(title, table.columns, rows),
         }
     for name, text in files.items():
@@ -89,11 +101,13 @@ def write_tables(tables, runs, folder, config, classes=None):
     return "\n".join(text for name, text in files.items() if name.endswith(".md"))
 
 
-def _lines(columns, rows):
-    """The header and the rows, as lists of text. rows: [(title, published, {column: Cell})]."""
-    yield ["row", *(text for title in columns.values() for text in (f"{title}: paper", "ours", "difference"))]
+def _lines(columns, rows, begun):
+    """The header and the rows, as lists of text. rows: [(title, published, {column: Cell})]. begun: {title: what its
+    network was initialised with}; without any, no such column."""
+    ours = [text for title in columns.values() for text in (f"{title}: paper", "ours", "difference")]
+    yield ["row", *(["initialisation"] if begun else []), *ours]
     for title, published, cells in rows:
-        line = [f"{title}, published" if published else title]
+        line = [f"{title}, published" if published else title, *([begun[title]] if begun else [])]
         for found in map(cells.get, columns):
             line += [_number(found.paper, ".1f"), found.text, _number(found.difference, "+.1f")]
         yield line
@@ -103,14 +117,15 @@ def _number(value, form):
     return "" if value is None else format(value, form)
 
 
-def markdown(title, columns, rows, notes):
-    """notes: lines below the table."""
-    header, *body = _lines(columns, rows)
+def markdown(title, columns, rows, notes, begun=()):
+    """notes: lines below the table. begun: see `_lines`."""
+    header, *body = _lines(columns, rows, begun)
     return "\n".join([f"## {title}", "", markdown_table(header, body), "", *(f"- {note}" for note in notes)]) + "\n"
 
 
-def csv_text(columns, rows):
-    """One line a figure: row, column, paper, mean, spread, seeds, difference, published and every seed's value."""
+def csv_text(columns, rows, begun=()):
+    """One line a figure: row, column, paper, mean, spread, seeds, difference, published, every seed's value, and with
+    `begun` (see `_lines`) the initialisation."""
     lines = []
     for title, published, cells in rows:
         for name in columns:
@@ -118,16 +133,16 @@ def csv_text(columns, rows):
             mean, spread, difference = (_number(n, ".4f") for n in (found.mean, found.spread, found.difference))
             values = " ".join(f"{value:.4f}" for value in found.ours)
             ours = [mean, spread, len(found.ours), difference, "yes" if published else "no", values]
-            lines.append([title, name, _number(found.paper, ""), *ours])
+            lines.append([title, name, _number(found.paper, ""), *ours, *([begun[title]] if begun else [])])
     header = ["row", "column", "paper", "mean", "spread", "seeds", "difference", "published", "values"]
-    return comma_separated(header, lines)
+    return comma_separated([*header, *(["initialisation"] if begun else [])], lines)
 
 
-def latex(title, columns, rows, notes):
+def latex(title, columns, rows, notes, begun=()):
     """A table for booktabs."""
-    header, *body = [" & ".join(map(_escape, line)) + r" \\" for line in _lines(columns, rows)]
+    header, *body = [" & ".join(map(_escape, line)) + r" \\" for line in _lines(columns, rows, begun)]
     top = [r"\begin{table}", r"\centering", rf"\caption{{{_escape(title)}}}"]
-    top += [rf"\begin{{tabular}}{{l{'rrr' * len(columns)}}}", r"\toprule", header, r"\midrule"]
+    top += [rf"\begin{{tabular}}{{{'ll' if begun else 'l'}{'rrr' * len(columns)}}}", r"\toprule", header, r"\midrule"]
     end = [r"\bottomrule", r"\end{tabular}", *(f"% {note}" for note in notes), r"\end{table}"]
     return "\n".join([*top, *body, *end]) + "\n"
 

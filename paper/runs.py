@@ -1,8 +1,9 @@
 """The figures of every run that is finished, which tables are made of: from the runs' folders, to CSV, and back.
 
-runs.csv has a line a figure: network, seed, column (`paper.plan.Job.scores`), weight of the background, mIoU and the
-IoU of every class. curves.csv has a line a step at which training was watched (train_aesipe.val_every): network, seed,
-step and the mIoU of the maps on those images. Numbers are percent; empty is a class that does not occur, or no map.
+runs.csv has a line a figure: network, seed, column (`paper.plan.Job.scores`), weight of the background, what the
+network was initialised with, mIoU, and the IoU of every class. curves.csv has a line a step at which training was
+watched (train_aesipe.val_every): network, seed, step and the mIoU of the maps on those images. Numbers are percent;
+empty is a class that does not occur, or no map.
 """
 
 import csv
@@ -12,13 +13,13 @@ from viz.runs import MAP_NAMES, read_log, steps_of
 from viz.tables import comma_separated
 
 FIGURES, CURVES = "runs.csv", "curves.csv"
-WHICH = ("network", "seed", "column", "weight", "mIoU")
+WHICH = ("network", "seed", "column", "weight", "initialisation", "mIoU")
 STEP = ("network", "seed", "step")
 
 
 @dataclass(frozen=True)
 class Runs:
-    """figures: {(network, seed, column, weight): {"miou": 0..1, "iou": {class: 0..1 or None}}}.
+    """figures: {(network, seed, column, weight): {"miou": 0..1, "iou": {class: 0..1 or None}, "initialisation": text}}.
     curves: {(network, seed, step): {map: 0..1}}."""
 
     figures: dict = field(default_factory=dict)
@@ -41,7 +42,11 @@ class Runs:
         """{file name: CSV}."""
         classes = list(dict.fromkeys(name for value in self.figures.values() for name in value["iou"]))
         figures = [
-            (*key, *(_percent(each, 4) for each in (value["miou"], *map(value["iou"].get, classes))))
+            (
+                *key,
+                value["initialisation"],
+                *(_percent(each, 4) for each in (value["miou"], *map(value["iou"].get, classes))),
+            )
             for key, value in self.figures.items()
         ]
         curves = [(*key, *(_percent(value.get(kind), 1) for kind in MAP_NAMES)) for key, value in self.curves.items()]
@@ -61,7 +66,8 @@ def finished(jobs, tables):
         ):
             scores = job.scores(column, weight)
             if scores:
-                figures[job.network, job.seed, column, weight] = {key: scores[key] for key in ("miou", "iou")}
+                kept = {key: scores[key] for key in ("miou", "iou")} | {"initialisation": job.initialisation(column)}
+                figures[job.network, job.seed, column, weight] = kept
         log = read_log(job.arguments("train_aesipe").run / "log.jsonl")
         curves |= {(job.network, job.seed, each["step"]): each["val"] for each in steps_of(log, "aesipe", "val")}
     return Runs(figures, curves)
@@ -71,9 +77,9 @@ def published(folder, prefix):
     """The Runs of folder/PREFIXruns.csv and PREFIXcurves.csv; of files that are not there, none."""
     figures, curves = {}, {}
     for line in _lines(folder / f"{prefix}{FIGURES}"):
-        network, seed, column, weight, miou = map(line.pop, WHICH)
-        iou = {name: _fraction(text) for name, text in line.items()}
-        figures[network, int(seed), column, float(weight)] = {"miou": _fraction(miou), "iou": iou}
+        network, seed, column, weight, initialisation, miou = map(line.pop, WHICH)
+        scores = {"miou": _fraction(miou), "iou": {name: _fraction(text) for name, text in line.items()}}
+        figures[network, int(seed), column, float(weight)] = scores | {"initialisation": initialisation}
     for line in _lines(folder / f"{prefix}{CURVES}"):
         maps = {kind: _fraction(line[title]) for kind, title in MAP_NAMES.items() if line[title]}
         curves[line["network"], int(line["seed"]), int(line["step"])] = maps

@@ -25,7 +25,8 @@ class Row:
     """A row of the paper: its method's title, its printed figures by column in percent, and how it is repeated here.
 
     network: of NETWORKS, None for a system of others, which is not repeated. background_weight: of the evaluation.
-    source: who printed the figures, where that is not the paper.
+    source: who printed the figures, where that is not the paper. initialisation: of the segmentation network behind
+    the printed figures, where it is known to us.
     """
 
     title: str
@@ -33,6 +34,7 @@ class Row:
     paper: dict
     background_weight: float = 1.0
     source: str = ""
+    initialisation: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ class Table:
 
 
 def _table(title, segmentation, columns, *rows):
-    """rows: (title, network, the figures of the columns, background weight if it is not 1)."""
-    made = (Row(title, network, dict(zip(columns, paper)), *weight) for title, network, paper, *weight in rows)
+    """rows: (title, network, the figures of the columns, and what other fields of a Row are given)."""
+    made = (Row(title, network, dict(zip(columns, paper)), *others) for title, network, paper, *others in rows)
     return Table(title, segmentation, columns, tuple(made))
 
 
@@ -95,7 +97,7 @@ TABLES = {
         ("AMN (ResNet-101)", None, (69.5, 69.6)),
         ("RecurSeed (ResNet-101)", None, (72.8, 72.8)),
         ("SIPE (ResNet-38)", None, (68.2, 69.5)),
-        ("SIPE (ResNet-101)", "baseline", (68.8, 69.7)),
+        ("SIPE (ResNet-101)", "baseline", (68.8, 69.7), 1.0, "", "COCO"),
         ("AE-SIPE (ResNet-101)", "full", (71.0, 71.1)),
     ),
     2: _table(

@@ -201,9 +201,13 @@ def test_the_table_to_the_end_has_all_maps_pseudo_labels_and_full_supervision(tm
     assert not supervised.missing()
     runs = finished([sipe, ours, supervised], [TABLES["end"]])
     text = write_tables({"end": TABLES["end"]}, runs, tmp_path, "configs/demo.yaml")
-    lines = {line.split(" | ")[0].strip("| "): line.split(" | ")[2::3] for line in text.splitlines() if "|" in line}
-    assert lines["AE-SIPE"] == ["50.0", "50.0", "50.0", "60.0", "65.0", "70.0", "75.0"]
-    assert lines["full supervision"] == ["", "", "", "", "", "70.0", "75.0"] and lines["SIPE"] == 7 * [""]
+    lines = {
+        line.split(" | ")[0].strip("| "): line.split(" | ")[1:4:2] + line.split(" | ")[6::3]
+        for line in text.splitlines()
+        if "|" in line
+    }
+    assert lines["AE-SIPE"] == ["aesipe.pt", "50.0", "50.0", "50.0", "60.0", "65.0", "70.0", "75.0"]
+    assert lines["full supervision"] == ["aesipe.pt", "", "", "", "", "", "70.0", "75.0"] and lines["SIPE"] == 8 * [""]
 
 
 def test_a_test_list_without_masks_ends_in_an_archive_for_the_server(tmp_path):

@@ -44,6 +44,14 @@ def test_a_table_of_the_paper_has_means_spreads_and_the_papers_figures(tmp_path)
     ]
 
 
+def test_a_table_of_the_last_network_has_its_initialisation(tmp_path):
+    begun = {title: "ImageNet" for title, _, _ in ROWS}
+    (tmp_path / "a.csv").write_text(csv_text(TABLES[2].columns, ROWS, begun))
+    text = filled("<!-- table 2: a.csv -->\n<!-- end -->\n", tmp_path)
+    assert text.splitlines()[1] == "|  | initialisation | mIoU | mIoU + CRF |"
+    assert text.splitlines()[3] == "| + bg (50 %) | ImageNet | 62.0 ± 2.0 (58.6) | 63.0 (64.7) |"
+
+
 def test_a_row_that_was_not_run_is_left_out(tmp_path):
     rows = [("baseline (SIPE)", False, {name: Cell(58.6) for name in TABLES[2].columns}), *ROWS]
     (tmp_path / "a.csv").write_text(csv_text(TABLES[2].columns, rows))

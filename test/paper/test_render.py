@@ -5,7 +5,9 @@ import io
 
 import pytest
 
-from paper.render import Cell, csv_text, latex, markdown, miou
+from paper.render import Cell, csv_text, initialisations, latex, markdown, miou
+from paper.runs import Runs
+from paper.tables import TABLES
 
 COLUMNS = {"plain": "mIoU", "crf": "mIoU + CRF"}
 ROWS = [
@@ -51,3 +53,34 @@ def test_latex_is_escaped():
     assert r"\caption{Table 2: a \& b}" in text
     body = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert {line.replace(r"\&", "").count("&") for line in body} == {6}
+
+
+def test_what_the_last_network_was_initialised_with_is_a_column():
+    begun = {"Other_1": "paper: COCO", "+ bg (50 %)": "ImageNet"}
+    lines = markdown("Table 1", COLUMNS, ROWS, [], begun).splitlines()
+    assert lines[2].split(" | ")[:3] == ["| row", "initialisation", "mIoU: paper"]
+    assert lines[4] == "| Other_1, published | paper: COCO | 50.0 |  |  |  |  |  |"
+    assert [line["initialisation"] for line in csv.DictReader(io.StringIO(csv_text(COLUMNS, ROWS, begun)))] == [
+        *2 * ["paper: COCO"],
+        *2 * ["ImageNet"],
+    ]
+    text = latex("Table 1", COLUMNS, ROWS, [], begun)
+    assert r"\begin{tabular}{llrrrrrr}" in text and r"Other\_1, published & paper: COCO & 50.0" in text
+
+
+def test_initialisations_are_those_of_the_segmentation_networks():
+    def scores(word):
+        return {"miou": 0.5, "iou": {}, "initialisation": word}
+
+    figures = {("full", 0, "plain", 1.0): scores("ImageNet"), ("full", 0, "seg", 1.0): scores("aesipe.pt")}
+    figures |= {("full", 1, "seg", 1.0): scores("ImageNet"), ("full", 0, "val", 1.0): scores("random")}
+    runs = Runs(figures)
+    assert initialisations(TABLES["end"], runs) == {
+        "SIPE": "",
+        "AE-SIPE": "aesipe.pt, ImageNet",
+        "full supervision": "",
+    }
+    assert initialisations(TABLES[2], runs) == {}
+    first = initialisations(TABLES[1], runs)
+    assert first["AE-SIPE (ResNet-101)"] == "random" and first["SIPE (ResNet-101)"] == "paper: COCO"
+    assert initialisations(TABLES["coco"], Runs()) == {}

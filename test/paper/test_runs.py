@@ -11,6 +11,10 @@ from paper.tables import TABLES
 CAT = {"background": 0.75, "cat": 0.5, "bus": None}
 
 
+def scores(miou):
+    return {"miou": miou, "iou": CAT, "initialisation": "ImageNet"}
+
+
 class FakeJob:
     """A job whose scores and log are given. scores: {(column, weight): mIoU}."""
 
@@ -22,6 +26,9 @@ class FakeJob:
     def scores(self, column, weight=1.0):
         miou = self.known.get((column, weight))
         return miou and {"miou": miou, "iou": CAT, "list": "train"}
+
+    def initialisation(self, column):
+        return "ImageNet"
 
     def arguments(self, stage):
         assert stage == "train_aesipe"
@@ -60,8 +67,8 @@ def test_the_figures_of_a_table_and_the_last_training_are_read(runs):
 def test_what_is_written_is_read_again(runs, tmp_path):
     texts = runs.texts()
     assert texts["runs.csv"].splitlines()[:2] == [
-        "network,seed,column,weight,mIoU,background,cat,bus",
-        "full,1,plain,1.0,40.0,75.0,50.0,",
+        "network,seed,column,weight,initialisation,mIoU,background,cat,bus",
+        "full,1,plain,1.0,ImageNet,40.0,75.0,50.0,",
     ]
     assert texts["curves.csv"].splitlines()[:3] == [
         "network,seed,step,CAM,IS-CAM,AE-IS-CAM",
@@ -72,14 +79,12 @@ def test_what_is_written_is_read_again(runs, tmp_path):
         (tmp_path / f"photos_{name}").write_text(text)
     again = published(tmp_path, "photos_")
     assert again.texts() == texts and again.curves == runs.curves
-    assert again.figures["full", 0, "plain", 1.0] == {"miou": pytest.approx(0.45678), "iou": CAT}
+    assert again.figures["full", 0, "plain", 1.0] == scores(pytest.approx(0.45678))
     assert published(tmp_path, "other_") == Runs()
 
 
 def test_a_run_of_ones_own_takes_the_place_of_a_published_one(runs):
-    own = Runs(
-        {("full", 0, "plain", 1.0): {"miou": 0.6, "iou": CAT}, ("ae", 0, "plain", 1.0): {"miou": 0.7, "iou": CAT}}
-    )
+    own = Runs({("full", 0, "plain", 1.0): scores(0.6), ("ae", 0, "plain", 1.0): scores(0.7)})
     both = runs | own
     assert [value["miou"] for value in both.of("full", "plain", 1.0)] == [0.6, 0.4]
     assert len(both.figures) == 4 and both.curves == runs.curves
@@ -88,5 +93,5 @@ def test_a_run_of_ones_own_takes_the_place_of_a_published_one(runs):
 def test_a_job_is_complete_with_all_its_figures(runs, tmp_path):
     job = FakeJob("full", 0, tmp_path)
     assert not runs.complete(job)
-    assert (runs | Runs({("full", 0, "crf", 1.0): {"miou": 0.5, "iou": CAT}})).complete(job)
+    assert (runs | Runs({("full", 0, "crf", 1.0): scores(0.5)})).complete(job)
     assert not runs.complete(FakeJob("full", 1, tmp_path))
