@@ -34,6 +34,7 @@ class Source(NamedTuple):
     size: int = 0  # bytes of the archive, and of what is wanted of it
     unpacked: int = 0
     largest: int = LARGEST  # bytes of a member
+    others: tuple = ()  # more addresses of the archive, for when the host of `url` is down
 
 
 def locate(source, settings, download=False):
@@ -138,35 +139,46 @@ def check_space(root, needed, what):
 
 
 def fetch(source, root, mirror=None):
-    """Download an archive into root and return its path. A download that was stopped is continued.
+    """Download an archive into root and return its path. A download that was stopped is continued; where an address
+    fails, the next one is tried.
 
     Raises UserError saying what to put where by hand.
     """
     if mirror and not mirror.startswith(("http://", "https://")):
         raise UserError(f"--mirror {mirror}: must start with http:// or https:// (folders are named by --sources)")
-    url = f"{mirror.rstrip('/')}/{source.name}" if mirror else source.url
     path = Path(root) / source.name
     partial = _partial(path)
-    print(f"downloading {url} to {path}", flush=True)
+    failures = []
+    for url in [f"{mirror.rstrip('/')}/{source.name}"] if mirror else [source.url, *source.others]:
+        print(f"downloading {url} to {path}", flush=True)
+        failure = _fetch_from(url, source, path)
+        if failure is None:
+            rename(partial, path)
+            return path
+        failures.append(f"{url}: cannot be fetched ({failure})")
+    there = partial.stat().st_size if partial.exists() else 0
+    go_on = f"run this again to continue from byte {there}, " * bool(there)
+    raise UserError(
+        f"{', '.join(failures)}: {go_on}fetch it on another machine and put it into {path.parent} as {path.name}, or "
+        "name another host by --mirror"
+    )
+
+
+def _fetch_from(url, source, path):
+    """Download to `_partial(path)`. Returns None, or why it failed."""
+    partial = _partial(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             _download(url, partial)
-            if source.md5 and md5_of(partial) != source.md5:
-                partial.unlink()
-                raise ValueError(f"its MD5 is not {source.md5}")
         except (OSError, ValueError, http.client.HTTPException) as error:
             if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):  # `writing` says it
                 raise
-            reason = " ".join(str(error).split()) or type(error).__name__
-            there = partial.stat().st_size if partial.exists() else 0
-            go_on = f"run this again to continue from byte {there}, " * bool(there)
-            raise UserError(
-                f"{url}: cannot be fetched ({reason}): {go_on}fetch it on another machine and put it into "
-                f"{path.parent} as {path.name}, or name another host by --mirror"
-            ) from error
-        rename(partial, path)
-    return path
+            return " ".join(str(error).split()) or type(error).__name__
+        if source.md5 and md5_of(partial) != source.md5:
+            partial.unlink()
+            return f"its MD5 is not {source.md5}"
+    return None
 
 
 def _partial(path):

@@ -15,6 +15,7 @@ SOURCES = {  # addresses and sums as torchvision has them
         r"|ImageSets/Segmentation/(train|val)\.txt)",
         ("SegmentationClass", "ImageSets/Segmentation/train.txt", "ImageSets/Segmentation/val.txt"),
         "name an extracted VOCdevkit/VOC2012 by --voc_root",
+        others=("https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",),  # newer torchvision's
     ),
     # The evaluation server hands it to those who register: torchvision knows neither a URL nor a sum.
     "test": Source(

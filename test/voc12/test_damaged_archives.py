@@ -103,6 +103,28 @@ def test_a_host_that_is_down(official, prepare, url):
     )
 
 
+def test_where_a_host_is_down_the_next_address_is_tried(archives, prepare, mirror, monkeypatch):
+    ours, down = SOURCES["voc"], "http://127.0.0.1:9/voc.tar"
+    monkeypatch.setitem(SOURCES, "voc", ours._replace(url=down, others=(f"{mirror}/none.tar", f"{mirror}/{ours.name}")))
+    monkeypatch.setitem(SOURCES, "sbd", SOURCES["sbd"]._replace(url=f"{mirror}/{SOURCES['sbd'].name}"))
+    done = prepare(archives.root, "--download")
+    assert done.status == 0, done.err
+    said = [line.split()[1] for line in done.out.splitlines() if line.startswith("downloading")]
+    assert said[:3] == [down, f"{mirror}/none.tar", f"{mirror}/{ours.name}"]
+
+
+def test_where_every_host_is_down_all_are_named(archives, prepare, mirror, monkeypatch):
+    others = (f"{mirror}/none.tar",)
+    monkeypatch.setitem(SOURCES, "voc", SOURCES["voc"]._replace(url="http://127.0.0.1:9/voc.tar", others=others))
+    done = prepare(archives.root, "--download")
+    refused(
+        done,
+        archives.root,
+        "http://127.0.0.1:9/voc.tar: cannot be fetched (",
+        f"{mirror}/none.tar: cannot be fetched (HTTP Error 404: File not found): fetch it on another machine",
+    )
+
+
 def test_a_download_of_something_else(archives, prepare, mirror):
     (archives.archives / SOURCES["sbd"].name).write_text("not found, but status 200")
     done = prepare(archives.root, "--download", "--mirror", mirror)

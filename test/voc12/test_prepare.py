@@ -220,5 +220,10 @@ def test_real_photographs_and_masks(prepare, tmp_path):
 
 def test_addresses_and_sums_are_torchvisions():
     voc, sbd = DATASET_YEAR_DICT["2012"], SBDataset
-    assert SOURCES["voc"][1:4] == (voc["filename"], voc["url"], voc["md5"])
+    ours, archive = SOURCES["voc"], "/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
+    assert (ours.name, ours.md5) == (voc["filename"], voc["md5"])
+    assert ours.url == f"http://host.robots.ox.ac.uk{archive}" and ours.others == (
+        f"https://thor.robots.ox.ac.uk{archive}",
+    )
+    assert voc["url"] in (ours.url, *ours.others)  # torchvision 0.26 has the first, 0.29 the second
     assert SOURCES["sbd"][1:4] == (sbd.filename, sbd.url, sbd.md5)
