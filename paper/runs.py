@@ -66,7 +66,8 @@ def finished(jobs, tables):
         ):
             scores = job.scores(column, weight)
             if scores:
-                kept = {key: scores[key] for key in ("miou", "iou")} | {"initialisation": job.initialisation(column)}
+                iou = {name: _as_written(value) for name, value in scores["iou"].items()}
+                kept = {"miou": _as_written(scores["miou"]), "iou": iou, "initialisation": job.initialisation(column)}
                 figures[job.network, job.seed, column, weight] = kept
         log = read_log(job.arguments("train_aesipe").run / "log.jsonl")
         curves |= {(job.network, job.seed, each["step"]): each["val"] for each in steps_of(log, "aesipe", "val")}
@@ -95,6 +96,11 @@ def _lines(path):
 
 def _percent(value, digits):
     return "" if value is None else f"{round(100 * value, digits)}"
+
+
+def _as_written(value):
+    """The number that runs.csv holds, so that a table of runs is the same before and after it."""
+    return _fraction(_percent(value, 4))
 
 
 def _fraction(text):
