@@ -9,6 +9,7 @@ empty is a class that does not occur, or no map.
 import csv
 from dataclasses import dataclass, field
 
+from errors import UserError
 from viz.runs import MAP_NAMES, read_log, steps_of
 from viz.tables import comma_separated
 
@@ -75,23 +76,28 @@ def finished(jobs, tables):
 
 
 def published(folder, prefix):
-    """The Runs of folder/PREFIXruns.csv and PREFIXcurves.csv; of files that are not there, none."""
+    """The Runs of folder/PREFIXruns.csv and PREFIXcurves.csv; of files that are not there, none. Raises UserError for
+    one that is no such file."""
     figures, curves = {}, {}
-    for line in _lines(folder / f"{prefix}{FIGURES}"):
-        network, seed, column, weight, initialisation, miou = map(line.pop, WHICH)
-        scores = {"miou": _fraction(miou), "iou": {name: _fraction(text) for name, text in line.items()}}
+    for (network, seed, column, weight, initialisation, miou), iou in _rows(folder / f"{prefix}{FIGURES}", WHICH):
+        scores = {"miou": _fraction(miou), "iou": {name: _fraction(text) for name, text in iou.items()}}
         figures[network, int(seed), column, float(weight)] = scores | {"initialisation": initialisation}
-    for line in _lines(folder / f"{prefix}{CURVES}"):
-        maps = {kind: _fraction(line[title]) for kind, title in MAP_NAMES.items() if line[title]}
-        curves[line["network"], int(line["seed"]), int(line["step"])] = maps
+    for (network, seed, step), maps in _rows(folder / f"{prefix}{CURVES}", STEP):
+        known = {kind: _fraction(maps[title]) for kind, title in MAP_NAMES.items() if maps[title]}
+        curves[network, int(seed), int(step)] = known
     return Runs(figures, curves)
 
 
-def _lines(path):
+def _rows(path, first):
+    """The rows of a CSV whose header begins with `first`, each as (its cells under those, {other title: cell})."""
     if not path.exists():
-        return []
+        return
     with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        header, *rows = list(csv.reader(file)) or [[]]
+    if tuple(header[: len(first)]) != first or any(len(row) != len(header) for row in rows):
+        raise UserError(f"{path}: is no table with the columns {', '.join(first)}: take it away, it is written anew")
+    for row in rows:
+        yield row[: len(first)], dict(zip(header[len(first) :], row[len(first) :]))
 
 
 def _percent(value, digits):

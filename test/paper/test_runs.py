@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from errors import UserError
 from paper.runs import Runs, finished, published
 from paper.tables import TABLES
 
@@ -98,3 +99,17 @@ def test_a_job_is_complete_with_all_its_figures(runs, tmp_path):
     assert not runs.complete(job)
     assert (runs | Runs({("full", 0, "crf", 1.0): scores(0.5)})).complete(job)
     assert not runs.complete(FakeJob("full", 1, tmp_path))
+
+
+def test_a_class_may_have_the_name_of_a_column(tmp_path):
+    iou = {"background": 0.5, "seed": 0.25, "network": 0.75}
+    runs = Runs({("full", 0, "plain", 1.0): {"miou": 0.5, "iou": iou, "initialisation": "ImageNet"}})
+    (tmp_path / "runs.csv").write_text(runs.texts()["runs.csv"])
+    assert published(tmp_path, "") == runs
+
+
+@pytest.mark.parametrize("text", ["", "network,step,CAM\nfull,10,20.0\n", "network,seed,step,CAM\nfull,0\n"])
+def test_another_file_of_the_name_is_refused(tmp_path, text):
+    (tmp_path / "curves.csv").write_text(text)
+    with pytest.raises(UserError, match="curves.csv: is no table with the columns network, seed, step: take it away"):
+        published(tmp_path, "")
