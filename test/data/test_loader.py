@@ -190,8 +190,8 @@ def test_a_worker_outlives_the_first_sigterm_alone(layout):
     os.kill(worker.pid, signal.SIGTERM)
     loaded += [next(loader) for _ in IDS[1:-1]]
     assert [name for name, _ in loaded] == IDS[:-1]
-    os.kill(worker.pid, signal.SIGTERM)
-    with pytest.raises(RuntimeError, match="is killed by signal: Terminated"):
+    with pytest.raises(RuntimeError, match="is killed by signal: Terminated"):  # as soon as it is dead
+        os.kill(worker.pid, signal.SIGTERM)
         worker.join(10)
 
 
