@@ -1,6 +1,7 @@
 import gc
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -190,9 +191,9 @@ def test_a_worker_outlives_the_first_sigterm_alone(layout):
     os.kill(worker.pid, signal.SIGTERM)
     loaded += [next(loader) for _ in IDS[1:-1]]
     assert [name for name, _ in loaded] == IDS[:-1]
-    with pytest.raises(RuntimeError, match="is killed by signal: Terminated"):  # as soon as it is dead
+    with pytest.raises(RuntimeError, match="is killed by signal: Terminated"):
         os.kill(worker.pid, signal.SIGTERM)
-        worker.join(10)
+        time.sleep(10)  # which PyTorch's look at its workers breaks off
 
 
 @pytest.mark.parametrize("workers", [0, 1])
