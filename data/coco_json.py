@@ -93,6 +93,7 @@ def read_instances(path):
 
 def _decode(path):
     check_file(path)
+    data = b""
     try:
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size > LARGEST:
@@ -106,9 +107,19 @@ def _decode(path):
     except RecursionError as error:
         raise UserError(f"{path}: cannot be read as COCO's JSON: it is nested too deeply") from error
     except ValueError as error:  # msgspec's, and of text that is no UTF-8
+        reason = _reason(error, data)
         raise UserError(
-            f"{path}: cannot be read as COCO's JSON of images, categories and annotations: {error}"
+            f"{path}: cannot be read as COCO's JSON of images, categories and annotations: {reason}"
         ) from error
+
+
+def _reason(error, data):
+    """The text of the error, and where the file stops being UTF-8, which not every release of msgspec says."""
+    try:
+        data.decode()
+    except UnicodeDecodeError as bad:
+        return str(error) if isinstance(error, UnicodeDecodeError) else f"{error} ({bad})"
+    return str(error)
 
 
 def _key(value):
