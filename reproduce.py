@@ -7,8 +7,8 @@
 Every network and seed is one run of run_pipeline.sh, RUN_ROOT/STEM/NETWORK_seedN with STEM the name of the config;
 rows and tables that need the same network share it. Stopped, it continues where it was. The tables are written after
 every run to RUN_ROOT/STEM/tableN.md, .csv, .tex and .svg, with all that is finished by then; tableN.classes.csv has the
-IoU of each class, runs.csv each run's figures, curves.csv the maps' mIoU while they were trained. --publish adds them
-to the figures in docs/results, and does not repeat the runs that are there. GPUS=n is for the driver.
+IoU of each class, runs.csv each run's figures, curves.csv and .svg the maps' mIoU while they were trained. --publish
+adds them to the figures in docs/results, and does not repeat the runs that are there. GPUS=n is for the driver.
 """
 
 import argparse

@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 
 from files import atomic
-from paper.runs import CURVES, FIGURES
+from paper.runs import CURVES, DRAWN, FIGURES
 from paper.tables import TABLES
 from viz.tables import markdown
 
@@ -61,7 +61,7 @@ def publish(folder, names):
     kept = PAGE.with_suffix("")
     kept.mkdir(exist_ok=True)
     suffixes = ("csv", "classes.csv", "svg")
-    for name in (FIGURES, CURVES, *(f"table{name}.{suffix}" for name in names for suffix in suffixes)):
+    for name in (FIGURES, CURVES, DRAWN, *(f"table{name}.{suffix}" for name in names for suffix in suffixes)):
         shutil.copyfile(folder / name, kept / f"{folder.name}_{name}")
     return fill_page()
 

@@ -1,15 +1,18 @@
-"""A table of the paper as a figure: ours with error bars, the paper's beside them."""
+"""Figures of runs: a table with error bars, the paper's figures beside them, and how the maps learn."""
 
 import io
+import statistics
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from paper.detail import full_titles
 from viz.palette import OKABE_ITO
+from viz.runs import MAP_NAMES
 
 STYLE = {"svg.fonttype": "none", "svg.hashsalt": "table", "font.family": "sans-serif", "font.size": 9}
 WIDTH, LINE, MARGIN = 7.0, 0.42, 1.1  # inches: the figure's width, a row's height, that of title and axis together
+CURVES_HEIGHT = 2.8
 SPREAD = 0.6  # part of a row's height that its marks share
 YELLOW = "#f0e442"  # too pale on white
 COLOURS = (*(code for code in OKABE_ITO if code != YELLOW), "#000000")
@@ -44,6 +47,48 @@ def error_bars(title, columns, rows):
         axes.set_title(title)
         if axes.get_legend_handles_labels()[0]:
             figure.legend(loc="outside right upper", frameon=False)
-        file = io.StringIO()
-        figure.savefig(file, format="svg", metadata={"Date": None})
+        return _svg(figure)
+
+
+def learning_curves(curves, titles):
+    """SVG text: a plot for each kind of map, a line a network; the mIoU of the maps against the steps of training, as
+    the mean over the seeds, and a band of their standard deviation.
+
+    curves: of `paper.runs.Runs`. titles: {network: title}; of one without, its own name.
+    """
+    networks = {key[0]: titles.get(key[0], key[0]) for key in curves}
+    with rc_context(STYLE):
+        figure = Figure((WIDTH, CURVES_HEIGHT), layout="constrained")
+        for axes, (kind, name) in zip(figure.subplots(1, len(MAP_NAMES), sharey=True), MAP_NAMES.items()):
+            for index, (network, title) in enumerate(networks.items()):
+                steps, means, spreads = _over_seeds(curves, network, kind)
+                colour = COLOURS[index % len(COLOURS)]
+                axes.plot(steps, means, "o-", color=colour, markersize=3, label=title)
+                low, high = zip(*((m - s, m + s) for m, s in zip(means, spreads))) if steps else ((), ())
+                axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
+            axes.grid(alpha=0.2)
+            axes.set_title(name)
+            axes.set_xlabel("step")
+        figure.axes[0].set_ylabel("mIoU, %")
+        if networks:
+            figure.legend(
+                *figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False
+            )
+        return _svg(figure)
+
+
+def _over_seeds(curves, network, kind):
+    """(steps, means, standard deviations) in percent of one network's maps; a deviation is 0 where one seed is."""
+    found = {}
+    for (owner, _, step), maps in curves.items():
+        if owner == network and kind in maps:
+            found.setdefault(step, []).append(100 * maps[kind])
+    steps = sorted(found)
+    spreads = [statistics.stdev(found[step]) if len(found[step]) > 1 else 0 for step in steps]
+    return steps, [statistics.fmean(found[step]) for step in steps], spreads
+
+
+def _svg(figure):
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata={"Date": None})
     return file.getvalue()

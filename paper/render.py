@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from files import atomic
 from paper.detail import class_csv
 from paper.plan import MADE_BY, TEST
+from paper.runs import DRAWN
 from viz.tables import comma_separated
 from viz.tables import markdown as markdown_table
 
@@ -65,16 +66,18 @@ def initialisations(table, runs):
 
 
 def write_tables(tables, runs, folder, config, classes=None):
-    """Write folder/tableN.md, .csv, .tex, .svg and .classes.csv, and what they are made of, runs.csv and curves.csv.
+    """Write folder/tableN.md, .csv, .tex, .svg and .classes.csv, and what they are made of, runs.csv and curves.csv,
+    the latter as a figure too, curves.svg.
 
     Returns the Markdown.
 
     tables: of `paper.tables.TABLES`. runs: `paper.runs.Runs`, what is finished. config: path of the base config.
     classes: see `miou`.
     """
-    from paper.figure import error_bars  # once there is a figure to draw: Matplotlib takes long to import
+    from paper.figure import error_bars, learning_curves  # once there is one to draw: Matplotlib takes long to import
 
-    files = runs.texts()
+    titles = {row.network: row.title for table in tables.values() for row in table.rows}
+    files = runs.texts() | {DRAWN: learning_curves(runs.curves, titles)}
     for number, table in tables.items():
         rows = [
             (row.title, row.network is None, {column: cell(row, column, runs, classes) for column in table.columns})

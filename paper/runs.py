@@ -14,6 +14,7 @@ from viz.runs import MAP_NAMES, read_log, steps_of
 from viz.tables import comma_separated
 
 FIGURES, CURVES = "runs.csv", "curves.csv"
+DRAWN = "curves.svg"  # of CURVES
 WHICH = ("network", "seed", "column", "weight", "initialisation", "mIoU")
 STEP = ("network", "seed", "step")
 

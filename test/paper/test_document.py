@@ -73,7 +73,7 @@ def test_publishing_puts_a_run_of_tables_on_the_page(tmp_path, monkeypatch):
     runs.mkdir(parents=True)
     page.write_text("<!-- table 2: photos_table2.csv -->\n<!-- end -->\n")
     (runs / "table2.csv").write_text(csv_text(TABLES[2].columns, ROWS))
-    for name in ("table2.classes.csv", "table2.svg", "runs.csv", "curves.csv"):
+    for name in ("table2.classes.csv", "table2.svg", "runs.csv", "curves.csv", "curves.svg"):
         (runs / name).write_text("class\ncat\n")
     monkeypatch.setattr(document, "PAGE", page)
     assert publish(runs, [2]) == page and "62.0 ± 2.0 (58.6)" in page.read_text()
@@ -84,5 +84,6 @@ def test_publishing_puts_a_run_of_tables_on_the_page(tmp_path, monkeypatch):
         "photos_table2.svg",
         "photos_runs.csv",
         "photos_curves.csv",
+        "photos_curves.svg",
     }
     assert PAGE == REPOSITORY / "docs/results.md"

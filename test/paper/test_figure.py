@@ -1,8 +1,10 @@
-"""A table as a figure with error bars."""
+"""A table as a figure with error bars, and learning curves."""
 
 from xml.etree import ElementTree
 
-from paper.figure import error_bars
+import numpy as np
+
+from paper.figure import _over_seeds, error_bars, learning_curves
 from paper.render import Cell
 
 COLUMNS = {"plain": "last map", "crf": "+ CRF"}
@@ -31,3 +33,39 @@ def test_same_figures_make_the_same_file_and_others_another():
 
 def test_a_table_without_a_run_is_an_empty_figure():
     assert "maps" in texts(error_bars("maps", COLUMNS, ROWS[1:2]))
+
+
+def curve(network, seed, step, *miou):
+    return {(network, seed, step): dict(zip(("cam", "is_cam", "ae_is_cam"), miou))}
+
+
+CURVES = {
+    **curve("full", 0, 75, 0.20, 0.31, 0.33),
+    **curve("full", 1, 75, 0.24, 0.33, 0.36),
+    **curve("full", 0, 150, 0.28, 0.37, 0.40),
+    **curve("pr_is", 0, 75, 0.21, 0.29, 0.28),
+}
+
+
+def test_learning_curves_name_the_maps_and_the_networks():
+    shown = texts(learning_curves(CURVES, {"full": "AE-SIPE", "baseline": "SIPE"}))
+    assert {"CAM", "IS-CAM", "AE-IS-CAM", "AE-SIPE", "pr_is", "step", "mIoU, %"} <= shown and "SIPE" not in shown
+
+
+def test_learning_curves_are_means_over_the_seeds_of_a_step():
+    steps, means, spreads = _over_seeds(CURVES, "full", "ae_is_cam")
+    assert (
+        steps == [75, 150] and np.allclose(means, [34.5, 40.0]) and np.allclose(spreads, [np.std([33, 36], ddof=1), 0])
+    )
+
+
+def test_learning_curves_change_with_every_figure_alone():
+    svg = learning_curves(CURVES, {})
+    assert (
+        svg == learning_curves(CURVES, {}) and learning_curves(CURVES | curve("full", 1, 75, 0.2, 0.3, 0.4), {}) != svg
+    )
+
+
+def test_learning_curves_of_maps_that_were_not_watched_are_empty():
+    assert "AE-IS-CAM" in texts(learning_curves({}, {}))
+    ElementTree.fromstring(learning_curves({("full", 0, 75): {"cam": 0.2}}, {}))  # of a run without the other maps
