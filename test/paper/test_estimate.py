@@ -48,14 +48,14 @@ def times(job, root, device="cpu"):
 
 
 def test_amounts(job):
-    assert amount(job, "train_aesipe") == 10 * (40 // 16)
+    assert amount(job, "train_aesipe") == 12 * (40 // 16)
     assert amount(job, "deeplab_train") == 260
     assert amount(job, "make_cam") == 40 and amount(job, "eval_cam") == 4
 
 
 def test_amounts_of_a_dataset_that_is_not_there_are_vocs(tmp_path):
     job = make_jobs([TABLES[1]], "configs/demo.yaml", [f"common.dataset_root={tmp_path / 'none'}"], 1)[0][0]
-    assert amount(job, "train_aesipe") == 10 * (10_582 // 16)
+    assert amount(job, "train_aesipe") == 12 * (10_582 // 16)
     assert amount(job, "deeplab_test") == 1449
 
 
@@ -69,11 +69,11 @@ def test_amounts_of_coco_are_its_own(tmp_path):
 def test_the_rate_is_the_mean_of_all_alike_runs(job, tmp_path):
     log(tmp_path / "a", job, "train_aesipe", did=10, seconds=500)
     log(tmp_path / "demo" / "b", job, "train_aesipe", did=30, seconds=1900)
-    assert times(job, tmp_path)["train_aesipe"] == "0:20:00"  # 20 steps of 60 s
+    assert times(job, tmp_path)["train_aesipe"] == "0:24:00"  # 24 steps of 60 s
     text = list(estimate([job], [job.stages], tmp_path, "cpu"))
-    assert "\ntogether at least 0:20:00 (h:mm:ss) on this machine (cpu)" in text
+    assert "\ntogether at least 0:24:00 (h:mm:ss) on this machine (cpu)" in text
     *_, known = estimate([job], [("train_aesipe",)], tmp_path, "cpu")
-    assert known == "\ntogether about 0:20:00 (h:mm:ss) on this machine (cpu)"
+    assert known == "\ntogether about 0:24:00 (h:mm:ss) on this machine (cpu)"
 
 
 @pytest.mark.parametrize(
