@@ -1,12 +1,13 @@
 """Figures of runs: a table with error bars, the paper's figures beside them, and how the maps learn."""
 
 import io
-import statistics
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from paper.detail import full_titles
+from paper.render import Cell
 from viz.palette import OKABE_ITO
 from viz.runs import MAP_NAMES
 
@@ -64,7 +65,7 @@ def learning_curves(curves, titles):
                 steps, means, spreads = _over_seeds(curves, network, kind)
                 colour = COLOURS[index % len(COLOURS)]
                 axes.plot(steps, means, "o-", color=colour, markersize=3, label=title)
-                low, high = zip(*((m - s, m + s) for m, s in zip(means, spreads))) if steps else ((), ())
+                low, high = np.subtract(means, spreads), np.add(means, spreads)
                 axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
             axes.grid(alpha=0.2)
             axes.set_title(name)
@@ -83,9 +84,8 @@ def _over_seeds(curves, network, kind):
     for (owner, _, step), maps in curves.items():
         if owner == network and kind in maps:
             found.setdefault(step, []).append(100 * maps[kind])
-    steps = sorted(found)
-    spreads = [statistics.stdev(found[step]) if len(found[step]) > 1 else 0 for step in steps]
-    return steps, [statistics.fmean(found[step]) for step in steps], spreads
+    cells = {step: Cell(None, tuple(found[step])) for step in sorted(found)}
+    return list(cells), [cell.mean for cell in cells.values()], [cell.spread or 0 for cell in cells.values()]
 
 
 def _svg(figure):

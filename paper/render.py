@@ -76,7 +76,8 @@ def write_tables(tables, runs, folder, config, classes=None):
     """
     from paper.figure import error_bars, learning_curves  # once there is one to draw: Matplotlib takes long to import
 
-    titles = {row.network: row.title for table in tables.values() for row in table.rows}
+    every = [row for table in tables.values() for row in table.rows]
+    titles = {row.network: row.title for row in reversed(every)}  # of the first row that a network is in
     files = runs.texts() | {DRAWN: learning_curves(runs.curves, titles)}
     for number, table in tables.items():
         rows = [

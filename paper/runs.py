@@ -72,7 +72,9 @@ def finished(jobs, tables):
                 kept = {"miou": _as_written(scores["miou"]), "iou": iou, "initialisation": job.initialisation(column)}
                 figures[job.network, job.seed, column, weight] = kept
         log = read_log(job.arguments("train_aesipe").run / "log.jsonl")
-        curves |= {(job.network, job.seed, each["step"]): each["val"] for each in steps_of(log, "aesipe", "val")}
+        for each in steps_of(log, "aesipe", "val"):
+            maps = {kind: _as_written(value, 1) for kind, value in each["val"].items()}
+            curves[job.network, job.seed, each["step"]] = maps
     return Runs(figures, curves)
 
 
@@ -105,9 +107,9 @@ def _percent(value, digits):
     return "" if value is None else f"{round(100 * value, digits)}"
 
 
-def _as_written(value):
-    """The number that runs.csv holds, so that a table of runs is the same before and after it."""
-    return _fraction(_percent(value, 4))
+def _as_written(value, digits=4):
+    """The number that the CSV holds, so that a table or a figure of runs is the same before and after it."""
+    return _fraction(_percent(value, digits))
 
 
 def _fraction(text):

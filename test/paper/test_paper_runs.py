@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from errors import UserError
+from paper.figure import learning_curves
 from paper.runs import Runs, finished, published
 from paper.tables import TABLES
 
@@ -66,6 +67,16 @@ def test_the_figures_of_a_table_and_the_last_training_are_read(runs):
         pytest.approx(0.456789, abs=1e-9),
         0.4,
     ]  # by seed
+
+
+def test_curves_and_their_figure_are_the_same_before_and_after_the_csv(tmp_path):
+    job = FakeJob("full", 0, tmp_path / "0")
+    job.log((10, {"cam": 0.2345678, "is_cam": 1 / 3}), (20, {"cam": 2 / 7}))
+    runs = finished([job], [TABLES[2]])
+    (tmp_path / "curves.csv").write_text(runs.texts()["curves.csv"])
+    again = published(tmp_path, "")
+    assert again.curves == runs.curves and runs.curves["full", 0, 20] == {"cam": pytest.approx(0.286)}
+    assert learning_curves(again.curves, {}) == learning_curves(runs.curves, {})
 
 
 def test_what_is_written_is_read_again(runs, tmp_path):
