@@ -13,7 +13,6 @@ adds them to the figures in docs/results, and does not repeat the runs that are 
 
 import argparse
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +26,7 @@ from paper.runs import Runs, finished, published
 from paper.tables import NETWORKS, SUPERVISED, TABLES
 from tool.config import Parser, run_main
 from tool.flags import word_reader
+from tool.signals import run_to_its_end
 from tool.values import Names, Positive
 
 CONFIGS = {"voc12": "configs/voc12_resnet101.yaml", "coco14": "configs/coco14_resnet101.yaml"}  # by kind of data set
@@ -63,7 +63,7 @@ def parse_arguments(argv):
 def run_job(job):
     for command in job.commands():
         print(f"# {job.name}\n{shlex.join(command)}", flush=True)
-        status = subprocess.run(command, cwd=ROOT).returncode
+        status = run_to_its_end(command, ROOT)
         if status:
             raise UserError(f"{job.name} failed with status {status}: see above; run this again to continue")
 

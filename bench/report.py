@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from bench.training import TRAINED
 from errors import UserError
 from files import atomic
 from tool.json_file import load_json, save_json
+from tool.signals import stop_signals
 
 # Dense TFLOP/s by NVIDIA's data sheets in (16 bits, TF32, float32), by words of the card's name: the first row holds
 # whose words are all in it. None: the card has no such unit, and then none for bfloat16 either.
@@ -101,7 +101,7 @@ def make_report(folder, device, sizes, batch_size, processes):
     """Run the rows of `plan` that are missing and write the report. Returns the names of those that failed."""
     folder = Path(folder).resolve()
     rows = plan(folder, device, sizes, batch_size, processes)
-    with _stop_signals() as received:
+    with stop_signals() as received:
         for row in rows:
             if "result" not in known(folder, row):
                 print(f"== {row.name}", flush=True)
@@ -120,19 +120,6 @@ def known(folder, row):
     except UserError:  # damaged: it is run again
         return {}
     return kept if kept.get("command") == list(row.command) else {}
-
-
-@contextmanager
-def _stop_signals():
-    """Yields the list of the SIGINT and SIGTERM that came: whatever they break off would leave a process behind."""
-    received = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    previous = [signal.signal(number, lambda number, _: received.append(number)) for number in numbers]
-    try:
-        yield received
-    finally:
-        for number, handler in zip(numbers, previous):
-            signal.signal(number, handler)
 
 
 def run_row(folder, row, received=()):

@@ -5,7 +5,6 @@ import io
 import json
 import re
 import runpy
-import subprocess
 import sys
 from contextlib import redirect_stdout
 from types import SimpleNamespace
@@ -19,6 +18,7 @@ from paper.plan import make_jobs
 from paper.render import write_tables
 from paper.runs import finished
 from paper.tables import NETWORKS, TABLES
+from tool import signals
 from tool.stages import STAGES
 
 
@@ -34,19 +34,16 @@ def made(tmp_path_factory):
     words = ["--table", "2", "--dataset", "configs/demo.yaml", "--networks", "full", *SMALL, "common.num_workers=0"]
     words += [f"common.dataset_root={root / 'toy'}", f"common.run_root={root / 'runs'}"]
 
-    def drive(command, cwd, **others):
-        if command[0] == "git":  # of the checkpoint, which notes the revision of the code
-            return start(command, cwd=cwd, **others)
+    def drive(command, folder):
         config, to, last, *assignments = command[2:]
-        assert command[:2] == ["bash", "run_pipeline.sh"] and cwd == REPOSITORY and to == "--to"
+        assert command[:2] == ["bash", "run_pipeline.sh"] and folder == REPOSITORY and to == "--to"
         call(patch, "check_config.py", config, root / "settings.yaml", *assignments)
         for stage in STAGES[: [stage.name for stage in STAGES].index(last) + 1]:
             call(patch, stage.script, "--config", root / "settings.yaml")
-        return SimpleNamespace(returncode=0)
+        return 0
 
-    start = subprocess.run
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as output:
-        patch.setattr(subprocess, "run", drive)
+        patch.setattr(signals, "run_to_its_end", drive)
         patch.setattr("torch.cuda.is_available", lambda: False)
         call(patch, "reproduce.py", *words)
     return SimpleNamespace(words=words, output=output.getvalue(), root=root, folder=root / "runs" / "demo")
@@ -91,7 +88,7 @@ def test_a_run_that_is_published_is_not_run_again(made, script, tmp_path, monkey
     page = tmp_path / "results.md"
     page.write_text("<!-- table 2: demo_table2.csv -->\n<!-- end -->\n")
     monkeypatch.setattr(document, "PAGE", page)
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a run was started"))
+    monkeypatch.setattr(signals, "run_to_its_end", lambda *_: pytest.fail("a run was started"))
     with redirect_stdout(io.StringIO()):
         call(monkeypatch, "reproduce.py", *made.words, "--publish")
         there = page.read_text()

@@ -1,0 +1,37 @@
+"""SIGINT and SIGTERM for a process that waits for others: they must end before it does."""
+
+import signal
+import subprocess
+import time
+from contextlib import contextmanager
+
+NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def stop_signals():
+    """Yields the list of the SIGINT and SIGTERM that came: whatever they break off would leave a process behind."""
+    received = []
+    previous = [signal.signal(number, lambda number, _: received.append(number)) for number in NUMBERS]
+    try:
+        yield received
+    finally:
+        for number, handler in zip(NUMBERS, previous):
+            signal.signal(number, handler)
+
+
+def run_to_its_end(command, folder):
+    """Run a command in a folder and return its exit status. SIGINT and SIGTERM go to it alone, each once, whoever sends
+    them: it is in a session of its own, so that a terminal's Ctrl-C does not reach it too. KeyboardInterrupt once it
+    has ended, if there was one."""
+    with stop_signals() as received:
+        process = subprocess.Popen(command, cwd=folder, start_new_session=True)
+        passed = 0
+        while process.poll() is None:
+            for number in received[passed:]:
+                process.send_signal(number)
+                passed += 1
+            time.sleep(0.1)
+    if received:
+        raise KeyboardInterrupt
+    return process.returncode
