@@ -1,4 +1,4 @@
-"""docs/results.md: its tables are those of the CSVs in docs/results, so that no figure in it can be another.
+"""docs/results*.md: their tables are those of the CSVs in docs/results, so that no figure in them can be another.
 
     python -m paper.document
 
@@ -57,21 +57,28 @@ def _cell(line):
 
 def publish(folder, names):
     """Copy the CSVs and figures of the named tables, and what they are made of (`paper.runs`), from a folder of
-    `reproduce.py` to docs/results, and fill the page. Returns the page's path."""
+    `reproduce.py` to docs/results, and fill the pages. Returns the first page's path."""
     kept = PAGE.with_suffix("")
     kept.mkdir(exist_ok=True)
     suffixes = ("csv", "classes.csv", "svg")
     for name in (FIGURES, CURVES, DRAWN, *(f"table{name}.{suffix}" for name in names for suffix in suffixes)):
         shutil.copyfile(folder / name, kept / f"{folder.name}_{name}")
-    return fill_page()
+    return fill_pages()
 
 
-def fill_page():
-    """Write the page anew with its tables as the CSVs beside it have them. Returns its path."""
-    with atomic(PAGE) as temporary:
-        temporary.write_text(filled(PAGE.read_text(encoding="utf-8"), PAGE.with_suffix("")), encoding="utf-8")
+def pages():
+    """results.md and those pages that its longer experiments have."""
+    return sorted(PAGE.parent.glob(f"{PAGE.stem}*.md"))
+
+
+def fill_pages():
+    """Write the pages anew with their tables as the CSVs in docs/results have them. Returns the first one's path."""
+    for page in pages():
+        text = filled(page.read_text(encoding="utf-8"), PAGE.with_suffix(""))
+        with atomic(page) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     return PAGE
 
 
 if __name__ == "__main__":
-    print(fill_page())
+    print(fill_pages())

@@ -1,18 +1,20 @@
-"""docs/results.md holds the figures of the CSVs beside it."""
+"""docs/results.md, and the pages of its longer experiments, hold the figures of the CSVs beside them."""
 
 import pytest
 from scripts import REPOSITORY
 from test_render import ROWS
 
 from paper import document
-from paper.document import PAGE, filled, publish
+from paper.document import PAGE, filled, pages, publish
 from paper.render import Cell, csv_text, write_tables
 from paper.runs import published
 from paper.tables import TABLES
 
 
-def test_every_table_of_the_page_is_its_csv():
-    text = PAGE.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["results.md", "results_pseudo_labels.md"])
+def test_every_table_of_the_page_is_its_csv(page):
+    assert PAGE.with_name(page) in pages()
+    text = PAGE.with_name(page).read_text(encoding="utf-8")
     assert "<!-- table" in text
     assert filled(text, PAGE.with_suffix("")) == text, "python -m paper.document"
 
@@ -71,12 +73,15 @@ def test_publishing_puts_a_run_of_tables_on_the_page(tmp_path, monkeypatch):
     page, runs = tmp_path / "docs/results.md", tmp_path / "runs/photos"
     page.parent.mkdir()
     runs.mkdir(parents=True)
-    page.write_text("<!-- table 2: photos_table2.csv -->\n<!-- end -->\n")
+    more = page.with_name("results_more.md")
+    for each in (page, more):
+        each.write_text("<!-- table 2: photos_table2.csv -->\n<!-- end -->\n")
     (runs / "table2.csv").write_text(csv_text(TABLES[2].columns, ROWS))
     for name in ("table2.classes.csv", "table2.svg", "runs.csv", "curves.csv", "curves.svg"):
         (runs / name).write_text("class\ncat\n")
     monkeypatch.setattr(document, "PAGE", page)
     assert publish(runs, [2]) == page and "62.0 ± 2.0 (58.6)" in page.read_text()
+    assert more.read_text() == page.read_text()
     assert (page.parent / "results/photos_table2.csv").read_text() == (runs / "table2.csv").read_text()
     assert {path.name for path in (page.parent / "results").iterdir()} == {
         "photos_table2.csv",
