@@ -26,7 +26,7 @@ from infer.pseudo import load_irn, mean_boundary
 from infer.segmentation import load_deeplab, multi_scale_probabilities
 from tool.checkpoint import save_result
 from tool.config import parse
-from tool.device import set_precision
+from tool.device import keep_memory, set_precision
 from tool.record import make_record
 from tool.trainer import to_device, train_step
 from tool.yaml_file import dump_yaml
@@ -52,6 +52,8 @@ def time_stages(names, shape, device, args, facts):
     what these stages read is taken to be there. facts: of `bench.measure.machine`.
     """
     report = {}
+    if device.type == "cpu":
+        keep_memory()  # as stages do
     with nullcontext(args.folder) if args.folder else tempfile.TemporaryDirectory() as folder:
         config = _prepare(Path(folder), shape, args)
         layout = Layout(Path(folder) / "set")

@@ -1,5 +1,6 @@
 """What a process computes on, and in which precision: `--device` and `--precision` in, torch's objects out."""
 
+import ctypes
 import os
 import warnings
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from errors import OtherProcessFailed, UserError
 
 DRIVER = Path("/proc/driver/nvidia/version")  # there where an NVIDIA driver is loaded
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 CPU_REMEDY = "or give --device cpu, which is many times slower"
 
 
@@ -60,6 +62,18 @@ def _reason():
             words = " ".join(str(error).split())[:200]
             return f"{words} (this torch is for CUDA {torch.version.cuda}): install a newer driver or an older torch"
     return f"torch, built for CUDA {torch.version.cuda}, finds no GPU: does nvidia-smi list one?"
+
+
+def keep_memory():
+    """Let this process keep the memory that tensors on the CPU free, for the next ones.
+
+    glibc hands blocks above 32 MiB, as a batch's maps are, back to the system at once, and each step then pays for the
+    same pages again (docs/benchmarks.md). A user's own settings of malloc, MALLOC_*_ in the environment, stay.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries than glibc have none
+    if mallopt and not any(name.startswith("MALLOC_") for name in os.environ):
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, -1)
 
 
 def describe(device):

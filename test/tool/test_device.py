@@ -1,9 +1,13 @@
+import os
 import re
+import subprocess
+import sys
 from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import torch
+from scripts import REPOSITORY
 
 from errors import OtherProcessFailed, UserError
 from tool.device import choose_device, resolve_precision, set_precision
@@ -114,6 +118,25 @@ def test_two_processes_never_share_a_gpu(machine, rank, kind):
     with pytest.raises(UserError, match=r"4 processes .* has 2 GPU.*GPUS=2") as error:
         choose_device("auto")
     assert type(error.value) is kind
+
+
+@pytest.mark.parametrize("own", [{}, {"MALLOC_MMAP_THRESHOLD_": "1048576"}])
+def test_on_a_cpu_the_memory_of_freed_tensors_is_kept_unless_the_user_sets_malloc(own):
+    """A tensor of 192 MiB needs no new pages where one of 256 was; there are 49,152 of 4 KiB in it, or 96 of 2 MiB."""
+    code = """
+import resource, torch
+from tool.dist import init_dist
+init_dist("cpu")
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for size in (64, 48):
+    before = faults()
+    torch.ones(size, 2**20)
+    print(faults() - before)
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")} | own
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    first, second = map(int, done.stdout.split())
+    assert first > 80 and (second > 80 if own else second < 64), done.stderr
 
 
 def test_an_apple_gpu_is_taken_where_there_is_one(monkeypatch):
