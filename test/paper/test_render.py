@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from paper.render import Cell, csv_text, initialisations, latex, markdown, miou
+from paper.render import Cell, csv_text, initialisations, latex, markdown, miou, write_tables
 from paper.runs import Runs
 from paper.tables import TABLES
 
@@ -84,3 +84,10 @@ def test_initialisations_are_those_of_the_segmentation_networks():
     first = initialisations(TABLES[1], runs)
     assert first["AE-SIPE (ResNet-101)"] == "random" and first["SIPE (ResNet-101)"] == "paper: COCO"
     assert initialisations(TABLES["coco"], Runs()) == {}
+
+
+def test_a_network_of_two_rows_has_the_firsts_name_in_the_learning_curves(tmp_path):
+    curves = {("full", 0, step): {"cam": 0.2, "is_cam": 0.3, "ae_is_cam": 0.4} for step in (75, 150)}
+    write_tables({2: TABLES[2]}, Runs(curves=curves), tmp_path, "configs/demo.yaml")
+    drawn = (tmp_path / "curves.svg").read_text()
+    assert "+ norm" in drawn and "+ bg" not in drawn
