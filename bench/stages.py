@@ -53,7 +53,7 @@ def time_stages(names, shape, device, args, facts):
     """
     report = {}
     if device.type == "cpu":
-        keep_memory()  # as stages do
+        keep_memory()  # as a training does
     with nullcontext(args.folder) if args.folder else tempfile.TemporaryDirectory() as folder:
         config = _prepare(Path(folder), shape, args)
         layout = Layout(Path(folder) / "set")

@@ -65,7 +65,8 @@ def _reason():
 
 
 def keep_memory():
-    """Let this process keep the memory that tensors on the CPU free, for the next ones.
+    """Let this process keep the memory that tensors on the CPU free, for the next ones. For trainings, whose tensors
+    have the same sizes in each step: with images of many sizes, what is kept would grow, in pieces.
 
     glibc hands blocks above 32 MiB, as a batch's maps are, back to the system at once, and each step then pays for the
     same pages again (docs/benchmarks.md). A user's own settings of malloc, MALLOC_*_ in the environment, stay.

@@ -7,7 +7,7 @@ from datetime import timedelta
 import torch
 import torch.distributed
 
-from tool.device import choose_device, keep_memory
+from tool.device import choose_device
 from tool.parallel import end_with_parent
 
 
@@ -42,8 +42,6 @@ def init_dist(choice="auto", timeout_minutes=60):
     """
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     device = choose_device(choice)
-    if device.type == "cpu":
-        keep_memory()
     if world > 1:
         end_with_parent()  # torchrun stops its processes, unless it is killed itself
         torch.distributed.init_process_group(

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import PolynomialLR
 from conventions import unit_range
 from files import remove_leftovers
 from tool.checkpoint import StateFolder, load_state, revision, save_result
-from tool.device import resolve_precision, set_precision
+from tool.device import keep_memory, resolve_precision, set_precision
 from tool.guard import LossGuard, stop_signal
 from tool.logging import StepLog
 from tool.record import ANEW, refuse_other
@@ -93,6 +93,8 @@ class Trainer:
         start = self.restore() if start is None else start
         network = self._network()
         torch.backends.cudnn.benchmark = not self.settings.deterministic  # crops are all of one size
+        if self.dist.device.type == "cpu":
+            keep_memory()
         with closing(self._log(start)) as log, stop_signal(self.dist, REPORT_EVERY) as told_to_stop:
             for step, batch in enumerate(on_device(self.task.batches(start), self.dist.device), start + 1):
                 terms = self._step(network, step, batch, first=step == start + 1)
