@@ -52,8 +52,6 @@ def time_stages(names, shape, device, args, facts):
     what these stages read is taken to be there. facts: of `bench.measure.machine`.
     """
     report = {}
-    if device.type == "cpu":
-        keep_memory()  # as a training does
     with nullcontext(args.folder) if args.folder else tempfile.TemporaryDirectory() as folder:
         config = _prepare(Path(folder), shape, args)
         layout = Layout(Path(folder) / "set")
@@ -126,6 +124,7 @@ def _time_training(name, config, layout, device, bench, facts):
     training = build_training(name, args, layout.n_classes)
     model = training.network.to(device, memory_format=torch.channels_last).train()
     dtype = set_precision(args.precision, device)
+    keep_memory(device)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     optimizer = training.optimizer(args, fused=True if device.type == "cuda" else None)
     images = TrainingSet(

@@ -19,6 +19,7 @@ def pamr_refine(cam, image, valid, pamr, image_stride=4, most=None):
     cam, valid: [N,K,h,w]. image: [N,3,H,W] in [0,1]. pamr: one of AFFINITIES, made.
     most: see `module.cam.present_classes`. Returns [N,K,h,w] without gradient, zero for absent classes.
     """
+    # Not max(1, ...): torch.export would write it into thousands of sizes, which take long to load.
     size = [side // image_stride or 1 for side in image.shape[2:]]
     guide = F.interpolate(image, size, mode="bilinear", align_corners=True)
     index, present = present_classes(valid, most)

@@ -64,15 +64,15 @@ def _reason():
     return f"torch, built for CUDA {torch.version.cuda}, finds no GPU: does nvidia-smi list one?"
 
 
-def keep_memory():
-    """Let this process keep the memory that tensors on the CPU free, for the next ones. For trainings, whose tensors
+def keep_memory(device):
+    """On a CPU, let this process keep the memory that tensors free, for the next ones. For trainings, whose tensors
     have the same sizes in each step: with images of many sizes, what is kept would grow, in pieces.
 
     glibc hands blocks above 32 MiB, as a batch's maps are, back to the system at once, and each step then pays for the
     same pages again (docs/benchmarks.md). A user's own settings of malloc, MALLOC_*_ in the environment, stay.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries than glibc have none
-    if mallopt and not any(name.startswith("MALLOC_") for name in os.environ):
+    if device.type == "cpu" and mallopt and not any(name.startswith("MALLOC_") for name in os.environ):
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, -1)
 

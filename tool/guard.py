@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import torch
 
 from errors import OtherProcessFailed, UserError
+from tool.signals import stop_signals_go_to
 
 
 class LossGuard:
@@ -59,8 +60,6 @@ def stop_signal(dist, every):
             raise KeyboardInterrupt
         received.append(number)
 
-    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-
     def told_to_stop(step):
         if dist.world == 1:
             return bool(received)
@@ -68,8 +67,5 @@ def stop_signal(dist, every):
             return False
         return bool(dist.sum(torch.tensor(len(received), device=dist.device)))
 
-    try:
+    with stop_signals_go_to(note):
         yield told_to_stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM for a process that waits for others: they must end before it does."""
+"""SIGINT and SIGTERM for what must not be broken off: a training's step, and processes that others wait for."""
 
 import signal
 import subprocess
@@ -9,15 +9,22 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
+def stop_signals_go_to(handler):
+    """SIGINT and SIGTERM call handler(number, frame); afterwards what they called before."""
+    previous = [signal.signal(number, handler) for number in NUMBERS]
+    try:
+        yield
+    finally:
+        for number, former in zip(NUMBERS, previous):
+            signal.signal(number, former)
+
+
+@contextmanager
 def stop_signals():
     """Yields the list of the SIGINT and SIGTERM that came: whatever they break off would leave a process behind."""
     received = []
-    previous = [signal.signal(number, lambda number, _: received.append(number)) for number in NUMBERS]
-    try:
+    with stop_signals_go_to(lambda number, _: received.append(number)):
         yield received
-    finally:
-        for number, handler in zip(NUMBERS, previous):
-            signal.signal(number, handler)
 
 
 def run_to_its_end(command, folder):

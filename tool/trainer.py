@@ -93,8 +93,7 @@ class Trainer:
         start = self.restore() if start is None else start
         network = self._network()
         torch.backends.cudnn.benchmark = not self.settings.deterministic  # crops are all of one size
-        if self.dist.device.type == "cpu":
-            keep_memory()
+        keep_memory(self.dist.device)
         with closing(self._log(start)) as log, stop_signal(self.dist, REPORT_EVERY) as told_to_stop:
             for step, batch in enumerate(on_device(self.task.batches(start), self.dist.device), start + 1):
                 terms = self._step(network, step, batch, first=step == start + 1)
