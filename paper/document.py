@@ -3,7 +3,8 @@
     python -m paper.document
 
 A table stands between two comments, of which the first names its CSV: `<!-- table NAME: FILE -->`, a table of
-`reproduce.py --table NAME`, or `<!-- table: FILE -->`, any other, as it is; `<!-- end -->`.
+`reproduce.py --table NAME`, `<!-- gains NAME: FILE -->`, what its rows gain by the runs in FILE, or
+`<!-- table: FILE -->`, any other, as it is; `<!-- end -->`.
 """
 
 import csv
@@ -13,19 +14,22 @@ import shutil
 from pathlib import Path
 
 from files import atomic
-from paper.runs import CURVES, DRAWN, FIGURES
+from paper.gains import gains
+from paper.runs import CURVES, DRAWN, FIGURES, published
 from paper.tables import TABLES
 from viz.tables import markdown
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "results.md"
-BLOCK = re.compile(r"(<!-- table ?(\w*): (\S+) -->\n).*?(<!-- end -->)", re.S)
+BLOCK = re.compile(r"(<!-- (table|gains) ?(\w*): (\S+) -->\n).*?(<!-- end -->)", re.S)
 
 
 def filled(text, folder):
     """The text with every table as its CSV in the folder has it. Raises OSError for a CSV that is missing."""
 
     def fill(found):
-        head, name, path, end = found.groups()
+        head, kind, name, path, end = found.groups()
+        if kind == "gains":
+            return f"{head}{gains_table(folder / path, name)}\n{end}"
         rows = (folder / path).read_text(encoding="utf-8")
         return f"{head}{paper_table(rows, name) if name else plain_table(rows)}\n{end}"
 
@@ -40,13 +44,23 @@ def plain_table(text):
 
 def paper_table(text, name):
     """Markdown of a CSV of `paper.render.csv_text`: the rows that were run, with the paper's figures in brackets."""
-    columns, cells = next(table.columns for key, table in TABLES.items() if str(key) == name), {}
+    columns, cells = _named(name).columns, {}
     lines = [line for line in csv.DictReader(io.StringIO(text)) if line["published"] == "no"]
     first = [key for key in ("initialisation",) if key in lines[0]]
     for line in lines:
         cells.setdefault(line["row"], {key: line[key] for key in first})[line["column"]] = _cell(line)
     body = [[row, *map(found.get, (*first, *columns))] for row, found in cells.items() if any(map(found.get, columns))]
     return markdown(["", *first, *columns.values()], body)
+
+
+def gains_table(path, name):
+    """Markdown of `paper.gains` of a table, by the runs of a CSV of `paper.runs`."""
+    return markdown(*gains(_named(name), published(path.parent, path.name.removesuffix(FIGURES))))
+
+
+def _named(name):
+    """The table that `reproduce.py --table NAME` makes."""
+    return next(table for key, table in TABLES.items() if str(key) == name)
 
 
 def _cell(line):

@@ -41,7 +41,7 @@ class Row:
 class Table:
     """columns: {name: title}, each a figure of a row in percent: the names are those of `paper.plan.Job.scores`.
     segmentation: whether it is of the last network. kind: of the data set, as prepare_dataset.py calls it. note: where
-    the figures beside ours are from.
+    the figures beside ours are from. gains: (title of a row, that of the row it is compared with), see `paper.gains`.
     """
 
     title: str
@@ -50,6 +50,7 @@ class Table:
     rows: tuple
     kind: str = "voc12"
     note: str = ""
+    gains: tuple = ()
 
     @property
     def networks(self):
@@ -57,10 +58,10 @@ class Table:
         return tuple(dict.fromkeys(row.network for row in self.rows if row.network))
 
 
-def _table(title, segmentation, columns, *rows):
+def _table(title, segmentation, columns, *rows, gains=()):
     """rows: (title, network, the figures of the columns, and what other fields of a Row are given)."""
     made = (Row(title, network, dict(zip(columns, paper)), *others) for title, network, paper, *others in rows)
-    return Table(title, segmentation, columns, tuple(made))
+    return Table(title, segmentation, columns, tuple(made), gains=gains)
 
 
 def _coco_table(*rows):
@@ -109,6 +110,7 @@ TABLES = {
         ("+ HF", "ae_hf", (65.4, 66.9)),
         ("+ norm", "full", (65.4, 66.9)),
         ("+ bg (x 0.8)", "full", (65.8, 67.8), 0.8),
+        gains=(("+ AE", "baseline (SIPE)"), ("+ HF", "+ AE"), ("+ norm", "+ HF"), ("+ bg (x 0.8)", "+ norm")),
     ),
     3: _table(
         "sequence of modules after (Pr, IS)",
@@ -119,6 +121,12 @@ TABLES = {
         ("(Pr, IS, PAMR, Pr, IS)", "pr_is_pamr_pr_is", (56.6, 58.7)),
         ("(PAMR, Pr, IS, Pr, IS)", "pamr_pr_is_pr_is", (62.3, 65.4)),
         ("(PAMR, Pr, IS) = AE", "ae", (64.2, 66.6)),
+        gains=(
+            ("(Pr, IS)", "none (SIPE)"),
+            ("(PAMR, Pr, IS) = AE", "(Pr, IS)"),
+            ("(PAMR, Pr, IS) = AE", "(PAMR, Pr, IS, Pr, IS)"),
+            ("(PAMR, Pr, IS) = AE", "(Pr, IS, PAMR, Pr, IS)"),
+        ),
     ),
     "end": Table(
         "from the maps to the last network",
@@ -126,6 +134,7 @@ TABLES = {
         _END_COLUMNS,
         (Row("SIPE", "baseline", {}), Row("AE-SIPE", "full", {}), Row("full supervision", SUPERVISED, {})),
         note="maps and pseudo labels on the lists of eval_cam and eval_seg, DeepLabV3 on that of deeplab_test",
+        gains=(("AE-SIPE", "SIPE"),),
     ),
     "coco": _coco_table(
         ("MCTformer (ResNet-38)", None, 42.0, "Xu et al., CVPR 2022"),
