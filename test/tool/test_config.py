@@ -193,7 +193,7 @@ def test_every_setting_of_the_shipped_configs_is_accepted(path, monkeypatch):
             {
                 "train_aesipe": {"long_side", "lr", "lr_new", "max_epochs"},
                 "make_cam": {"scales"},
-                "deeplab_train": {"max_iters"},
+                "deeplab_train": {"lr", "max_iters"},
             },
         ),
     ],
