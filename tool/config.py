@@ -15,6 +15,7 @@ from errors import OtherProcessFailed, UserError, nearest
 from tool.failure import explain
 from tool.flags import add_flags
 from tool.settings import types
+from tool.signals import handle_on_own_stack
 from tool.stages import BY_NAME
 from tool.values import brief, read
 from tool.yaml_file import parse_yaml, read_yaml
@@ -143,6 +144,7 @@ def override(config, assignments):
 def run_main(main):
     """Run a script's main: bad input ends with one line and status 2, as does what the machine or another process
     makes impossible (`tool.failure.explain`); Ctrl-C with status 130."""
+    handle_on_own_stack()
     try:
         main()
     except (UserError, RuntimeError, MemoryError) as error:

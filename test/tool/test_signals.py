@@ -33,6 +33,34 @@ from tool.config import run_main
 from tool.signals import run_to_its_end
 run_main(lambda: run_to_its_end([sys.executable, "-c", sys.argv[1]], Path(sys.argv[2])))
 """
+# Steps of a dilated convolution on a CPU while another process sends signals.
+STORM = """
+import os, signal, time
+import torch
+from tool.config import run_main
+
+def train(steps=12):
+    torch.manual_seed(0)
+    layer = torch.nn.Conv2d(320, 128, 3, padding=18, dilation=18)
+    images = torch.randn(4, 320, 16, 16)
+    for _ in range(steps):
+        layer(images).square().mean().backward()
+    return layer.weight.grad
+
+def main():
+    quiet, came, parent = train(), [], os.getpid()
+    signal.signal(signal.SIGUSR1, lambda *_: came.append(1))
+    if not os.fork():
+        while os.getppid() == parent:
+            os.kill(parent, signal.SIGUSR1)
+            time.sleep(0.0005)
+        os._exit(0)
+    stormy = train()
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    assert torch.equal(stormy, quiet) and came
+
+run_main(main)
+"""
 
 
 def test_the_exit_status_is_the_commands(tmp_path):
@@ -66,3 +94,15 @@ def test_the_handlers_are_set_back():
         assert received == [signal.SIGTERM]
         1 / 0
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_signals_do_not_damage_what_is_computed():
+    """They did on a CPU with AVX-512: see `tool.signals.handle_on_own_stack`."""
+    done = subprocess.run(
+        [sys.executable, "-c", STORM],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONFAULTHANDLER": "", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
