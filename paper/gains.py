@@ -33,4 +33,4 @@ def _cell(better, than):
         return values
     from scipy.stats import ttest_rel  # once there is something to test: it takes long to import
 
-    return f"{values} (p {ttest_rel(*zip(*pairs)).pvalue:.2f})"
+    return f"{values} (p {ttest_rel(*zip(*pairs)).pvalue:.2g})"

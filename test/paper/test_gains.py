@@ -40,10 +40,10 @@ def test_gains_are_of_the_seeds_that_both_rows_have():
         ("ae", "crf", 1.0, {0: 0.47}),
         ("baseline", "crf", 1.0, {0: 0.485}),
     )
-    assert f"{p_of([3, 6, 5]):.2f} {p_of([2, -0.04]):.2f}" == "0.03 0.51"
+    assert f"{p_of([3, 6, 5]):.2g} {p_of([2, -0.04]):.2g}" == "0.034 0.51"
     assert gains(TABLES[2], runs) == (
         ["gain", "mIoU", "mIoU + CRF"],
-        [["+ AE over baseline (SIPE)", "3.0, 6.0, 5.0 (p 0.03)", "-1.5"], ["+ HF over + AE", "2.0, 0.0 (p 0.51)", ""]],
+        [["+ AE over baseline (SIPE)", "3.0, 6.0, 5.0 (p 0.034)", "-1.5"], ["+ HF over + AE", "2.0, 0.0 (p 0.51)", ""]],
     )
 
 
