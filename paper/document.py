@@ -28,10 +28,12 @@ def filled(text, folder):
 
     def fill(found):
         head, kind, name, path, end = found.groups()
-        if kind == "gains":
-            return f"{head}{gains_table(folder / path, name)}\n{end}"
         rows = (folder / path).read_text(encoding="utf-8")
-        return f"{head}{paper_table(rows, name) if name else plain_table(rows)}\n{end}"
+        if kind == "gains":
+            table = gains_table(folder / path, name)
+        else:
+            table = paper_table(rows, name) if name else plain_table(rows)
+        return f"{head}{table}\n{end}"
 
     return BLOCK.sub(fill, text)
 

@@ -75,3 +75,5 @@ def test_a_page_has_the_gains_of_the_runs_that_it_names(tmp_path):
         "| + AE over baseline (SIPE) | 3.0 |  |",
         "<!-- end -->",
     ]
+    with pytest.raises(OSError):
+        filled("<!-- gains 2: other_runs.csv -->\n<!-- end -->\n", tmp_path)
