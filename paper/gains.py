@@ -13,21 +13,19 @@ def gains(table, runs):
     rows = {row.title: row for row in table.rows}
     lines = []
     for better, than in table.gains:
-        cells = [_cell(*(_by_seed(runs, rows[title], column) for title in (better, than))) for column in table.columns]
+        pair = [rows[title] for title in (better, than)]
+        cells = [
+            _cell(*(runs.by_seed(row.network, column, row.background_weight) for row in pair))
+            for column in table.columns
+        ]
         if any(cells):
             lines.append([f"{better} over {than}", *cells])
     return ["gain", *full_titles(table.columns).values()], lines
 
 
-def _by_seed(runs, row, column):
-    """{seed: mIoU in percent} of a row and a column."""
-    wanted = row.network, column, row.background_weight
-    return {key[1]: 100 * runs.figures[key]["miou"] for key in sorted(runs.figures) if (key[0], *key[2:]) == wanted}
-
-
 def _cell(better, than):
-    """better, than: {seed: mIoU}."""
-    pairs = [(better[seed], than[seed]) for seed in better if seed in than]
+    """better, than: {seed: figure} of `paper.runs.Runs`."""
+    pairs = [(100 * better[seed]["miou"], 100 * than[seed]["miou"]) for seed in better if seed in than]
     values = ", ".join(f"{round(ours - theirs, 1) + 0.0:.1f}" for ours, theirs in pairs)  # + 0.0: no "-0.0"
     if len(pairs) < 2:
         return values

@@ -31,10 +31,14 @@ class Runs:
         """Both; what both have is the other's."""
         return Runs(self.figures | other.figures, self.curves | other.curves)
 
+    def by_seed(self, network, column, weight):
+        """{seed: figure} of every seed that has it, in order."""
+        seeds = sorted(key[1] for key in self.figures if key == (network, key[1], column, weight))
+        return {seed: self.figures[network, seed, column, weight] for seed in seeds}
+
     def of(self, network, column, weight):
         """The figure of every seed that has it, by seed."""
-        seeds = sorted(key[1] for key in self.figures if key == (network, key[1], column, weight))
-        return [self.figures[network, seed, column, weight] for seed in seeds]
+        return list(self.by_seed(network, column, weight).values())
 
     def complete(self, job):
         """Whether all that the tables need of a `paper.plan.Job` is here."""
