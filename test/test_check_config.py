@@ -50,8 +50,11 @@ def test_batches_that_cannot_be_shared_out_are_refused_for_the_stages_that_run(t
         assert f"in.yaml: {stage}.batch_size={batch} cannot be shared out equally in 3 parts" in said
     assert "batch_size=4 cannot be shared out equally in 8 " in main(*words, GPUS="4", NNODES="2")
     assert "deeplab_train.batch_size=4 cannot" in main(*words, GPUS="5", RUN_STAGES="deeplab_train report")
+    for variables in ({"GPUS": "2", "NNODES": "2"}, {"GPUS": "4"}):
+        said = main(*words, **variables)
+        assert "section deeplab_train: batch_size 4 in 4 part(s), processes times accumulate: batch norm" in said
     assert not words[1].exists()
-    assert main(*words, GPUS="3", RUN_STAGES="dataset") == main(*words, GPUS="2", NNODES="2")
+    assert main(*words, GPUS="3", RUN_STAGES="dataset") == main(*words, GPUS="1", NNODES="2")
     assert words[1].exists()
 
 

@@ -11,11 +11,11 @@ from tool.values import describe, without_none
 INTRODUCTION = """# Configuration
 
 Every setting of every stage: a key of the stage's section in a config file, and a flag `--KEY` of its script. A flag on
-the command line counts before the stage's section, the section before `common`, and `common` before the default.
+the command line overrides the stage's section, the section `common`, and `common` the default.
 
 ```yaml
 common:
-  backbone: mobilenet_v2      # for all stages that have this key, IRN's too, whatever their defaults
+  backbone: mobilenet_v2      # for all stages that have this key, IRN's too, unless their own section sets it
 train_aesipe:
   lr: 0.03                    # for this stage alone
 ```
@@ -26,7 +26,7 @@ outside its range, is refused before the first stage starts.
 
 **decides** says whether another value makes another result. A run refuses to mix results of different values of such a
 setting; the others may change at any time. `-` as a default means that it is not given.
-What is `not a key` belongs to one call and is given on its line alone.
+What is `not a key` can only be given on the command line.
 
 This page is generated: `python -m tool.configuration` prints it. Do not edit it by hand."""
 

@@ -409,7 +409,7 @@ class TrainIrn(_Training, _Encoder):
     lr: Rate = setting(0.1, "learning rate of the boundary head, per step; the displacement head's is ten times it")
     momentum: Share = setting(
         0.0,
-        "share of the last step that SGD keeps; IRN's published code has none: it hands over its weight decay for it",
+        "share of the last step that SGD keeps; IRN's published code has none: it passes its weight decay in its place",
     )
     max_epochs: Count = setting(3, "passes over the list")
     list: Text = setting("train_aug", "lists/NAME.txt of the dataset", decides=False)
@@ -490,13 +490,19 @@ class DeeplabTrain(_Training, _TrainableEncoder):
     labels: Text = setting("seg_label", "folder of label images in the run's folder, or `truth` for full supervision")
     scale: tuple[Scale, Scale] = setting((0.5, 2.0), "factors of the image's size in training, a range", metavar=RANGE)
 
+    def batch_problem(self, processes):
+        """What is wrong with the batch's size where it is shared among so many processes; None if nothing is."""
+        parts = processes * self.accumulate
+        if self.batch_size >= 2 * parts:
+            return None
+        return (
+            f"batch_size {self.batch_size} in {parts} part(s), processes times accumulate: batch norm of DeepLab's "
+            "image pooling needs two images or more in each"
+        )
+
     def problem(self):
-        parts = int(os.environ.get("WORLD_SIZE", 1)) * self.accumulate
-        if self.batch_size < 2 * parts:
-            return (
-                f"batch_size {self.batch_size} in {parts} part(s), processes times accumulate: batch norm of DeepLab's "
-                "image pooling needs two images or more in each"
-            )
+        if problem := self.batch_problem(int(os.environ.get("WORLD_SIZE", 1))):
+            return problem
         if self.frozen_stages and ":" in self.network:
             return f"network {self.network} trains all of its encoder: frozen_stages must be 0"
         return super().problem()
