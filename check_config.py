@@ -20,7 +20,7 @@ from errors import UserError, missing_package
 from files import atomic, check_file
 from tool.config import override, parse, read_config, run_main
 from tool.settings import MAPS
-from tool.stages import BY_NAME, STAGES, writer
+from tool.stages import BY_NAME, SCORES, STAGES, writer
 from tool.tracker import TRACKERS
 from tool.yaml_file import dump_yaml
 
@@ -48,6 +48,8 @@ def check_reads(stage, chosen, made):
             to_export = name in MAPS and "make_cam" in chosen
             begin = (writer(name) or BY_NAME["make_cam"]).name
             remedy = f"add {name} to make_cam.maps" if to_export else f"begin with --from {begin}"
+            if name == SCORES:
+                remedy = "give make_seg_labels.keep_scores=true" + f", and {remedy}" * (begin not in chosen)
             raise UserError(
                 f"{stage.name} reads {settings.run / name}, which is not there, and no stage from --from on makes it: "
                 f"{remedy}"

@@ -83,7 +83,7 @@ while [ $# -gt 0 ]; do
         --from=*) from=${1#*=} ;;
         --to=*) to=${1#*=} ;;
         "") fail "an argument is empty: a variable without a value?" ;;
-        -*) fail "$1 is unknown$(nearest "${1%%=*}" --from --to --help --version): settings are written section.key=value, see --help" ;;
+        -*) fail "$1 is unknown$(nearest "${1%%=*}" --from --to --help --version): see --help" ;;
         *=*) if [[ ${1%%=*} = */* ]]; then config_argument "$1"; else overrides+=("$1"); fi ;;
         *) config_argument "$1" ;;
     esac

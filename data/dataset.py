@@ -36,6 +36,14 @@ class Dataset(ABC):
     def ids(self, list_name):
         """The IDs of a list, such as train or val, in order."""
 
+    def has_list(self, list_name):
+        """Whether there is such a list."""
+        try:
+            self.ids(list_name)
+        except UserError:
+            return False
+        return True
+
     def lists(self):
         """The names of the lists that prepare_dataset.py reads to find out early what is wrong with their images."""
         return []

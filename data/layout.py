@@ -45,6 +45,9 @@ class Layout(Dataset):
             raise UserError(f"{path}: no such list{nearest(list_name, self.lists())}: there are {present}")
         return read_ids(path)
 
+    def has_list(self, list_name):
+        return os.path.exists(self.list_place(list_name))
+
     def list_place(self, list_name):
         return self.root / "lists" / f"{list_name}.txt"
 

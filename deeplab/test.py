@@ -19,7 +19,12 @@ def segment(stage, layout, stamps, folders, ids):
     """Write the labels of this process's images, folders[0] without and folders[1], if there is one, with CRF."""
     from data.label_png import save_label_png
     from data.loader import image_loader
-    from infer.segmentation import load_deeplab, multi_scale_probabilities, save_refined  # the pool's processes have it
+    from infer.segmentation import (  # the pool's processes have it
+        likely_classes,
+        load_deeplab,
+        multi_scale_probabilities,
+        save_refined,
+    )
     from tool.device import set_precision
 
     settings, waiting = stage.settings, []
@@ -34,8 +39,7 @@ def segment(stage, layout, stamps, folders, ids):
             probabilities = multi_scale_probabilities(model, seen, settings.scales, settings.flip, dtype)
             submit(save_label_png, paths[0], probabilities.argmax(dim=0).cpu().numpy(), stamp)
             if settings.crf:
-                # Only classes with any probability take part: the others cost time and change nothing.
-                classes = (probabilities.amax(dim=(1, 2)) > 0.01).nonzero()[:, 0]
+                classes = likely_classes(probabilities)
                 kept = (probabilities[classes] / probabilities[classes].sum(dim=0)).cpu().numpy()
                 pixels = image.permute(1, 2, 0).contiguous().numpy()
                 waiting.append(pool.submit(save_refined, paths[1], pixels, classes.cpu().numpy(), kept, stamp))

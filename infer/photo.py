@@ -11,7 +11,7 @@ from data.image import image_size, read_image, scaled_size
 from data.transforms import resized
 from errors import UserError, nearest
 from infer.maps import class_probabilities, load_aesipe, multi_scale_maps
-from infer.segmentation import load_deeplab, multi_scale_probabilities
+from infer.segmentation import likely_classes, load_deeplab, multi_scale_probabilities
 from module.crf import dense_crf_labels, dense_crf_probabilities
 from module.labels import weighted_argmax
 from tool.settings import MAPS
@@ -75,9 +75,8 @@ class Output(NamedTuple):
 def segment(model, scales, class_names, settings, dtype, image, classes, crf):
     """The segmentation of one image among the classes, or all for None: see `Network`."""
     probabilities = multi_scale_probabilities(model, image, scales, True, dtype).cpu()
-    if classes is None:  # those that have any probability, as in deeplab/test.py
-        likely = probabilities.amax(dim=(1, 2)) > min(0.01, 0.5 / len(probabilities))
-        classes = likely.nonzero()[:, 0].tolist()
+    if classes is None:
+        classes = likely_classes(probabilities).tolist()
     keys = np.array(sorted({0, *classes}))
     kept = probabilities[keys].numpy()
     kept = kept / np.maximum(kept.sum(axis=0), 1e-12)

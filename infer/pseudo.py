@@ -28,6 +28,8 @@ def walked_scores(cam, boundary, settings):
 
     settings: power, radius, beta and steps of `tool.settings.MakeSegLabels`.
     """
+    if boundary.device.type == "mps":  # which has no float64
+        cam, boundary = cam.cpu(), boundary.cpu()
     size = cam.shape[1:]
     low = F.interpolate(cam[None], boundary.shape, mode="bilinear", align_corners=False)[0]
     walked = propagate(low**settings.power, boundary, settings.radius, settings.beta, settings.steps)

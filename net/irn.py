@@ -42,7 +42,10 @@ class IRN(nn.Module):
         displacement = self.displacement(maps) if self.displacement else None
         if self.displacement and not self.training:
             displacement = displacement - self.mean_displacement[:, None, None]
-        return {"boundary": self.boundary(maps).sigmoid(), "displacement": displacement}
+        logits = self.boundary(maps)
+        # In half precision a sure boundary would be 1 exactly, and its gradient 0.
+        boundary = logits.to(torch.promote_types(logits.dtype, torch.float32)).sigmoid()
+        return {"boundary": boundary, "displacement": displacement}
 
     def set_mean_displacement(self, mean):
         """Sets what eval mode subtracts: the mean [2] of the displacement (dy, dx) in train mode over the train set.

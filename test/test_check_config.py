@@ -58,6 +58,26 @@ def test_batches_that_cannot_be_shared_out_are_refused_for_the_stages_that_run(t
     assert words[1].exists()
 
 
+def test_scores_that_nothing_keeps_are_named_with_the_setting_that_keeps_them(tmp_path, main):
+    (tmp_path / "in.yaml").write_text(f"common: {{run_root: {tmp_path}}}\neval_seg: {{background_weight: [0.5, 1]}}\n")
+    words = tmp_path / "in.yaml", tmp_path / "out.yaml"
+    said = main(*words)
+    assert said.endswith("makes it: give make_seg_labels.keep_scores=true\n") and "seg_score" in said
+    (tmp_path / "aesipe/seg_label").mkdir(parents=True)
+    said = main(*words, RUN_STAGES="eval_seg")
+    assert said.endswith("give make_seg_labels.keep_scores=true, and begin with --from make_seg_labels\n")
+    said = main(*words, "make_seg_labels.keep_scores=true", "common.refine=crf")
+    assert "section make_seg_labels: keep_scores: with refine crf there is no walk" in said
+
+
+@pytest.mark.parametrize("section", ["train_aesipe", "make_cam"])
+def test_an_order_of_modules_that_cannot_be_is_refused_of_exports_too(tmp_path, main, section):
+    (tmp_path / "in.yaml").write_text("")
+    words = tmp_path / "in.yaml", tmp_path / "out.yaml", f"{section}.sequence=[is_cam]"
+    assert "sequence is_cam: is_cam needs a prototype step before it" in main(*words)
+    assert "needs a prototype step" not in main(*words, f"{section}.ae=false", RUN_STAGES="dataset")
+
+
 @pytest.mark.parametrize(
     "variables", [{"GPUS": "0"}, {"GPUS": "abc"}, {"NNODES": "-1"}, {"GPUS": "1.5"}, {"GPUS": "1_0"}]
 )

@@ -86,11 +86,16 @@ class StateFolder:
     def file(self, step):
         return self.path / f"{step:08d}.pt"
 
+    def is_best(self, score):
+        """Whether a score, None for none, is higher than all before it."""
+        return score is not None and (self.best is None or score > self.best["score"])
+
     def save(self, step, state, score=None):
         """Write the state of a step, then remove those that it makes superfluous. score: the higher the better."""
-        if score is not None and (self.best is None or score > self.best["score"]):
+        if self.is_best(score):
             self.best = {"step": step, "score": score}
-        save_state(self.file(step), {**state, "step": step, "best": self.best, "revision": revision()})
+        state = {**state, "step": step, "score": score, "best": self.best, "revision": revision()}
+        save_state(self.file(step), state)
         keep = {*self.steps()[-KEPT:], *([self.best["step"]] if self.best else [])}
         for old in set(self.steps()) - keep:
             self.file(old).unlink(missing_ok=True)

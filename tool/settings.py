@@ -197,7 +197,7 @@ class _TrainableEncoder(_Encoder):
 
 def _sequence_problem(settings):
     """What is wrong with the order of the method's modules; None if nothing is."""
-    steps = (settings.sequence or ()) if settings.ae else ()
+    steps = (settings.sequence or ()) if settings.ae is not False else ()
     if "is_cam" in steps and "prototype" not in steps[: steps.index("is_cam")]:
         return f"sequence {' '.join(steps)}: is_cam needs a prototype step before it"
     return None
@@ -458,7 +458,12 @@ class MakeSegLabels(_Loading, _Data, _Precision):
     @property
     def scores(self):
         """Folders of scores that it writes."""
-        return (SCORES,) if self.keep_scores and self.refine == "irn" else ()
+        return (SCORES,) if self.keep_scores else ()
+
+    def problem(self):
+        if self.keep_scores and self.refine == "crf":
+            return "keep_scores: with refine crf there is no walk that makes scores: leave it out"
+        return super().problem()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -104,6 +104,8 @@ def maker(name):
 
 def writer(name):
     """The stage that writes `name` into a run's folder; None where its name does not tell."""
+    if name == SCORES:
+        return BY_NAME["make_seg_labels"]
     return next((stage for stage in STAGES if name in stage.writes), None)
 
 

@@ -65,8 +65,7 @@ class Trainer:
         self.task, self.settings, self.dist, self.path = task, settings, dist, path
         self.precision = resolve_precision(settings.precision, dist.device)
         self.record = {**record, "precision": self.precision}
-        self.model = _synchronised(task.network, settings, dist).to(dist.device, memory_format=torch.channels_last)
-        self.model.train()
+        self.model = _synchronised(task.network.train(), dist).to(dist.device, memory_format=torch.channels_last)
         # Fused, the update takes one pass, and tells a GradScaler of what is not finite without a word to the CPU.
         self.optimizer = torch.optim.SGD(
             task.groups,
@@ -79,6 +78,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(dist.device.type, enabled=self.dtype == torch.float16)
         self.guard = LossGuard(dist)
         self.states = StateFolder(states_path(path))
+        self.unscored = False  # whether the state that it continues from has no score
 
     def train(self, start=None):
         """The steps that are missing, then the result. Returns how many they were.
@@ -86,22 +86,26 @@ class Trainer:
         start: what `restore` returned, if it has been called.
 
         The full state is saved every `save_every` steps and when the process is told to stop (SIGINT, SIGTERM); a
-        later call continues from the newest. With a watch, the weights of the best saved state that is not the last are
-        kept as STEM_best.pt. Raises UserError at a loss or gradient that is not finite; what is saved by then is from
-        before it.
+        later call continues from the newest. With a watch, it is saved after each step that scores best so far, and the
+        weights of the best, if it is not the last step, are kept as STEM_best.pt. Raises UserError at a loss or
+        gradient that is not finite; what is saved by then is from before it.
         """
         start = self.restore() if start is None else start
         network = self._network()
         torch.backends.cudnn.benchmark = not self.settings.deterministic  # crops are all of one size
         keep_memory(self.dist.device)
         with closing(self._log(start)) as log, stop_signal(self.dist, REPORT_EVERY) as told_to_stop:
+            if self.unscored:
+                score = self._watch(start, log)
+                if self.states.is_best(score):
+                    self._save(start, score)
             for step, batch in enumerate(on_device(self.task.batches(start), self.dist.device), start + 1):
                 terms = self._step(network, step, batch, first=step == start + 1)
                 log.add(terms)
                 stop = told_to_stop(step)
                 self._report(step, log, stop)
                 score = None if stop else self._watch(step, log)
-                if self._is_saving(step, stop):
+                if self._is_saving(step, stop) or self.states.is_best(score):
                     self._save(step, score)
                 if stop:
                     raise KeyboardInterrupt
@@ -163,7 +167,7 @@ class Trainer:
 
     def _report(self, step, log, stop):
         due = step % REPORT_EVERY == 0 or step == self.task.steps
-        if due or self._is_saving(step, stop):
+        if due or self._is_saving(step, stop) or self._is_watched(step):
             self.guard.check()
         if due:
             log.report(step, lr=self.schedule.get_last_lr()[0])
@@ -173,21 +177,25 @@ class Trainer:
             return self.task.finish is not None  # which may take long; without it the result follows at once
         return stop or step % self.settings.save_every == 0
 
+    def _is_watched(self, step):
+        task = self.task
+        return task.watch is not None and (step % task.watch_every == 0 or step == task.steps)
+
     def _watch(self, step, log):
         """The score of the network as it is, None where none is due."""
-        task = self.task
-        if task.watch is None or (step % task.watch_every and step != task.steps):
+        if not self._is_watched(step):
             return None
         with log.paused(), _set_aside(self.model, self.settings.compile):
-            return task.watch(step, self.model, log)
+            return self.task.watch(step, self.model, log)
 
     def _parts(self):
         return {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.scaler}
 
     def _save(self, step, score):
         if self.dist.main:
-            state = {key: part.state_dict() for key, part in self._parts().items()} | {"record": self.record}
-            self.states.save(step, state, score if self.task.watch is not None else -self.guard.mean_loss())
+            score = score if self.task.watch is not None else -self.guard.mean_loss()
+            state = {key: part.state_dict() for key, part in self._parts().items()}
+            self.states.save(step, state | {"record": self.record}, score)
 
     def restore(self):
         """Continue from the newest state that is whole. Returns its step, 0 for none.
@@ -208,6 +216,7 @@ class Trainer:
         for key, part in self._parts().items():
             if saved[key]:  # the scaler of a training without one has no state: float16 begins with a new one
                 part.load_state_dict(saved[key])
+        self.unscored = saved.get("score") is None  # it may have been told to stop where a score was due
         if self.dist.main:
             other = f", saved by revision {saved['revision']}" if saved["revision"] != revision() else ""
             print(f"{states.path}: continuing after step {saved['step']}{other}", flush=True)
@@ -310,8 +319,9 @@ def to_device(batch, device):
     return moved
 
 
-def _synchronised(model, settings, dist):
-    if dist.world > 1 and dist.device.type == "cuda" and getattr(settings, "batch_norm", None) == "train":
+def _synchronised(model, dist):
+    """The model in train mode, whose batch norm gathers its statistics from all processes, if they are on GPUs."""
+    if dist.world > 1 and dist.device.type == "cuda" and _has_own_statistics(model):
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
     return model
 

@@ -26,7 +26,7 @@ def watch_maps(layout, args, dtype, dist):
     """
     if args.val_every == 0:
         return None
-    exists = (layout.root / "lists" / f"{args.val_list}.txt").exists()
+    exists = layout.has_list(args.val_list)
     ids = usable_ids(layout, args.val_list, (_check,), args.skip_bad, dist.main) if exists else []
     ids = [image_id for image_id in ids if _is_watchable(layout, image_id)]
     if ids:

@@ -8,7 +8,7 @@ from torch import nn
 import tool.settings
 from deeplab.model import NETWORKS, DeepLabV3, build, step_losses
 from errors import UserError
-from infer.segmentation import load_deeplab, multi_scale_probabilities
+from infer.segmentation import likely_classes, load_deeplab, multi_scale_probabilities
 from net.backbone import build_backbone
 from tool.checkpoint import save_result
 from tool.record import make_record
@@ -34,6 +34,12 @@ def test_logits_have_the_images_size(model, height, width):
     with torch.inference_mode():
         logits = model(torch.rand(2, 3, height, width))
     assert logits.shape == (2, 4, height, width) and logits.dtype == torch.float32 and logits.isfinite().all()
+
+
+def test_classes_without_any_probability_are_left_to_no_crf():
+    """Of many classes none need reach a hundredth."""
+    assert likely_classes(torch.tensor([0.6, 0.395, 0.005]).view(3, 1, 1)).tolist() == [0, 1]
+    assert len(likely_classes(torch.full((200, 2, 2), 1 / 200))) == 200
 
 
 def test_logits_are_float32_under_autocast(model):

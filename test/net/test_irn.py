@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -43,6 +45,20 @@ def test_fields_at_stride_4(network, height, width):
     assert set(fields) == {"boundary", "displacement"}
     assert fields["boundary"].shape == (2, 1, *size) and fields["displacement"].shape == (2, 2, *size)
     assert fields["boundary"].min() >= 0 and fields["boundary"].max() <= 1
+
+
+@pytest.mark.parametrize("dtype, bias", [(torch.bfloat16, 7.0), (torch.float16, 9.0)])
+def test_a_sure_boundary_keeps_its_gradient_in_half_precision(network, dtype, bias):
+    """Its sigmoid in 16 bits is 1 exactly, whose gradient is 0."""
+    with torch.no_grad():
+        network.boundary.classifier.weight.zero_()
+        network.boundary.classifier.bias.fill_(bias)
+    with torch.autocast("cpu", dtype):
+        boundary = network(torch.rand(1, 3, 32, 32))["boundary"]
+    boundary.sum().backward()
+    found = network.boundary.classifier.bias.grad.item() / boundary.numel()
+    share = 1 / (1 + math.exp(-bias))
+    assert boundary.dtype == torch.float32 and found == pytest.approx(share * (1 - share), rel=0.02)
 
 
 def test_encoder_stays_frozen(network):

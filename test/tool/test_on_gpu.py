@@ -8,11 +8,13 @@ import torch
 from tiny_training import ALONE, STEPS, Stopped, batches, counted, settings_of, squares, stop, tiny_network, train
 from torch import nn
 
+from deeplab.model import build
 from errors import UserError
 from tool.checkpoint import load_state, save_state
 from tool.dist import Dist
 from tool.record import checkpoint_record
-from tool.trainer import Task, Trainer, on_device
+from tool.settings import DeeplabTrain
+from tool.trainer import Task, Trainer, _synchronised, on_device
 
 CUDA = torch.device("cuda", 0)
 
@@ -110,6 +112,24 @@ def test_a_gpu_gets_each_batch_while_it_works_on_the_one_before(monkeypatch):
     assert seen == ["a0", "a1", "a2"]
     assert told == ["copied", "copied", "waited", "step", "copied", "waited", "step", "waited", "step"]
     assert kept == {"working": 3}
+
+
+@pytest.mark.parametrize("batch_norm", ["train", "frozen"])
+def test_batch_norm_that_gathers_statistics_gathers_them_from_all_gpus(batch_norm):
+    """DeepLabV3's head does, whatever its encoder does."""
+    settings = DeeplabTrain(backbone="resnet18", frozen_stages=0, batch_norm=batch_norm)
+    model = _synchronised(build(settings, 3, "none")[0].train(), Dist(0, 4, CUDA))
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    gathering = [layer for layer in layers if layer.training]
+    assert gathering and all(type(layer) is nn.SyncBatchNorm for layer in gathering)
+    assert (len(gathering) == len(layers)) == (batch_norm == "train")
+    model.train()
+    assert [layer for layer in layers if layer.training] == gathering
+
+
+def test_batch_norm_that_is_fixed_is_left_alone():
+    fixed = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).eval()
+    assert type(_synchronised(fixed, Dist(0, 4, CUDA))[1]) is nn.BatchNorm2d
 
 
 @pytest.mark.parametrize("norm, trains, shared", [(nn.BatchNorm2d, True, True), (nn.BatchNorm2d, False, False),

@@ -1,8 +1,11 @@
 """Which states of a training are kept, and what becomes of damaged ones."""
 
+import signal
+from functools import partial
+
 import pytest
 import torch
-from tiny_training import Stopped, assert_equal, counted, squares, stop, train, weights
+from tiny_training import STEPS, Stopped, assert_equal, counted, squares, stop, train, weights
 
 from errors import UserError
 from tool.checkpoint import StateFolder, load_state, revision
@@ -41,6 +44,34 @@ def test_the_last_two_states_and_the_best_are_kept(tmp_path):
     with pytest.raises(Stopped):
         train(tmp_path / "three", counted([], at="a3", do=stop), save_every=3)
     assert_equal(best["model"], StateFolder(tmp_path / "three/ckpt/tiny_state").newest("cpu")["model"])
+
+
+@pytest.mark.parametrize("watch_every", [1, 2, 5])
+def test_the_best_watched_step_is_kept_whenever_states_are_saved(tmp_path, watch_every):
+    train(tmp_path, save_every=7, watch=lambda step, *_: {5: 0.9, 10: 0.8}.get(step, 0.1), watch_every=watch_every)
+    best = load_state(tmp_path / "ckpt/tiny_best.pt")
+    assert (best["step"], best["score"]) == ((10, 0.8) if watch_every == 2 else (5, 0.9))
+
+
+def test_no_other_step_is_kept_where_the_last_is_the_best(tmp_path):
+    train(tmp_path, save_every=1, watch=lambda step, *_: step, watch_every=5)
+    assert [path.name for path in (tmp_path / "ckpt").iterdir()] == ["tiny.pt"]
+
+
+@pytest.mark.parametrize("last", [5, STEPS])
+def test_a_step_whose_score_was_due_when_it_was_told_to_stop_is_scored_at_last(tmp_path, last):
+    asked = []
+
+    def watch(step, network, log):
+        asked.append(step)
+        return {5: 0.9, 10: 0.5, STEPS: 1.0}[step]
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, counted([], at=f"a{last - 1}", do=partial(signal.raise_signal, signal.SIGTERM)), watch=watch,
+              watch_every=5, save_every=1000)  # fmt: skip
+    train(tmp_path, watch=watch, watch_every=5, save_every=1000)
+    assert asked == [5, 10, STEPS]
+    assert [path.name for path in (tmp_path / "ckpt").iterdir()] == ["tiny.pt"]
 
 
 def test_without_a_watch_the_state_of_the_lowest_loss_is_the_best(tmp_path):

@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import net.aesipe
 import train_aesipe
+from data.dataset import Dataset
 from data.label_png import save_label_png, voc_palette
 from data.layout import Layout
 from data.toy import make_toy
@@ -179,6 +180,21 @@ def test_without_list_or_masks_a_line_says_so(layout, tmp_path, capsys, lost, me
     assert capsys.readouterr().out == f"train_aesipe: {root} {message}, trained without validation\n"
     assert watch_maps(Layout(root), settings_of(val_every=0), None, Dist(0, 1, CPU)) is None
     assert not capsys.readouterr().out
+
+
+def test_a_data_set_of_another_form_is_watched_too(layout, tmp_path):
+    """Found: its lists were looked for as files, which it may not have."""
+
+    class Other(Layout):
+        has_list = Dataset.has_list
+
+        def ids(self, list_name):
+            return layout.ids(list_name)
+
+    shutil.copytree(layout.root, tmp_path / "data")
+    shutil.rmtree(tmp_path / "data/lists")
+    assert watch_maps(Other(tmp_path / "data"), settings_of(), None, Dist(0, 1, CPU)).ids == layout.ids("train")
+    assert watch_maps(Other(tmp_path / "data"), settings_of(val_list="other"), None, Dist(0, 1, CPU)) is None
 
 
 def settings_of(**changes):
