@@ -11,6 +11,7 @@ exports, and batches that the processes cannot share out.
 import os
 import re
 import sys
+from glob import escape
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from data.datasets import open_dataset
 from errors import UserError, missing_package
 from files import atomic, check_file
 from tool.config import override, parse, read_config, run_main
+from tool.failure import explain
 from tool.settings import MAPS
 from tool.stages import BY_NAME, SCORES, STAGES, writer
 from tool.tracker import TRACKERS
@@ -87,11 +89,15 @@ def check_lists(chosen):
         ids = _ids(stage.name, name, settings, chosen.get("dataset"))
         if ids is None:
             continue
+        if getattr(settings, "labels", None) == "truth":
+            check_masks(stage.name, open_dataset(settings.dataset_format, settings.dataset_root), ids)
         for folder, every in stage.read(settings).items():
             if not every or folder not in made:
                 continue
             maker, there = made[folder]
-            lacking = [name for name in ids if name not in there and not any((settings.run / folder).glob(f"{name}.*"))]
+            lacking = [
+                name for name in ids if name not in there and not any((settings.run / folder).glob(f"{escape(name)}.*"))
+            ]
             if lacking:
                 raise UserError(
                     f"{stage.name}.list is {name}, but {len(lacking)} of its {len(ids)} images, such as "
@@ -100,6 +106,12 @@ def check_lists(chosen):
         made |= {folder: (stage.name, set(ids)) for folder in stage.written(settings)}
         if stage.name == "train_aesipe" and settings.val_every and settings.val_list not in LISTS:
             _ids(stage.name, settings.val_list, settings, chosen.get("dataset"))
+
+
+def check_masks(stage, dataset, ids):
+    lacking = next((image_id for image_id in ids if not dataset.has_mask(image_id)), None)
+    if lacking is not None:
+        raise UserError(f"{stage}.labels is truth, but {dataset.root} has no mask of {lacking}: give labels, or masks")
 
 
 def _ids(stage, name, settings, dataset):
@@ -125,12 +137,14 @@ def main():
         temporary.write_text(dump_yaml(override(read_config(source), assignments)))
         try:
             settings = {name: parse(name, argv=["--config", str(temporary)]) for name in names}
+            chosen = {name: settings[name] for name in (os.environ.get("RUN_STAGES") or " ".join(names)).split()}
+            settings["dataset"].run.refuse_old_names()
+            check_batches(source, chosen)
+            check_pipeline(chosen)
         except UserError as error:
             raise UserError(str(error).replace(str(temporary), source)) from error
-        chosen = {name: settings[name] for name in (os.environ.get("RUN_STAGES") or " ".join(names)).split()}
-        settings["dataset"].run.refuse_old_names()
-        check_batches(source, chosen)
-        check_pipeline(chosen)
+        except OSError as error:  # of another file than the one that is being written
+            raise explain(error) from error
     print(settings["dataset"].run)
 
 
@@ -142,7 +156,7 @@ def arguments(words):
     if "--version" in words:
         print(f"AE-SIPE {VERSION}")
         sys.exit()
-    if len(words) < 2:
+    if len(words) < 2 or "=" in Path(words[1]).name:
         raise UserError("CONFIG and OUT are needed: python check_config.py CONFIG OUT [section.key=value ...]")
     source, out = (os.path.realpath(word) for word in words[:2])
     if out == source or (os.path.exists(out) and not os.path.isfile(out)):

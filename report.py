@@ -13,6 +13,8 @@ from tool.run import is_made, keep_record
 from tool.usage import StageUsage
 from viz.runs import content, read_runs
 
+PAGE = ("index.html", "report.md", "panels.png")
+
 
 def resolve(settings):
     """Returns (the runs that are named, the settings with the dataset that the first of them names)."""
@@ -65,6 +67,16 @@ def write_report(runs, layout, ids, settings, folder):
     return len(shown)
 
 
+def refuse_foreign(folder):
+    """Raises UserError where the page or what lies beside it would overwrite files of somebody else's."""
+    from viz.index import is_signed
+    from viz.page import SIGN
+
+    foreign = [folder / name for name in PAGE if (folder / name).exists()]
+    if foreign and not is_signed(folder / PAGE[0], SIGN):
+        raise UserError(f"{foreign[0]}: would be overwritten: move it, or choose another --out")
+
+
 def main():
     runs, settings = resolve(parse("report", __doc__))
     usage = StageUsage(settings.run, "report")
@@ -74,13 +86,14 @@ def main():
     masks = inputs(layout, list(filter(layout.has_mask, ids)), "masks")["masks"]
     record = make_record("report", settings, inputs(layout, ids, "images") | {"masks": masks, "runs": content(runs)})
     if settings.out:
+        refuse_foreign(folder)
         write_report(runs, layout, ids, settings, folder)
     elif not is_made(folder, record):
         settings.run.keep_settings("report", settings)
         n_shown = write_report(runs, layout, ids, settings, folder)
         keep_record(folder, record)  # last: a page that was cut short has none
         usage.finish(n_shown, n_shown)
-    print(", ".join(str(folder / name) for name in ("index.html", "report.md", "panels.png")))
+    print(", ".join(str(folder / name) for name in PAGE))
     if settings.open:
         from viz.browser import open_page
 

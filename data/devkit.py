@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from data.image import open_image, orientation
+from data.image import open_image, orientation, save_jpeg
 from data.label_png import check_labels_fit, read_label_png, save_label_png, top_class
 from errors import UserError
 from files import atomic, save_lines
@@ -89,9 +89,8 @@ def write_jpeg(layout, image_id, out):
     if plain:
         link(source.resolve(), out)
         return
-    with atomic(out) as temporary:
-        pixels = np.ascontiguousarray(layout.image(image_id).permute(1, 2, 0).numpy())
-        Image.fromarray(pixels).save(temporary, format="JPEG", quality=95, subsampling=0)
+    pixels = np.ascontiguousarray(layout.image(image_id).permute(1, 2, 0).numpy())
+    save_jpeg(out, Image.fromarray(pixels), quality=95, subsampling=0)
 
 
 def link(source, out):

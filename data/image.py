@@ -4,16 +4,17 @@ NumPy and PyTorch are imported where an array is needed: a stage that finds all 
 """
 
 from contextlib import contextmanager
+from io import BytesIO
 
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from errors import UserError
-from files import check_file
+from files import atomic, check_file
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")  # of PIL; among others it would start Ghostscript
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
-BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # tags of TIFF, and a value
+WIDTH, HEIGHT, BITS, PHOTOMETRIC, WHITE_IS_ZERO = 256, 257, 258, 262, 0  # tags of TIFF, and a value
 MAX_PIXELS = 50_000_000  # of an image; ten times as many would still fit a small file
 Image.MAX_IMAGE_PIXELS = None  # PIL would warn from another size on: `open_image` is the one that refuses
 
@@ -21,7 +22,8 @@ Image.MAX_IMAGE_PIXELS = None  # PIL would warn from another size on: `open_imag
 def image_size(path):
     """(H, W) of an image file as `read_image` returns it, from its header alone."""
     with open_image(path) as picture:
-        width, height = picture.size
+        tags = getattr(picture, "tag_v2", {})  # of a TIFF, whose size Pillow may have turned already
+        width, height = tags.get(WIDTH, picture.width), tags.get(HEIGHT, picture.height)
         return (width, height) if orientation(picture) in SIDEWAYS else (height, width)
 
 
@@ -55,6 +57,14 @@ def read_image(path, at_least=None):
         if picture.mode.startswith("I"):
             picture = _in_8_bits(picture, tags)
         return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+
+
+def save_jpeg(path, picture, **options):
+    """Write a PIL image as a JPEG. Pillow passes over a full disk where it writes a JPEG to a file by itself."""
+    encoded = BytesIO()
+    picture.save(encoded, format="JPEG", **options)
+    with atomic(path) as temporary:
+        temporary.write_bytes(encoded.getbuffer())
 
 
 def _in_8_bits(picture, tags):

@@ -2,6 +2,7 @@
 
 import copy
 from contextlib import contextmanager
+from io import BytesIO
 
 import torch
 import torch.nn.functional as F
@@ -95,8 +96,9 @@ def examples(size, n_labels=None, seed=0):
 
 def save_pt2(program, path, about):
     """Write the program as a .pt2 file, `about` inside as about.json. Returns the loaded file as a function."""
-    with open(path, "wb") as file:  # not by its name, which must end in .pt2
-        torch.export.save(program, file, extra_files={"about.json": about})
+    encoded = BytesIO()  # not into the file: torch ends the process where the disk is full
+    torch.export.save(program, encoded, extra_files={"about.json": about})
+    path.write_bytes(encoded.getbuffer())
     with open(path, "rb") as file:
         return torch.export.load(file).module()
 

@@ -18,13 +18,12 @@ import numpy as np
 from PIL import Image
 
 from conventions import BACKGROUND, IGNORE
-from data.image import open_image, scaled_size
+from data.image import open_image, save_jpeg, scaled_size
 from data.label_png import read_label_png, save_label_png
 from data.layout import read_lines, save_texts
 from data.official import check_count, in_one_line, is_done, own_folder
 from data.sources import GB, check_space, missing_bytes, require
 from errors import UserError
-from files import atomic
 from pets.sources import NAME, SOURCES, only
 from tool.parallel import parallel_map
 
@@ -127,9 +126,8 @@ def make_pair(root, trees, species, name):
     except UserError as error:
         return Made(name, None, str(error))
     height, width = scaled_size(mask.shape, min(1, LONG_SIDE / max(mask.shape)))
-    with atomic(root / "JPEGImages" / f"{name}.jpg") as temporary:
-        smaller = photograph.resize((width, height), Image.Resampling.LANCZOS)
-        smaller.save(temporary, format="JPEG", quality=95, subsampling=0)
+    smaller = photograph.resize((width, height), Image.Resampling.LANCZOS)
+    save_jpeg(root / "JPEGImages" / f"{name}.jpg", smaller, quality=95, subsampling=0)
     mask = np.array(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
     save_label_png(root / "SegmentationClassAug" / f"{name}.png", mask)
     return Made(name, kind, None)

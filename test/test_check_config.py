@@ -7,6 +7,7 @@ import yaml
 from scripts import run
 
 import check_config
+from data.toy import make_toy
 from tool.config import parse
 from tool.stages import BY_NAME
 
@@ -68,6 +69,51 @@ def test_scores_that_nothing_keeps_are_named_with_the_setting_that_keeps_them(tm
     assert said.endswith("give make_seg_labels.keep_scores=true, and begin with --from make_seg_labels\n")
     said = main(*words, "make_seg_labels.keep_scores=true", "common.refine=crf")
     assert "section make_seg_labels: keep_scores: with refine crf there is no walk" in said
+
+
+def test_masks_that_training_on_the_truth_will_miss_are_named_at_once(tmp_path, main, capsys):
+    make_toy(tmp_path / "toy", 2, 4, 2, size=64)
+    capsys.readouterr()
+    root = f"common: {{dataset_root: {tmp_path}/toy, run_root: {tmp_path}}}\n"
+    (tmp_path / "in.yaml").write_text(f"{root}deeplab_train: {{labels: truth}}\ntrain_irn: {{labels: truth}}\n")
+    words = tmp_path / "in.yaml", tmp_path / "out.yaml"
+    assert main(*words) == f"{tmp_path}/aesipe\n"
+    first = (tmp_path / "toy/lists/train_aug.txt").read_text().split()[0]
+    (tmp_path / f"toy/SegmentationClassAug/{first}.png").unlink()
+    for section in ("train_irn", "deeplab_train"):
+        said = main(*words, RUN_STAGES=f"dataset {section}")
+        assert f"{section}.labels is truth, but {tmp_path}/toy has no mask of {first}" in said
+
+
+def test_files_that_the_system_refuses_are_named(tmp_path, main):
+    """Found: the file that was being written was blamed."""
+    (tmp_path / "in.yaml").write_text("")
+    long = f"common.session_name={'x' * 260}"
+    said = main(tmp_path / "in.yaml", tmp_path / "out.yaml", f"common.run_root={tmp_path}", long)
+    assert "x" * 260 in said and "File name too long" in said and "out.yaml" not in said
+
+
+def test_ids_with_brackets_are_found_in_a_folder(tmp_path, main, capsys):
+    make_toy(tmp_path / "toy", 2, 4, 2, size=64)
+    capsys.readouterr()
+    (tmp_path / "toy/lists/odd.txt").write_text("photo[1]\n")
+    root = f"common: {{dataset_root: {tmp_path}/toy, run_root: {tmp_path}}}\n"
+    (tmp_path / "in.yaml").write_text(f"{root}eval_seg: {{list: odd}}\n")
+    words = tmp_path / "in.yaml", tmp_path / "out.yaml"
+    stages = "make_cam make_ir_labels train_irn make_seg_labels eval_seg"
+    (tmp_path / "aesipe/ckpt").mkdir(parents=True)
+    (tmp_path / "aesipe/ckpt/aesipe.pt").write_bytes(b"")
+    assert "seg_label would not hold them" in main(*words, RUN_STAGES=stages)
+    (tmp_path / "aesipe/seg_label").mkdir()
+    (tmp_path / "aesipe/seg_label/photo[1].png").write_bytes(b"")
+    assert main(*words, RUN_STAGES=stages) == f"{tmp_path}/aesipe\n"
+
+
+def test_an_override_in_the_place_of_out_is_no_file(tmp_path, main, monkeypatch):
+    (tmp_path / "in.yaml").write_text("")
+    monkeypatch.chdir(tmp_path)
+    assert "CONFIG and OUT are needed" in main("in.yaml", "train_aesipe.lr=0.1")
+    assert main("in.yaml", "out.yaml", "make_cam.maps=[cam, cam]").endswith("maps cam cam: name each once\n")
 
 
 @pytest.mark.parametrize("section", ["train_aesipe", "make_cam"])

@@ -111,6 +111,14 @@ def test_cams_of_8_bits_are_read_as_others_are(finished, script, tmp_path):
         assert keys.tolist() == expected_keys.tolist() and np.abs(cam - expected).max() <= 0.5 / 255 + 1e-3
 
 
+def test_an_export_that_is_refused_claims_none_of_its_folders(moved):
+    """Found: the folder that was not there was claimed for these settings, and refused the right ones from then on."""
+    shutil.rmtree(moved.run / "cam")
+    done = moved.stage("make_cam.py", "--maps", "cam", "ae_is_cam", "--scales", 0.5)
+    assert done.status == 2 and "ae_is_cam was made with other settings" in done.err
+    assert not (moved.run / "cam").exists()
+
+
 def test_deterministic_training_gives_the_same_bits_twice(finished, tmp_path):
     """Dropout, random crops and two loader processes included: DeepLab's head has the first."""
     settings = ("--weights", "none", "--labels", "truth", "--deterministic", "--num_workers", 2)

@@ -209,6 +209,14 @@ def test_report_compares_runs_draws_the_papers_figures_and_opens_the_page(finish
     assert sorted(path.name for path in other.iterdir()) == ["ae_is_cam"]
 
 
+@pytest.mark.parametrize("name", ["index.html", "report.md"])
+def test_report_overwrites_nobody_elses_page(finished, script, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    done = script("report.py", finished.run, "--out", tmp_path)
+    assert done.status == 2 and f"{name}: would be overwritten: move it, or choose another --out" in done.err
+    assert (tmp_path / name).read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

@@ -147,7 +147,10 @@ def run_main(main):
     handle_on_own_stack()
     try:
         main()
-    except (UserError, RuntimeError, MemoryError) as error:
+    except BrokenPipeError:  # who reads our output has enough, as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(2)
+    except (UserError, RuntimeError, MemoryError, OSError) as error:
         explained = explain(error)
         if explained is None:
             raise

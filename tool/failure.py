@@ -38,6 +38,8 @@ def explain(error):
             f"out of memory ({text[:150]}): take smaller images, crops, batches or scales, or a machine "
             "with more; what is finished stays"
         )
+    if isinstance(error, OSError) and error.strerror:
+        return UserError(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
     if isinstance(error, RuntimeError) and any(sign in text for sign in OTHER_PROCESS):
         return OtherProcessFailed(
             f"this process lost the others ({text[:100]}): see the message of the one that ended first"

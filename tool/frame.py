@@ -44,6 +44,8 @@ class StageCall:
         """
         record = {**record, **self._precision()}
         if self.main:
+            for folder in outputs:  # all before the first is claimed: a call that is refused leaves nothing behind
+                self.run.refuse_others(folder, record)
             for folder in outputs:
                 self.run.claim(folder, record)
             self.run.keep_settings(self.name, self.settings)  # once nothing is refused

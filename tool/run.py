@@ -123,14 +123,23 @@ class Run:
 
         Raises UserError saying what differs from the folder's record. Removes what a killed process left half written.
         """
+        self.refuse_others(name, record)
+        folder = self / name
+        remove_leftovers(folder)
+        if _folder_record(folder) is None:
+            keep_record(folder, {**record, "output": name})
+
+    def refuse_others(self, name, record):
+        """Raises UserError for an output folder of another record, or whose outputs have lost theirs."""
         self.refuse_old_names()
         folder = self / name
         known = _folder_record(folder)
         if known is not None:
             refuse_other(folder, known, record)
-        remove_leftovers(folder)
-        if known is None:
-            keep_record(folder, {**record, "output": name})
+        elif any(not path.name.startswith(".") for path in folder.glob("*.*")):
+            raise UserError(
+                f"{folder}: holds files, but settings.yaml, which says how they were made, is gone: delete it"
+            )
 
     def evaluated(self, name, record):
         """The result of an evaluation if it was made just as the record says, else None: it is then to be made."""

@@ -359,6 +359,8 @@ class MakeCam(_Loading, _Data, _Precision):
     cam_bits: Literal[16, 8] = setting(16, "bits of a score: 16, float16; 8, steps of 1/255")
 
     def problem(self):
+        if len({*self.maps}) < len(self.maps):
+            return f"maps {' '.join(self.maps)}: name each once"
         return _sequence_problem(self) or super().problem()
 
 

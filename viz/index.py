@@ -29,8 +29,7 @@ class Index:
         self.folder, self.title, self.count, self.images = Path(folder), title, count, []
         self.names = ["index.html", *(f"index_{number}.html" for number in range(2, -(-count // PER_PAGE) + 1))]
         for path in (self.folder / name for name in self.names):
-            check_file(path)
-            if path.exists() and SIGN.encode() not in path.read_bytes()[:500]:
+            if path.exists() and not is_signed(path, SIGN):
                 raise UserError(f"{path}: would be overwritten: move it, or choose another --out")
         self.first, self.added = self.folder / self.names[0], 0
 
@@ -70,6 +69,12 @@ class Index:
         with atomic(self.folder / self.names[number - 1]) as temporary:
             temporary.write_text(environment().get_template("index.html").render(context), encoding="utf-8")
         self.images = []
+
+
+def is_signed(path, sign):
+    """Whether a page is there that begins with the sign of the script that makes such pages."""
+    check_file(path)
+    return path.exists() and sign.encode() in path.read_bytes()[:500]
 
 
 def readable(text):

@@ -16,6 +16,8 @@ from viz.runs import MAP_NAMES, setting_rows, steps_of, usage
 from viz.sweep import THRESHOLDS, WEIGHTS
 from viz.tables import class_columns, compared_scores, confusions, duration, highlights
 
+SIGN = '<meta name="generator" content="AE-SIPE report.py">'
+
 
 def write_page(path, artist, swept, ids, changes, figures, args):
     """Write the report of the artist's first run, compared with its others.
@@ -26,6 +28,7 @@ def write_page(path, artist, swept, ids, changes, figures, args):
     runs, layout = artist.runs, artist.layout
     failure = failure_summary(changes, layout.class_names)
     context = {
+        "sign": SIGN,
         "runs": runs,
         "args": args,
         "n_images": len(ids),

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from conventions import BACKGROUND
+from data.image import save_jpeg
 from data.label_png import save_label_png
-from files import atomic
 from module.labels import labels_at_size, weighted_argmax
 from viz.pictures import heat, in_grid, overlay
 
@@ -69,5 +69,4 @@ def with_legend(picture, names, colours):
 
 
 def _save_jpeg(path, picture):
-    with atomic(path) as temporary:
-        Image.fromarray(picture).save(temporary, format="JPEG", quality=92)
+    save_jpeg(path, Image.fromarray(picture), quality=92)

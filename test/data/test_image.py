@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from picturing import chw, save, write_tiff
-from PIL import Image
+from PIL import ExifTags, Image
 
+from data.image import image_size, save_jpeg
 from data.layout import Layout
 from errors import UserError
 
@@ -61,6 +62,31 @@ def test_exif_orientation_is_applied(root, orientation, turn):
     image = Layout(root).image("a")
     expected = turn(chw(blocks))
     assert image.shape == expected.shape and (image.int() - expected.int()).abs().max() < 30
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+def test_the_size_in_the_header_is_that_of_the_turned_image(root, suffix, orientation):
+    """Found: Pillow turns the size of a TIFF as it opens it, and ours was turned once more."""
+    path = root / f"JPEGImages/a.{suffix}"
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.new("RGB", (48, 32)).save(path, exif=exif)
+    assert image_size(path) == tuple(Layout(root).image("a").shape[1:]) == ((48, 32) if orientation > 4 else (32, 48))
+
+
+def test_a_jpeg_is_whole_or_not_there(tmp_path):
+    """Found: on a full disk Pillow wrote half of it without a word."""
+    resource = pytest.importorskip("resource")
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90, 3), dtype=np.uint8))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(UserError, match="a.jpg: cannot be written"):
+            save_jpeg(tmp_path / "a.jpg", noise, quality=95)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("keep", [0, 10, 300])

@@ -117,6 +117,16 @@ def test_a_folder_can_be_claimed_again_for_the_same(tmp_path):
     Run(tmp_path).claim("cam", TRAINED)  # the refusal changed nothing
 
 
+def test_outputs_that_have_lost_their_record_are_refused(tmp_path):
+    """They may be of other settings, and a claim would say that they are of these."""
+    Run(tmp_path).claim("cam", TRAINED)
+    (tmp_path / "cam/a.npz").write_bytes(b"")
+    (tmp_path / "cam/settings.yaml").unlink()
+    with pytest.raises(UserError, match="cam: holds files, but settings.yaml, .* is gone: delete it"):
+        Run(tmp_path).claim("cam", TRAINED)
+    assert names(tmp_path / "cam") == ["a.npz"]
+
+
 def test_a_claimed_folder_is_cleared_of_what_a_killed_process_left(tmp_path):
     Run(tmp_path.parent).claim(tmp_path.name, TRAINED)
     (tmp_path / ".a.npz.999999999.tmp").write_bytes(b"half")

@@ -18,6 +18,8 @@ from tool.settings import MakeCam, TrainAesipe
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"), "out of memory (CUDA out of memory."),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried\nto allocate"), "out of memory"),
         (MemoryError("Unable to allocate 9 TiB"), "out of memory"),
+        (PermissionError(13, "Permission denied", "a/b.txt"), "a/b.txt: Permission denied"),
+        (OSError(28, "No space left on device"), "No space left on device"),
         (UserError("a.jpg: is empty"), "a.jpg: is empty"),
     ],
 )
