@@ -45,6 +45,8 @@ def _add_flag(group, item, kind):
     metavar = meta["metavar"]
     if metavar is None and number is None and get_origin(inner) is Literal:
         metavar = f"{{{','.join(map(str, get_args(inner)))}}}"
+    if number in ("+", "*") and flags:
+        more["action"] = "extend"  # a flag that is given twice names what both name
     group.add_argument(*flags or (item.name,), type=word_reader(inner), nargs=number, metavar=metavar, **more)
 
 

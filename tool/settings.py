@@ -118,6 +118,9 @@ class Settings:
         name = self.session_name
         if any(part in ("", ".", "..") for part in name.split("/")) or not name.isprintable():
             return f"session_name must name a folder below run_root: {brief(repr(name))}"
+        for key in ("dataset_root", "run_root"):
+            if (getattr(self, key) or "").startswith("~"):
+                return f"{key} {brief(getattr(self, key))}: ~ is no home folder here: write the whole path"
         for item in fields(self):
             low, high = getattr(self, item.name) if item.metadata["metavar"] == RANGE else (0, 0)
             if low > high:

@@ -47,15 +47,17 @@ class Names:
 def read(kind, value):
     """The value of a type of settings, from a word of the command line or a plain value of a file or record.
 
-    A single value stands for a tuple of one, a number for its text. Raises ValueError, which says what is allowed.
+    A single value stands for a tuple of one, a whole number for its text. Raises ValueError, which says what is allowed.
     """
     if value is None and type(None) in get_args(kind):
         return None
     number, inner = words(kind)
     if number is not None and not isinstance(value, (list, tuple)):
         value = [value]
-    elif number is None and isinstance(value, (int, float)) and not isinstance(value, bool) and base(inner) is str:
+    elif number is None and isinstance(value, int) and not isinstance(value, bool) and base(inner) is str:
         value = str(value)
+    elif number is None and isinstance(value, float) and base(inner) is str:
+        raise ValueError(f"must be text: {value} was read as a number: put quotes around it")
     try:
         found = msgspec.convert(value, without_none(kind), strict=base(inner) is bool)
         if all(_is_sound(each, inner) for each in ([found] if number is None else found)):

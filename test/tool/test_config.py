@@ -132,6 +132,24 @@ def test_values_that_look_like_flags_or_numbers_stay_text(write):
     assert (args.session_name, args.run_root, args.lr) == ("--x", "2024", 0.001)
 
 
+def test_text_that_lost_its_form_as_a_number_is_refused(write):
+    """Found: a session named 1.10 became the folder 1.1."""
+    with pytest.raises(UserError, match="report.session_name must be text: 1.1 was read as a number: put quotes"):
+        parsed(write("report:\n  session_name: 1.10\n"))
+    assert parsed(write("report:\n  session_name: '1.10'\n")).session_name == "1.10"
+
+
+@pytest.mark.parametrize("key", ["dataset_root", "run_root"])
+def test_a_home_folder_that_no_shell_has_filled_in_is_refused(write, key):
+    with pytest.raises(UserError, match=f"{key} ~/x: ~ is no home folder here: write the whole path"):
+        parsed(write(f"report: {{{key}: ~/x}}"))
+
+
+def test_a_list_may_be_given_in_two_flags(write):
+    """Found: of two --image the first was passed over without a word."""
+    assert parsed([*write("report: {scales: [3]}"), "--scales", "1", "--scales", "2", "0.5"]).scales == (1.0, 2.0, 0.5)
+
+
 def test_null_leaves_the_default(write):
     assert parsed(write("report: {lr: null, scales: }\n")).scales == (1.0, 0.5)
 
