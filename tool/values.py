@@ -47,7 +47,7 @@ class Names:
 def read(kind, value):
     """The value of a type of settings, from a word of the command line or a plain value of a file or record.
 
-    A single value stands for a tuple of one, a whole number for its text. Raises ValueError, which says what is allowed.
+    A single value stands for a tuple of one, a whole number for its text. Raises ValueError: it says what is allowed.
     """
     if value is None and type(None) in get_args(kind):
         return None
