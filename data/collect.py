@@ -105,8 +105,10 @@ def read_folders(root):
             raise UserError(f"{folder}: holds no image: each folder in images_by_class holds the images of one class")
         for image_id, names in files.items():
             for path in (folder / name for name in names):
+                if folder == linked and not os.path.exists(path):  # a link to an image that has moved
+                    continue
                 other = found.setdefault(image_id, path)
-                if path.name != other.name or not (path == other or filecmp.cmp(other, path, shallow=False)):
+                if path.name != other.name or not (path == other or _same_content(other, path)):
                     raise UserError(f"{other} and {path} share a name but are two images: rename one of them")
             if folder != linked:
                 labels.setdefault(image_id, []).extend([folder.name] if folder.name != BACKGROUND else [])
@@ -114,6 +116,13 @@ def read_folders(root):
 
 
 SOURCES = {"text": read_text, "xml": read_xml, "folders": read_folders}
+
+
+def _same_content(one, other):
+    try:
+        return filecmp.cmp(one, other, shallow=False)
+    except OSError as error:
+        raise UserError(f"{error.filename or other}: cannot be read: {error.strerror}: mend or remove it") from error
 
 
 def _check_classes(path, labels):

@@ -46,6 +46,20 @@ def test_folders(folders):
     assert stamps(folders).keys() == before.keys()
 
 
+@pytest.mark.parametrize("moved, place", [("cat", "kitty"), ("cat/b b.png", "background/b b.png")])
+def test_links_follow_images_that_have_moved(folders, moved, place):
+    collect(folders, "folders")
+    (folders / "images_by_class" / moved).rename(folders / "images_by_class" / place)
+    message = "classes.txt: lacks class 'kitty'" if place == "kitty" else "says otherwise"
+    with pytest.raises(UserError, match=message):
+        collect(folders, "folders", overwrite=place == "kitty")
+    (folders / "classes.txt").unlink()
+    collect(folders, "folders", overwrite=True)
+    layout = Layout(folders)
+    assert [layout.image(name).shape for name in layout.files] == [(3, 8, 9)] * 4
+    assert layout.labels("b b").tolist() == ([1, 0] if place == "kitty" else [0, 0])
+
+
 def test_images_whose_classes_nothing_tells_are_named(tmp_path, capsys):
     for name in "abcdefgh":
         save(tmp_path / f"JPEGImages/{name}.jpg")
@@ -131,6 +145,15 @@ def test_other_labels_are_replaced_only_when_told(folders):
         (lambda root: save(root / "images_by_class/ cat/a.jpg"), "folders", "' cat': an image or a class cannot"),
         (lambda root: save(root / "images_by_class/c\tat/a.jpg"), "folders", r"'c\\tat': an image or a class cannot"),
         (lambda root: save(root / "images_by_class/cat/a.jpg"), "folders", "1 labelled image"),
+        (
+            lambda root: (
+                save(root / "images_by_class/cat/a.jpg"),
+                (root / "images_by_class/dog").mkdir(),
+                (root / "images_by_class/dog/a.jpg").symlink_to("gone.jpg"),
+            ),
+            "folders",
+            "dog/a.jpg: cannot be read: No such file or directory: mend or remove it",
+        ),
         (lambda root: None, "xml", "JPEGImages: no such folder"),
         (lambda root: save(root / "JPEGImages/a.jpg"), "xml", "Annotations: holds no annotations"),
         (lambda root: (save(root / "JPEGImages/a.jpg"), annotate(root, "b", "cat")), "xml", "b.xml: there is no image"),
