@@ -14,6 +14,7 @@ import os
 import re
 from pathlib import Path
 
+from conventions import MAX_CLASSES
 from data.collect_coco import make_masks, outlined, read_coco
 from data.layout import MASK_FOLDERS, find_masks, image_files, is_id, read_class_names, read_label_lines
 from data.xml_tree import parse_xml
@@ -40,23 +41,19 @@ def collect(root, labels_from="text", overwrite=False, coco=None):
     if labels_from == "coco":
         found = read_coco(root, coco)
         labels, links, to_draw = found.labels, found.links, outlined(found, coco)
+        _check_names(coco.annotations, found.classes, labels)
     else:
         labels, links = SOURCES[labels_from](root)
     classes = found.classes if found else sorted({name for names in labels.values() for name in names})
-    for name in [*labels, *classes]:
-        if UNFIT.search(name) or (name in labels and not is_id(name)):
-            raise UserError(
-                f"{name!r}: an image or a class cannot have this name: it is empty or too long, has a tab, a line "
-                "break or another control character, or a space at an end, or is no UTF-8: rename it"
-            )
     texts = {}
     if labels_from != "text":
         texts["image_labels.txt"] = ["\t".join((image_id, *(labels[image_id] or [""]))) for image_id in sorted(labels)]
         _check_same(root / "image_labels.txt", labels, overwrite)
     if not (root / "classes.txt").exists():
+        _check_number(root, labels_from, len(classes))
         texts["classes.txt"] = [BACKGROUND, *classes]
-    elif labels_from != "text":
-        _check_classes(root / "classes.txt", labels)
+    else:  # a line of text that says otherwise is one image's fault, and is named where the image is used
+        _check_classes(root / "classes.txt", {} if labels_from == "text" else labels)
     masks = find_masks(root)
     if not list((root / "lists").glob("*.txt")):
         masked = {path.stem for path in masks.glob("*.png")} if masks else set()
@@ -77,7 +74,16 @@ def collect(root, labels_from="text", overwrite=False, coco=None):
 
 def read_text(root):
     """({ID: classes}, {}) of image_labels.txt."""
-    return {image_id: names for _, image_id, names in read_label_lines(root / "image_labels.txt")}, {}
+    labels, path = {}, root / "image_labels.txt"
+    for number, image_id, names in read_label_lines(path):
+        _check_names(f"{path}, line {number}", names)
+        if BACKGROUND in names:
+            raise UserError(
+                f"{path}, line {number}: `{BACKGROUND}` is in every image and no class of {image_id}: take it out; an "
+                "image that shows no class has its ID alone"
+            )
+        labels[image_id] = names
+    return labels, {}
 
 
 def read_xml(root):
@@ -87,6 +93,8 @@ def read_xml(root):
         names = [(element.text or "").strip() for element in parse_xml(path).iterfind("object/name")]
         if path.stem not in present:
             raise UserError(f"{path}: there is no image {root / 'JPEGImages' / path.stem}.jpg")
+        _check_names(path.parent, ids=[path.stem])
+        _check_names(path, names)
         labels[path.stem] = sorted(set(names) - {BACKGROUND})
     if not labels:
         raise UserError(f"{root / 'Annotations'}: holds no annotations: ID.xml of each image is needed")
@@ -99,6 +107,7 @@ def read_folders(root):
     folders = sorted(path for path in (root / "images_by_class").glob("[!.]*") if path.is_dir())
     if not folders:
         raise UserError(f"{root / 'images_by_class'}: holds no folders: one folder a class is needed")
+    _check_names(root / "images_by_class", [folder.name for folder in folders])
     for folder in [linked] * linked.is_dir() + folders:
         files = image_files(folder)
         if not files and folder != linked:
@@ -111,11 +120,32 @@ def read_folders(root):
                 if path.name != other.name or not (path == other or _same_content(other, path)):
                     raise UserError(f"{other} and {path} share a name but are two images: rename one of them")
             if folder != linked:
+                _check_names(folder, ids=[image_id])
                 labels.setdefault(image_id, []).extend([folder.name] if folder.name != BACKGROUND else [])
     return labels, {linked / path.name: path for path in found.values() if path.parent != linked}
 
 
 SOURCES = {"text": read_text, "xml": read_xml, "folders": read_folders}
+
+
+def _check_names(where, classes=(), ids=()):
+    """where: they are read, for the message."""
+    unfit = [name for name in classes if UNFIT.search(name)]
+    unfit += [image_id for image_id in ids if UNFIT.search(image_id) or not is_id(image_id)]
+    if unfit:
+        raise UserError(
+            f"{where}: {unfit[0]!r}: an image or a class cannot have this name: it is empty or too long, has a tab, a "
+            "line break or another control character, or a space at an end, or is no UTF-8: rename it"
+        )
+
+
+def _check_number(root, labels_from, number):
+    remedy = "join classes or leave some out" if number else "at least one image must show a class"
+    if not 1 <= number < MAX_CLASSES:
+        raise UserError(
+            f"{root}: --labels_from {labels_from} finds {number} classes besides the background, and 1 to "
+            f"{MAX_CLASSES - 1} are possible: {remedy}"
+        )
 
 
 def _same_content(one, other):

@@ -137,6 +137,15 @@ def test_other_labels_are_replaced_only_when_told(folders):
     assert Layout(folders).labels("a").tolist() == [1, 1]
 
 
+def write(labels, classes=None):
+    def texts(root):
+        (root / "image_labels.txt").write_text(labels)
+        if classes:
+            (root / "classes.txt").write_text(classes)
+
+    return texts
+
+
 @pytest.mark.parametrize(
     "prepare, source, message",
     [
@@ -159,7 +168,25 @@ def test_other_labels_are_replaced_only_when_told(folders):
         (lambda root: (save(root / "JPEGImages/a.jpg"), annotate(root, "b", "cat")), "xml", "b.xml: there is no image"),
         (lambda root: (save(root / "JPEGImages/a.jpg"), annotate(root, "a", "<")), "xml", "a.xml: cannot be read"),
         (lambda root: (save(root / "JPEGImages/a.jpg"), annotate(root, "a", "")), "xml", "'': an image or a class"),
+        (lambda root: (save(root / "JPEGImages/a.jpg"), annotate(root, "a", "")), "xml", r"Annotations/a\.xml: '': an"),
         (lambda root: None, "text", "image_labels.txt: cannot be read"),
+        (write("a cat\nb background cat\n"), "text", r"labels\.txt, line 2: `background` is in every image .*: take"),
+        (write("a cat\nb c\x01t\n"), "text", r"labels\.txt, line 2: 'c\\x01t': an image or a class"),
+        (write("a\nb\n"), "text", "--labels_from text finds 0 classes besides the background"),
+        (write("a cat\nb dog\n", "cat\ncat\n"), "text", "classes.txt: needs `background` and at least one class"),
+        (
+            lambda root: (
+                save(root / "images_by_class/background/a.jpg"),
+                save(root / "images_by_class/background/b.jpg"),
+            ),
+            "folders",
+            "--labels_from folders finds 0 classes besides the background, .*: at least one image must show a class",
+        ),
+        (
+            lambda root: [save(root / f"images_by_class/{n}/{n}.jpg", n) for n in range(255)],
+            "folders",
+            "--labels_from folders finds 255 classes besides the background, .*: join classes or leave some out",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_one_line(tmp_path, prepare, source, message):

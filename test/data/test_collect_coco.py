@@ -187,6 +187,9 @@ def test_an_image_that_is_turned_gets_labels_and_no_mask(images, capsys):
         (lambda root: (root / "a.json").write_text('{"images": ['), "cannot be read as COCO's JSON"),
         (lambda root: (root / "a.json").write_text("[" * 10**6), "cannot be read as COCO's JSON"),
         (lambda root: export(root / "a.json", OUTLINED, classes=("c\tat", "dog")), r"'c\\tat': an image or a class"),
+        (lambda root: export(root / "a.json", OUTLINED, classes=("", "dog")), "a.json: '': an image or a class"),
+        (lambda root: export(root / "a.json", OUTLINED, classes=["background"] * 2), "coco finds 0 classes besides"),
+        (lambda root: export(root / "a.json", []), "coco finds 0 classes besides the background"),
         (lambda root: None, "a.json: no such file"),
         (
             lambda root: (
