@@ -16,7 +16,15 @@ from pathlib import Path
 
 from conventions import MAX_CLASSES
 from data.collect_coco import make_masks, outlined, read_coco
-from data.layout import MASK_FOLDERS, find_masks, image_files, is_id, read_class_names, read_label_lines
+from data.layout import (
+    FIRST_IS_BACKGROUND,
+    MASK_FOLDERS,
+    find_masks,
+    image_files,
+    is_id,
+    read_class_names,
+    read_label_lines,
+)
 from data.xml_tree import parse_xml
 from errors import UserError, nearest
 from files import save_lines, writing
@@ -156,9 +164,11 @@ def _same_content(one, other):
 
 
 def _check_classes(path, labels):
-    known = set(read_class_names(path))
+    first, *known = read_class_names(path)
     for image_id, names in labels.items():
-        if unknown := sorted(set(names) - known):
+        if first in names:
+            raise UserError(f"{path}: its first line, class {first!r} of image {image_id}, is {FIRST_IS_BACKGROUND}")
+        if unknown := sorted(set(names).difference(known)):
             raise UserError(
                 f"{path}: lacks class {unknown[0]!r} of image {image_id}{nearest(unknown[0], known)}: add it, or "
                 "delete the file to have it made anew"

@@ -12,7 +12,7 @@ import re
 from functools import cached_property
 from pathlib import Path
 
-from conventions import IGNORE, MAX_CLASSES
+from conventions import BACKGROUND, IGNORE, MAX_CLASSES
 from data.dataset import Dataset
 from data.image import IMAGE_SUFFIXES
 from errors import UserError, nearest
@@ -20,6 +20,8 @@ from files import check_file, save_lines
 
 MASK_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
 LONGEST_ID = 230  # bytes: with its suffix and a temporary one, a file's name may have 255
+# An image cannot have that class; most often it was forgotten in classes.txt.
+FIRST_IS_BACKGROUND = "the background's: put `background` before it, unless it is the background's name"
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # they end names in C, and steer terminals
 
 
@@ -89,6 +91,11 @@ class Layout(Dataset):
             unknown = next((name for name in names if name not in index), None)
             if image_id in labels:
                 labels[image_id] = UserError(f"{path}, line {number}: a second line for {image_id}: join the two")
+            elif unknown == self.class_names[BACKGROUND]:
+                labels[image_id] = UserError(
+                    f"{path}, line {number}: class {unknown!r} of {image_id} is in the first line of classes.txt, "
+                    f"which is {FIRST_IS_BACKGROUND}"
+                )
             elif unknown is not None:
                 labels[image_id] = UserError(
                     f"{path}, line {number}: class {unknown!r} of {image_id} is not in classes.txt"

@@ -201,3 +201,13 @@ def test_a_class_that_the_users_list_lacks_is_named(folders):
     (folders / "classes.txt").write_text("background\ncat\n")
     with pytest.raises(UserError, match="classes.txt: lacks class 'traffic light' of image "):
         collect(folders, "folders")
+
+
+def test_a_first_line_that_is_no_background_is_said(folders):
+    (folders / "classes.txt").write_text("cat\ntraffic light\n")
+    before = stamps(folders)
+    with pytest.raises(
+        UserError, match=r"classes\.txt: its first line, class 'cat' of image a, is .*: put `background`"
+    ):
+        collect(folders, "folders")
+    assert stamps(folders) == before

@@ -113,6 +113,15 @@ def test_any_name_is_an_id(root, pixels, image_id):
     assert layout.labels(image_id).tolist() == [1, 1, 0] and layout.labels("plain").tolist() == [0, 0, 1]
 
 
+def test_a_first_line_that_is_no_background_is_said(root):
+    (root / "classes.txt").write_text("cat\ndog\nsofa\n")
+    with pytest.raises(
+        UserError, match=r"line 1: class 'cat' of a is in the first line of .*: put `background` before"
+    ):
+        Layout(root).labels("a")
+    assert Layout(root).labels("b").tolist() == [0, 1]
+
+
 def test_tabs_part_names_with_spaces(root):
     (root / "classes.txt").write_text("background\ntraffic light\ncat\n", encoding="utf-8-sig")
     (root / "image_labels.txt").write_text("a b\ttraffic light\tcat\nno class\t\nc cat\n")
