@@ -23,6 +23,7 @@ from data.layout import (
     image_files,
     is_id,
     read_class_names,
+    read_ids,
     read_label_lines,
 )
 from data.xml_tree import parse_xml
@@ -67,6 +68,8 @@ def collect(root, labels_from="text", overwrite=False, coco=None):
         masked = {path.stem for path in masks.glob("*.png")} if masks else set()
         texts |= _make_lists(root, sorted(labels), masked.union(to_draw))
         _say_unlabelled(root, labels)
+    else:
+        _say_unlisted(root, labels)
     for link, target in links.items():
         with writing(link):
             link.parent.mkdir(parents=True, exist_ok=True)
@@ -193,6 +196,16 @@ def _say_unlabelled(root, labels):
     if without := sorted(present.keys() - labels.keys()):
         more = f" and {len(without) - SHOWN} more" if len(without) > SHOWN else ""
         print(f"{root}: without a class and so in no list: {', '.join(without[:SHOWN])}{more}")
+
+
+def _say_unlisted(root, labels):
+    """Print how many labelled images are in none of the lists that there are: those that were added later."""
+    places = (root / "lists").glob("*.txt")
+    if unlisted := sorted(labels.keys() - {image_id for place in places for image_id in read_ids(place)}):
+        print(
+            f"{root}: {len(unlisted)} labelled images, such as {unlisted[0]}, are in no list: add their IDs to one, or "
+            f"delete {root / 'lists'} to have the lists made anew"
+        )
 
 
 def _make_lists(root, ids, masked):

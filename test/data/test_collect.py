@@ -1,5 +1,7 @@
 """Labels from text, XML and folders; nothing of the user's is ever changed."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -69,6 +71,21 @@ def test_images_whose_classes_nothing_tells_are_named(tmp_path, capsys):
     assert capsys.readouterr().out.endswith(said)
     collect(tmp_path)  # the lists are there, and may leave out what they like
     assert not capsys.readouterr().out
+
+
+def test_labelled_images_that_existing_lists_leave_out_are_counted(folders, capsys):
+    collect(folders, "folders")
+    assert not capsys.readouterr().out
+    lists = {path: path.read_text() for path in (folders / "lists").iterdir()}
+    for seed, name in enumerate("xy"):
+        save(folders / f"images_by_class/cat/{name}.jpg", seed)
+    collect(folders, "folders", overwrite=True)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert f"2 labelled images, such as x, are in no list: add their IDs to one, or delete {folders / 'lists'}" in line
+    assert {path: path.read_text() for path in (folders / "lists").iterdir()} == lists
+    shutil.rmtree(folders / "lists")
+    collect(folders, "folders")
+    assert not capsys.readouterr().out and {"x", "y"} < {*Layout(folders).ids("train_aug")}
 
 
 def test_the_same_name_of_two_images_is_refused_before_anything_is_written(folders):
