@@ -73,13 +73,33 @@ def check_lists(layout, lists, ids, trained, findings):
 
 
 def check_files(layout, ids, trained, findings):
-    """The images and masks of all lists."""
+    """The images and masks of all lists. Returns {ID: the largest class in its mask} of masks that are right."""
+    wrong = set()
     for check, kind in ((check_image, "images"), (check_mask_if_any, "masks")):
         problems = in_threads(lambda image_id, check=check: problem_of(layout, image_id, (check,)), ids)
         for image_id, problem in zip(ids, problems):
             if problem:
+                wrong.add(image_id)
                 trains = check == check_image and image_id in trained
                 findings.add(TRAINING if trains else EVALUATION, f"{kind} missing or wrong", problem)
+
+    masked = [image_id for image_id in ids if image_id not in wrong and layout.has_mask(image_id)]
+    return dict(zip(masked, in_threads(lambda image_id: layout.mask_facts(image_id).top, masked)))
+
+
+def check_classes_of_masks(layout, tops, labels, findings):
+    """What masks that are right by themselves say of classes and labels. tops: of `check_files`."""
+    if not any(tops.values()):  # as of tools that write 255 for the object
+        for image_id in tops:
+            findings.add(
+                EVALUATION, "masks without a class, as all are: 1 and up are classes, 255 is not counted", image_id
+            )
+    for image_id, top in tops.items():
+        name = layout.class_names[top]
+        if top and name not in labels.get(image_id, [name]):
+            findings.add(
+                NOTE, "masks with a class that image_labels.txt does not give the image", f"{name} in {image_id}"
+            )
 
 
 def read_labels(layout, lists, ids, trained, findings):
@@ -136,8 +156,9 @@ def check(root):
     ids = list(dict.fromkeys(image_id for each in lists.values() for image_id in each))
     trained = {image_id for name, each in lists.items() if name.startswith("train") for image_id in each}
     check_lists(layout, lists, ids, trained, findings)
-    check_files(layout, ids, trained, findings)
+    tops = check_files(layout, ids, trained, findings)
     labels = read_labels(layout, lists, ids, trained, findings)
+    check_classes_of_masks(layout, tops, labels, findings)
     return f"{summary(layout, lists, labels)}\n{findings}", findings
 
 

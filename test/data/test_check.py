@@ -24,7 +24,7 @@ def root(tmp_path):
     """Four images of two classes with masks, nothing wrong."""
     for name in "abcd":
         save(tmp_path / f"JPEGImages/{name}.jpg")
-        save(tmp_path / f"SegmentationClass/{name}.png", value=1)
+        save(tmp_path / f"SegmentationClass/{name}.png", value=2 if name == "b" else 1)  # as the labels say
     (tmp_path / "lists").mkdir()
     (tmp_path / "classes.txt").write_text("background\ncat\ndog\n")
     (tmp_path / "image_labels.txt").write_text("a cat\nb dog\nc cat dog\nd cat\n")
@@ -55,6 +55,12 @@ def test_a_good_set_and_its_table(root, monkeypatch, capsys):
 
 def rewrite(name, text):
     return lambda root: (root / name).write_text(text)
+
+
+def _binary(root):
+    """Masks of 0 and 255, as many tools export an object."""
+    for path in (root / "SegmentationClass").iterdir():
+        Image.fromarray(np.repeat(np.uint8([[0, 255]]), [10, 20], axis=1).repeat(20, axis=0)).save(path)
 
 
 def _unlabelled(root):
@@ -98,6 +104,13 @@ def _unlabelled(root):
         ),
         (lambda root: save(root / "SegmentationClass/a.png", value=3), EVALUATION, MASKS, "a.png: holds the value 3"),
         (lambda root: save(root / "SegmentationClass/a.png"), EVALUATION, MASKS, "must be an index PNG"),
+        (_binary, EVALUATION, "masks without a class, as all are: 1 and up are classes, 255 is not counted", "d"),
+        (
+            lambda root: save(root / "SegmentationClass/a.png", value=2),
+            NOTE,
+            "masks with a class that image_labels.txt does not give the image",
+            "dog in a",
+        ),
         (
             lambda root: (root / "SegmentationClass/a.png").unlink(),
             EVALUATION,
