@@ -20,7 +20,6 @@ from data.datasets import open_dataset
 from errors import UserError, missing_package
 from files import atomic, check_file
 from tool.config import override, parse, read_config, run_main
-from tool.failure import explain
 from tool.settings import MAPS
 from tool.stages import BY_NAME, SCORES, STAGES, writer
 from tool.tracker import TRACKERS
@@ -144,7 +143,7 @@ def main():
         except UserError as error:
             raise UserError(str(error).replace(str(temporary), source)) from error
         except OSError as error:  # of another file than the one that is being written
-            raise explain(error) from error
+            raise UserError(f"{error.filename or source}: {error.strerror or error}") from error
     print(settings["dataset"].run)
 
 

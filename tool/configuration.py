@@ -11,7 +11,7 @@ from tool.values import describe, without_none
 INTRODUCTION = """# Configuration
 
 Every setting of every stage: a key of the stage's section in a config file, and a flag `--KEY` of its script. A flag on
-the command line overrides the stage's section, the section `common`, and `common` the default.
+the command line overrides the stage's section, which overrides `common`, which overrides the default.
 
 ```yaml
 common:
