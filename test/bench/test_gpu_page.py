@@ -14,6 +14,7 @@ from bench.report import peak_rate
 from bench.stages import VOC_IMAGES
 
 PAGE = (REPOSITORY / "docs/gpu.md").read_text()
+DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
 
 
 def text_blocks():
@@ -45,15 +46,17 @@ def test_the_commands_to_run_end_well():
 
 
 def test_the_commands_of_text_blocks_are_understood(tmp_path):
-    pip, docker = (shlex.split(block) for block in text_blocks())
+    pip, docker, built = (shlex.split(block) for block in text_blocks())
     assert pip[:4] == ["python", "-m", "pip", "install"]
     flags = call(sys.executable, "-m", "pip", "install", "--help").stdout
     assert all(word in flags for word in pip if word.startswith("--"))
     assert f"`{pip[-1]}`" in [row[-1] for row in table("wheel | GPUs")] and docker[:2] == ["docker", "run"]
     inside = docker[docker.index("IMAGE") + 1 :]
     assert inside[:2] == ["bash", "run_pipeline.sh"]
-    done = call(sys.executable, "check_config.py", inside[2], str(tmp_path / "config.yaml"))
-    assert done.returncode == 0, done.stderr
+    assert built[:2] == ["docker", "run"] and 'ENTRYPOINT ["bash", "run_pipeline.sh"]' in DOCKERFILE
+    for config, *overrides in (inside[2:], built[built.index("aesipe") + 1 :]):
+        done = call(sys.executable, "check_config.py", config, str(tmp_path / "config.yaml"), *overrides)
+        assert done.returncode == 0, done.stderr
 
 
 def test_the_wheels_of_the_page_are_those_that_the_project_takes():
