@@ -179,7 +179,7 @@ def check_batches(source, chosen):
                 f"{source}: {section}.batch_size={batch} cannot be shared out equally in {parts} parts (GPUS times "
                 f"NNODES times {section}.accumulate): choose a multiple of them"
             )
-        if section == "deeplab_train" and (problem := settings.batch_problem(processes)):
+        if problem := settings.batch_problem(processes):
             raise UserError(f"{source}: section {section}: {problem}")
     return processes
 

@@ -127,6 +127,10 @@ class Settings:
                 return f"{item.name} {low:g} {high:g}: is a range, the lower end comes first"
         return None
 
+    def batch_problem(self, processes):
+        """What is wrong with the batch's size where it is shared among so many processes; None if nothing is."""
+        return None
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Data(Settings):
@@ -259,14 +263,17 @@ class _Training(_Loading, _Data, _Precision, _Tracked):
         "auto", "auto: continue from the newest whole state, skip what is trained; never: train anew", decides=False
     )
 
-    def problem(self):
-        parts = int(os.environ.get("WORLD_SIZE", 1)) * self.accumulate
+    def batch_problem(self, processes):
+        parts = processes * self.accumulate
         if self.batch_size % parts:
             return (
                 f"batch_size {self.batch_size} cannot be shared out evenly in {parts} parts, processes times "
                 "accumulate: choose a multiple of them"
             )
-        return super().problem()
+        return super().batch_problem(processes)
+
+    def problem(self):
+        return self.batch_problem(int(os.environ.get("WORLD_SIZE", 1))) or super().problem()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -501,18 +508,15 @@ class DeeplabTrain(_Training, _TrainableEncoder):
     scale: tuple[Scale, Scale] = setting((0.5, 2.0), "factors of the image's size in training, a range", metavar=RANGE)
 
     def batch_problem(self, processes):
-        """What is wrong with the batch's size where it is shared among so many processes; None if nothing is."""
         parts = processes * self.accumulate
-        if self.batch_size >= 2 * parts:
-            return None
-        return (
-            f"batch_size {self.batch_size} in {parts} part(s), processes times accumulate: batch norm of DeepLab's "
-            "image pooling needs two images or more in each"
-        )
+        if self.batch_size < 2 * parts:
+            return (
+                f"batch_size {self.batch_size} in {parts} part(s), processes times accumulate: batch norm of DeepLab's "
+                "image pooling needs two images or more in each"
+            )
+        return super().batch_problem(processes)
 
     def problem(self):
-        if problem := self.batch_problem(int(os.environ.get("WORLD_SIZE", 1))):
-            return problem
         if self.frozen_stages and ":" in self.network:
             return f"network {self.network} trains all of its encoder: frozen_stages must be 0"
         return super().problem()
