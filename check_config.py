@@ -4,19 +4,21 @@
 
 CONFIG is read, OUT is written. Prints the run's folder. RUN_STAGES in the environment names the stages that are to run
 (all), GPUS and NNODES on how many processes: GPUS on each of NNODES machines.
-What one stage would find wrong only hours later is said here: settings, lists, weights, packages, maps that nobody
-exports, and batches that the processes cannot share out.
+What one stage would find wrong only hours later is said here: settings, lists, images too large for the scales,
+weights, packages, maps that nobody exports, and batches that the processes cannot share out.
 """
 
 import os
 import re
 import sys
+from functools import partial
 from glob import escape
 from importlib.util import find_spec
 from pathlib import Path
 
 from conventions import VERSION
 from data.datasets import open_dataset
+from data.usable import check_scaled_image, usable_ids
 from errors import UserError, missing_package
 from files import atomic, check_file
 from tool.config import override, parse, read_config, run_main
@@ -26,6 +28,7 @@ from tool.tracker import TRACKERS
 from tool.yaml_file import dump_yaml
 
 LISTS = ("train", "train_aug", "val")  # of every dataset that its stage makes
+SCALED = ("make_cam", "deeplab_test")  # stages that resize whole images
 LIBRARIES = {"timm": "timm", "smp": "segmentation-models-pytorch"}  # before a colon in a name -> as pip calls them
 MORE_LISTS = {"voc12": ("test",), "coco14": ("train_all", "val_all")}
 
@@ -88,6 +91,8 @@ def check_lists(chosen):
         ids = _ids(stage.name, name, settings, chosen.get("dataset"))
         if ids is None:
             continue
+        if stage.name in SCALED:
+            check_sizes(stage.name, name, settings)
         if getattr(settings, "labels", None) == "truth":
             check_masks(stage.name, open_dataset(settings.dataset_format, settings.dataset_root), ids)
         for folder, every in stage.read(settings).items():
@@ -105,6 +110,15 @@ def check_lists(chosen):
         made |= {folder: (stage.name, set(ids)) for folder in stage.written(settings)}
         if stage.name == "train_aesipe" and settings.val_every and settings.val_list not in LISTS:
             _ids(stage.name, settings.val_list, settings, chosen.get("dataset"))
+
+
+def check_sizes(stage, name, settings):
+    """Raises UserError for an image of the list that cannot be resized by the stage's scales, unless it is left out."""
+    dataset = open_dataset(settings.dataset_format, settings.dataset_root, settings.run)
+    try:
+        usable_ids(dataset, name, (partial(check_scaled_image, settings.scales),), settings.skip_bad, show=False)
+    except UserError as error:
+        raise UserError(f"{stage}: {error}") from error
 
 
 def check_masks(stage, dataset, ids):

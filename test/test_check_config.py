@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
+from PIL import Image
 from scripts import run
 
 import check_config
@@ -83,6 +84,23 @@ def test_masks_that_training_on_the_truth_will_miss_are_named_at_once(tmp_path, 
     for section in ("train_irn", "deeplab_train"):
         said = main(*words, RUN_STAGES=f"dataset {section}")
         assert f"{section}.labels is truth, but {tmp_path}/toy has no mask of {first}" in said
+
+
+@pytest.mark.parametrize("section", ["make_cam", "deeplab_test"])
+def test_images_too_large_for_the_scales_are_named_before_the_first_training(tmp_path, main, capsys, section):
+    make_toy(tmp_path / "toy", 2, 4, 2, size=64)
+    capsys.readouterr()
+    (tmp_path / "in.yaml").write_text(f"common: {{dataset_root: {tmp_path}/toy, run_root: {tmp_path}}}\n")
+    words = tmp_path / "in.yaml", tmp_path / "out.yaml"
+    assert main(*words) == f"{tmp_path}/aesipe\n"
+    name = "train" if section == "make_cam" else "val"
+    path = tmp_path / f"toy/JPEGImages/{(tmp_path / f'toy/lists/{name}.txt').read_text().split()[0]}.jpg"
+    Image.new("RGB", (900, 900)).save(path)
+    said = main(*words, f"{section}.scales=[1, 8]")
+    assert said.startswith(f"error: {section}: {path}: an image of 900 x 900 cannot be resized by 8")
+    path.write_bytes(b"")
+    assert f"{section}: {path}: " in main(*words)
+    assert main(*words, "common.skip_bad=true") == f"{tmp_path}/aesipe\n"
 
 
 def test_files_that_the_system_refuses_are_named(tmp_path, main):
