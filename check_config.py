@@ -5,7 +5,8 @@
 CONFIG is read, OUT is written. Prints the run's folder. RUN_STAGES in the environment names the stages that are to run
 (all), GPUS and NNODES on how many processes: GPUS on each of NNODES machines.
 What one stage would find wrong only hours later is said here: settings, lists, images too large for the scales,
-weights, packages, maps that nobody exports, and batches that the processes cannot share out.
+weights, packages, maps that nobody exports, and batches that the processes cannot share out. A training that the GPU's
+memory will hardly hold is warned of.
 """
 
 import os
@@ -15,6 +16,7 @@ from functools import partial
 from glob import escape
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 
 from conventions import VERSION
 from data.datasets import open_dataset
@@ -152,12 +154,13 @@ def main():
             settings = {name: parse(name, argv=["--config", str(temporary)]) for name in names}
             chosen = {name: settings[name] for name in (os.environ.get("RUN_STAGES") or " ".join(names)).split()}
             settings["dataset"].run.refuse_old_names()
-            check_batches(source, chosen)
+            processes = check_batches(source, chosen)
             check_pipeline(chosen)
         except UserError as error:
             raise UserError(str(error).replace(str(temporary), source)) from error
         except OSError as error:  # of another file than the one that is being written
             raise UserError(f"{error.filename or source}: {error.strerror or error}") from error
+    warn_of_memory(out, chosen, processes)
     print(settings["dataset"].run)
 
 
@@ -186,13 +189,6 @@ def check_batches(source, chosen):
             raise UserError(f"{name}={number} must be a whole number from 1 up")
         processes *= int(number)
     for section, settings in chosen.items():
-        parts = processes * getattr(settings, "accumulate", 1)
-        batch = getattr(settings, "batch_size", parts)
-        if batch % parts:
-            raise UserError(
-                f"{source}: {section}.batch_size={batch} cannot be shared out equally in {parts} parts (GPUS times "
-                f"NNODES times {section}.accumulate): choose a multiple of them"
-            )
         if problem := settings.batch_problem(processes):
             raise UserError(f"{source}: section {section}: {problem}")
     return processes
@@ -200,24 +196,26 @@ def check_batches(source, chosen):
 
 def warn_of_memory(config, chosen, processes):
     """A line for each training, not yet done, that the GPU's memory will not hold: a forecast, so it stops nothing."""
-    trained = [path for stage in STAGES if stage.name in chosen for path in stage.writes if path.endswith(".pt")]
-    settings = next(iter(chosen.values()))
-    if settings.device in ("cpu", "mps") or all((settings.run / path).exists() for path in trained):
+    names = [
+        stage.name
+        for stage in STAGES
+        if stage.name in chosen and chosen[stage.name].device not in ("cpu", "mps")
+        if any(name.endswith(".pt") and not (chosen[stage.name].run / name).exists() for name in stage.writes)
+    ]
+    if not names or which("nvidia-smi") is None:  # elsewhere the seconds that torch's import takes are saved
         return
-    import torch  # on a machine with a GPU alone, where it is needed soon enough
+    import torch
 
     if not torch.cuda.is_available():
         return  # the stages say why
     from bench.memory import warnings
 
     try:
-        lines = warnings(config, processes, torch.cuda.get_device_properties(0).total_memory / 2**30)
+        lines = warnings(config, names, processes, torch.cuda.get_device_properties(0).total_memory / 2**30)
     except Exception as error:  # what is wrong with the settings the stages will say
-        print(f"warning: no forecast of memory ({' '.join(str(error).split())[:200]})", file=sys.stderr, flush=True)
-        return
+        lines = [f"no forecast of memory ({' '.join(str(error).split())[:200]})"]
     for line in lines:
-        if line.partition(" ")[0] in chosen:
-            print(f"warning: {line}", file=sys.stderr, flush=True)
+        print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

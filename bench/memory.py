@@ -16,27 +16,25 @@ def classes_of(settings, default):
     return open_dataset(settings.dataset_format, settings.dataset_root).n_classes
 
 
-def outlooks(config, processes, n_classes):
+def outlooks(config, processes, n_classes, names=TRAINED):
     """{stage: `bench.forecast.Outlook`} of a config file's trainings.
 
     processes: that share each batch. n_classes: where there is no data set yet. Raises UserError for a batch that they
     cannot share.
     """
     found = {}
-    for name in TRAINED:
+    for name in names:
         settings = parse(name, argv=["--config", str(config)])
-        if settings.batch_size % processes:
-            raise UserError(
-                f"{config}: {name}.batch_size={settings.batch_size} cannot be shared by {processes} processes"
-            )
+        if problem := settings.batch_problem(processes):
+            raise UserError(f"{config}: section {name}: {problem}")
         found[name] = outlook(name, settings, classes_of(settings, n_classes), processes)
     return found
 
 
-def warnings(config, processes, gib, n_classes=21):
-    """What a driver says before a run on GPUs of so many GiB: a line a training that will not fit; [] if all do."""
+def warnings(config, names, processes, gib, n_classes=21):
+    """What the driver says before these trainings on GPUs of so many GiB: a line for each that will not fit."""
     lines = []
-    for name, each in outlooks(config, processes, n_classes).items():
+    for name, each in outlooks(config, processes, n_classes, names).items():
         needed, parts = each.needed() / GIB, each.fitting_parts(gib)
         if needed > gib:
             remedy = f"set {name}.accumulate={parts}" if parts else f"lower {name}.crop_size, or take a larger GPU"

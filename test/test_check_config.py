@@ -9,7 +9,6 @@ from scripts import run
 
 import check_config
 from data.toy import make_toy
-from tool.config import parse
 from tool.stages import BY_NAME
 
 
@@ -49,9 +48,11 @@ def test_batches_that_cannot_be_shared_out_are_refused_for_the_stages_that_run(t
     words = tmp_path / "in.yaml", tmp_path / "out.yaml"
     for stage, batch in (("train_aesipe", 16), ("train_irn", 32), ("deeplab_train", 4)):
         said = main(*words, GPUS="3", RUN_STAGES=f"make_cam {stage}")
-        assert f"in.yaml: {stage}.batch_size={batch} cannot be shared out equally in 3 parts" in said
-    assert "batch_size=4 cannot be shared out equally in 8 " in main(*words, GPUS="4", NNODES="2")
-    assert "deeplab_train.batch_size=4 cannot" in main(*words, GPUS="5", RUN_STAGES="deeplab_train report")
+        assert f"in.yaml: section {stage}: batch_size {batch} " in said
+        if stage != "deeplab_train":  # whose batch of 4 is too small as well
+            assert "cannot be shared out evenly in 3 parts, processes times accumulate: choose a multiple" in said
+    assert "train_aesipe: batch_size 16 cannot be shared out evenly in 32 " in main(*words, GPUS="16", NNODES="2")
+    assert "deeplab_train: batch_size 4 in 5 part" in main(*words, GPUS="5", RUN_STAGES="deeplab_train report")
     for variables in ({"GPUS": "2", "NNODES": "2"}, {"GPUS": "4"}):
         said = main(*words, **variables)
         assert "section deeplab_train: batch_size 4 in 4 part(s), processes times accumulate: batch norm" in said
@@ -216,44 +217,62 @@ def test_text_that_looks_like_a_number_reaches_the_stages_as_text(tmp_path, main
     assert written == {"common": {"session_name": "010"}, "report": {"figure": ["2007_000032"]}}
 
 
-def test_a_training_that_the_gpu_will_not_hold_is_warned_of(tmp_path, monkeypatch, capsys):
-    """What the forecast itself says is tested with it."""
-    config = tmp_path / "in.yaml"
-    config.write_text(f"common: {{run_root: {tmp_path}}}\n")
+@pytest.fixture
+def forecasts(monkeypatch):
+    """A machine with a GPU of 8 GiB, and what is asked of `bench.memory.warnings`, which is tested by itself."""
     asked = []
 
-    def warnings(path, processes, gib):
-        asked.append((path, processes, gib))
-        return ["train_aesipe may need 9 GiB", "train_irn may need 9 GiB"]
+    def warnings(path, names, processes, gib):
+        asked.append((path, names, processes, gib))
+        return [f"{name} may need 9 GiB" for name in names]
 
     monkeypatch.setattr("bench.memory.warnings", warnings)
+    monkeypatch.setattr("check_config.which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=8 << 30))
-
-    def said(*names, flags=()):
-        chosen = {name: parse(name, argv=["--config", str(config), *flags]) for name in names}
-        check_config.warn_of_memory(config, chosen, 2)
-        return capsys.readouterr().err
-
-    assert said("make_cam", "train_aesipe") == "warning: train_aesipe may need 9 GiB\n"
-    assert asked == [(config, 2, 8.0)]
-    assert said("train_aesipe", flags=["--device", "cpu"]) == said("make_cam") == ""
-    (tmp_path / "aesipe/ckpt").mkdir(parents=True)
-    (tmp_path / "aesipe/ckpt/aesipe.pt").touch()
-    assert said("train_aesipe") == ""  # it is done
-    assert len(asked) == 1
+    return asked
 
 
-def test_a_forecast_that_fails_stops_no_run(tmp_path, monkeypatch, capsys):
+def called(tmp_path, monkeypatch, capsys, *words, **variables):
+    """What check_config.py prints, and what to stderr, of a run in tmp_path."""
+    for name in ("GPUS", "NNODES", "RUN_STAGES"):
+        monkeypatch.setenv(name, variables.get(name, ""))
+    line = ["check_config.py", "configs/voc12_resnet101.yaml", tmp_path / "out.yaml", f"common.run_root={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", [*map(str, line), *words])
+    check_config.main()
+    return capsys.readouterr()
+
+
+def test_the_driver_is_told_of_trainings_that_the_gpu_will_not_hold(tmp_path, monkeypatch, capsys, forecasts):
+    """Found: the function was there and tested, and nothing called it."""
+
+    def said(*words, **variables):
+        return called(tmp_path, monkeypatch, capsys, *words, **variables)
+
+    every = said(GPUS="2")
+    names = ["train_aesipe", "train_irn", "deeplab_train"]
+    assert forecasts == [(str(tmp_path / "out.yaml"), names, 2, 8.0)]
+    assert every.err == "".join(f"warning: {name} may need 9 GiB\n" for name in names)
+    run = tmp_path / "voc12_resnet101"
+    assert every.out == f"{run}\n"
+    assert said(RUN_STAGES="dataset train_aesipe make_cam").err == "warning: train_aesipe may need 9 GiB\n"
+    assert said("common.device=cpu").err == said(RUN_STAGES="dataset").err == ""
+    (run / "ckpt").mkdir(parents=True)
+    (run / "ckpt/aesipe.pt").touch()
+    assert said(RUN_STAGES="dataset train_aesipe").err == ""  # it is done
+    assert len(forecasts) == 2
+    monkeypatch.setattr("check_config.which", lambda _: None)
+    assert said().err == ""
+
+
+def test_a_forecast_that_fails_stops_no_run(tmp_path, monkeypatch, capsys, forecasts):
     def warnings(*_):
         raise RuntimeError("a fake tensor\nhas no such thing")
 
     monkeypatch.setattr("bench.memory.warnings", warnings)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=8 << 30))
-    chosen = {"train_aesipe": parse("train_aesipe", argv=["--run_root", str(tmp_path)])}
-    check_config.warn_of_memory(tmp_path / "in.yaml", chosen, 1)
-    assert capsys.readouterr().err == "warning: no forecast of memory (a fake tensor has no such thing)\n"
+    said = called(tmp_path, monkeypatch, capsys)
+    assert said.err == "warning: no forecast of memory (a fake tensor has no such thing)\n"
+    assert said.out == f"{tmp_path / 'voc12_resnet101'}\n"
 
 
 @pytest.mark.parametrize(

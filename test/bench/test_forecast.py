@@ -155,13 +155,15 @@ def test_the_command_prints_what_fits_and_writes_json(monkeypatch, capsys, tmp_p
 
 
 def test_a_driver_can_warn_before_a_run(small_outlooks):
-    assert memory.warnings("configs/voc12_resnet101.yaml", 1, gib=80) == []
-    lines = memory.warnings("configs/voc12_resnet101.yaml", 1, gib=6)
-    assert [line.split()[0] for line in lines] == ["train_aesipe", "train_irn", "deeplab_train"]
+    names = ["train_aesipe", "train_irn", "deeplab_train"]
+    assert memory.warnings("configs/voc12_resnet101.yaml", names, 1, gib=80) == []
+    lines = memory.warnings("configs/voc12_resnet101.yaml", names, 1, gib=6)
+    assert [line.split()[0] for line in lines] == names
     assert "set train_aesipe.accumulate=2" in lines[0]
-    assert "lower train_irn.crop_size" in memory.warnings("configs/voc12_resnet101.yaml", 1, gib=2)[1]
+    assert memory.warnings("configs/voc12_resnet101.yaml", names[1:2], 1, gib=6) == lines[1:2]
+    assert "lower train_irn.crop_size" in memory.warnings("configs/voc12_resnet101.yaml", names, 1, gib=2)[1]
 
 
 def test_a_batch_that_processes_cannot_share_is_refused():
-    with pytest.raises(UserError, match=r"train_aesipe.batch_size=16 cannot be shared by 3 processes"):
+    with pytest.raises(UserError, match=r"section train_aesipe: batch_size 16 cannot be shared out evenly in 3 parts"):
         memory.outlooks("configs/voc12_resnet101.yaml", 3, 21)
