@@ -27,13 +27,12 @@ COLOURS = {"button_primary_background_fill": "*primary_700", "block_info_text_co
 def load(settings):
     """The run's networks, ready to be asked: a `viz.answer.Viewer`."""
     from infer.photo import load_networks, trained_networks, trained_side
-    from tool.device import describe, set_precision
-    from tool.dist import init_dist
+    from tool.device import choose_device, describe, set_precision
     from viz.answer import Viewer
     from viz.palette import palette
 
     class_names, names = trained_class_names(settings.run, settings.dataset_root), trained_networks(settings.run)
-    device = init_dist(settings.device).device
+    device = choose_device(settings.device)
     print(f"app: {' and '.join(names)} of {settings.run} on {describe(device)}", flush=True)
     networks = load_networks(names, settings, class_names, set_precision(settings.precision, device), device)
     max_side = settings.max_side or trained_side(settings.run)

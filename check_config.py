@@ -96,7 +96,7 @@ def check_lists(chosen):
         if stage.name in SCALED:
             check_sizes(stage.name, name, settings)
         if getattr(settings, "labels", None) == "truth":
-            check_masks(stage.name, open_dataset(settings.dataset_format, settings.dataset_root), ids)
+            check_masks(stage.name, open_dataset(settings), ids)
         for folder, every in stage.read(settings).items():
             if not every or folder not in made:
                 continue
@@ -116,9 +116,10 @@ def check_lists(chosen):
 
 def check_sizes(stage, name, settings):
     """Raises UserError for an image of the list that cannot be resized by the stage's scales, unless it is left out."""
-    dataset = open_dataset(settings.dataset_format, settings.dataset_root, settings.run)
     try:
-        usable_ids(dataset, name, (partial(check_scaled_image, settings.scales),), settings.skip_bad, show=False)
+        usable_ids(
+            open_dataset(settings), name, (partial(check_scaled_image, settings.scales),), settings.skip_bad, show=False
+        )
     except UserError as error:
         raise UserError(f"{stage}: {error}") from error
 
@@ -134,7 +135,7 @@ def _ids(stage, name, settings, dataset):
     root = Path(settings.dataset_root) if settings.dataset_root else None
     in_place = root is not None and (root / "classes.txt").exists() and (root / "lists").is_dir()
     if in_place or settings.dataset_format != "voc":
-        return open_dataset(settings.dataset_format, root).ids(name)
+        return open_dataset(settings).ids(name)
     if dataset is None and root is not None:
         raise UserError(
             f"{root}: holds no dataset (classes.txt, lists/): give common.dataset_root, or begin with the stage dataset"

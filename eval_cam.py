@@ -34,7 +34,7 @@ def miou(result):
 def main():
     stage = StageCall("eval_cam", __doc__)
     settings = stage.settings
-    layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
+    layout = open_dataset(settings)
     ids = layout.ids(settings.list)
     if not any(map(layout.has_mask, ids)):
         print(f"eval_cam: {layout.root} has no masks of {settings.list}, nothing to evaluate")

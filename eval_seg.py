@@ -26,7 +26,7 @@ def score(stage, layout, ids):
 def main():
     stage = StageCall("eval_seg", __doc__)
     settings = stage.settings
-    layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
+    layout = open_dataset(settings)
     ids = layout.ids(settings.list)
     if not any(map(layout.has_mask, ids)):
         print(f"eval_seg: {layout.root} has no masks of {settings.list}, nothing to evaluate")

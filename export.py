@@ -7,10 +7,11 @@
 A file is a .pt2 of torch.export, or by --format onnx an .onnx.
 """
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from data.layout import Layout
+from data.datasets import open_dataset
 from errors import UserError
 from tool.config import parse, run_main
 
@@ -26,8 +27,9 @@ def export_masks(settings):
             f"{settings.run / 'config.yaml'}: does not say of which dataset the run's pseudo labels are: run "
             "make_seg_labels.py first, or give --dataset_root"
         )
+    dataset = open_dataset(replace(settings, dataset_root=root))
     in_processes = partial(parallel_map, workers=settings.num_workers, title="export")
-    written, left_out = write_devkit(Path(settings.out), Layout(root), settings.run / "seg_label", in_processes)
+    written, left_out = write_devkit(Path(settings.out), dataset, settings.run / "seg_label", in_processes)
     for name, (kind, n_images) in written.items():
         print(f"{settings.out}/{VOC}/ImageSets/Segmentation/{name}.txt: {n_images} images with {kind}")
     for name, reason in left_out.items():

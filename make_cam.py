@@ -33,7 +33,7 @@ def export(stage, layout, stamps, ids):
 def main():
     stage = StageCall("make_cam", __doc__)
     settings = stage.settings
-    layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
+    layout = open_dataset(settings)
     checks = (partial(check_scaled_image, settings.scales), check_labels)
     ids = usable_ids(layout, settings.list, checks, settings.skip_bad, stage.main)
     record = stage.record(class_input(layout), AESIPE)

@@ -37,7 +37,7 @@ def main():
     if settings.refine == "crf":
         print(f"{stage.name}: not needed: refine is crf")
         return
-    layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
+    layout = open_dataset(settings)
     record = stage.record(class_input(layout), settings.map)
     ids = usable_ids(layout, settings.list, (check_image, check_labels), settings.skip_bad, stage.main)
     wanted = stamps(layout, ids)

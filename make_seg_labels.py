@@ -61,7 +61,7 @@ def label(stage, layout, stamps, ids):
 def main():
     stage = StageCall("make_seg_labels", __doc__)
     settings = stage.settings
-    layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
+    layout = open_dataset(settings)
     record = stage.record(class_input(layout), *[IRN] * (settings.refine == "irn"), settings.map)
     ids = usable_ids(layout, settings.list, (check_image, check_labels), settings.skip_bad, stage.main)
     wanted = stamps(layout, ids)

@@ -15,13 +15,12 @@ from tool.config import parse, run_main
 def predict(settings):
     """Ask the run's networks about each image that is found. Returns whether all of them could be read."""
     from infer.photo import chosen_classes, chosen_networks, load_networks, read_for_network, trained_side
-    from tool.device import set_precision
-    from tool.dist import init_dist
+    from tool.device import choose_device, set_precision
     from viz.browser import open_page
     from viz.index import Index
     from viz.photo import ENDINGS
 
-    device, out = init_dist(settings.device).device, Path(settings.out or settings.run / "predict")
+    device, out = choose_device(settings.device), Path(settings.out or settings.run / "predict")
     class_names = trained_class_names(settings.run, settings.dataset_root)
     classes = chosen_classes(settings.labels, class_names)
     files, problems = find_images(settings.image, out)

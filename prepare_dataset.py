@@ -52,7 +52,7 @@ def prepare(settings):
 def main():
     settings = parse("dataset", __doc__)
     prepare(settings)
-    dataset = open_dataset(settings.dataset_format, settings.dataset_root, settings.run)
+    dataset = open_dataset(settings)
     lists = {name: dataset.ids(name) for name in dataset.lists()}
     for name in lists.keys() & CHECKED.keys():  # now, not when a stage comes to them
         usable_ids(dataset, name, CHECKED[name], settings.skip_bad)

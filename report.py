@@ -32,8 +32,7 @@ def write_report(runs, layout, ids, settings, folder):
     """Write the page, its tables and its pictures to the folder. Returns how many images are shown."""
     from infer.maps import load_localizer
     from infer.segmentation import load_predictor
-    from tool.device import describe, set_precision
-    from tool.dist import init_dist
+    from tool.device import choose_device, describe, set_precision
     from viz.artist import Artist, check_images, draw_grid
     from viz.failure import count_failures
     from viz.network import takes_new_seeds
@@ -46,7 +45,7 @@ def write_report(runs, layout, ids, settings, folder):
     check_images(layout, runs[0], settings.figure)
     # Its processes are forked, so it comes before torch computes anything.
     swept = score_maps(layout, runs, ids, settings.background_weight, settings.num_workers)
-    device = init_dist(settings.device).device
+    device = choose_device(settings.device)
     print(f"report: on {describe(device)}", flush=True)
     set_precision("float32", device)
     models = [
@@ -80,7 +79,7 @@ def refuse_foreign(folder):
 def main():
     runs, settings = resolve(parse("report", __doc__))
     usage = StageUsage(settings.run, "report")
-    layout = open_dataset(settings.dataset_format, settings.dataset_root, settings.run)
+    layout = open_dataset(settings)
     ids = usable_ids(layout, settings.list, (check_image, check_mask_if_any), settings.skip_bad)
     folder = Path(settings.out) if settings.out else settings.run / "report"
     masks = inputs(layout, list(filter(layout.has_mask, ids)), "masks")["masks"]

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from data.layout import Layout
+from data.datasets import open_dataset
 from errors import UserError, nearest
 from paper.document import PAGE, publish
 from paper.plan import make_jobs
@@ -70,8 +70,9 @@ def run_job(job):
 
 def check_classes(names, job):
     """UserError for a name that the dataset, if it is there already, does not have."""
-    root = Path(job.arguments("eval_cam").dataset_root)
-    known = Layout(root).class_names if names and root.exists() else names or ()
+    settings = job.arguments("eval_cam")
+    root = Path(settings.dataset_root)
+    known = open_dataset(settings).class_names if names and root.exists() else names or ()
     wrong = next((name for name in names or () if name not in known), None)
     if wrong is not None:
         raise UserError(f"--classes: {root} has no class {wrong!r}{nearest(wrong, known)}: it has {', '.join(known)}")

@@ -42,7 +42,7 @@ def make_task(settings, layout, ids, dist):
 def main():
     stage = StageCall("train_aesipe", __doc__)
     settings = stage.settings
-    layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
+    layout = open_dataset(settings)
     ids = usable_ids(layout, settings.train_list, (check_image, check_labels), settings.skip_bad, stage.main)
     record = stage.record(inputs(layout, ids, "labels", "images") | weights_input(settings))
     stage.train(AESIPE, record, partial(make_task, settings, layout, ids), layout.class_names)

@@ -50,7 +50,7 @@ def main():
     if settings.refine == "crf":
         print(f"{stage.name}: not needed: refine is crf")
         return
-    layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
+    layout = open_dataset(settings)
     checks, kinds, sources = needs(settings.labels)
     stage.run.sources(*sources)  # what is missing is said before a look at all images
     ids = usable_ids(layout, settings.list, checks, settings.skip_bad, stage.main)

@@ -13,7 +13,7 @@ def classes_of(settings, default):
     """The number of classes of the settings' data set, or the default where it is not in place."""
     if not (Path(settings.dataset_root) / "classes.txt").exists():
         return default
-    return open_dataset(settings.dataset_format, settings.dataset_root).n_classes
+    return open_dataset(settings).n_classes
 
 
 def outlooks(config, processes, n_classes, names=TRAINED):

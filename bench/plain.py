@@ -115,7 +115,7 @@ def affinity_enhanced_cam(features, is_cam, image, valid, pamr, normalization="m
 
 @torch.inference_mode()
 def multi_scale_maps(model, image, labels, scales, names):
-    """CAM export of one image as `make_cam.multi_scale_maps` does it, on all K classes until the end.
+    """CAM export of one image as `infer.maps.multi_scale_maps` does it, on all K classes until the end.
 
     model: an AESIPE as trained. image: uint8 [3,H,W]. labels: [K-1]. names: of the maps, ("ae_is_cam",).
     Returns (keys [k], {"ae_is_cam": [k,H,W]}). Materialises, a scale, what the functions above do and [K,H,W].

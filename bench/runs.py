@@ -45,7 +45,7 @@ def _train(config, name, session, steps, processes, *flags):
     settings = parse(name, argv=["--config", config])
     length = ("--max_iters", steps, "--labels", "truth")
     if name == "train_aesipe":
-        images = len(open_dataset(settings.dataset_format, settings.dataset_root).ids(settings.train_list))
+        images = len(open_dataset(settings).ids(settings.train_list))
         batch = flags[1] if flags[0] == "--batch_size" else settings.batch_size
         length = ("--max_epochs", -(-steps // max(1, images // batch)), "--val_every", 0)
     session = f"{name}_{session}"

@@ -81,19 +81,21 @@ def made_up_batch(training, n_classes, n_images):
     return next(iter(training_loader(images, n_images, steps=1, start=0, rank=0, world=1, workers=0)))
 
 
-def run_steps(training, settings, batch, device, dtype, before_last=lambda: None, steps=2):
-    """Training steps on one batch as the Trainer makes them; the optimiser has its state from the second step on.
+def run_steps(training, settings, batch, device, dtype, between=lambda: None):
+    """Two training steps on one batch as the Trainer makes them; in the second the optimiser has its state.
 
-    network, batch: the network on the device, the batch not yet. before_last: called when all but one step are done.
-    Returns the optimiser.
+    training: its network on the device, the batch not yet. between: called between the steps. Returns the optimiser.
     """
     # One parameter after the other holds no copy of all gradients, as the fused update of a GPU holds none.
     optimizer = training.optimizer(settings, foreach=False)
     scaler = torch.amp.GradScaler(device.type, enabled=False)  # which changes no tensor's size
-    for step in range(1, steps + 1):
-        if step == steps:
-            before_last()
+
+    def step():
         train_step(training.network, training.losses, to_device(batch, device), optimizer, scaler, dtype, clip=1.0)
+
+    step()
+    between()
+    step()
     return optimizer
 
 

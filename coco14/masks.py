@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from coco14.classes import CLASS_NAMES, CLASSES
 from conventions import BACKGROUND, IGNORE
@@ -12,13 +12,6 @@ from data.label_png import check_labels_fit, read_label_png, save_label_png, top
 from data.object_masks import draw_mask, mask_stamp
 from errors import UserError
 from files import read_stamp
-
-TURNS = {  # EXIF's orientations that exchange height and width
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 class Subject(NamedTuple):
@@ -64,7 +57,7 @@ def make_mask(out, subjects, overlap, crowd, image_id):
             labels = draw_mask(subject.objects, CLASSES, drawn_size, overlap, crowd)
         except UserError as error:
             raise UserError(f"{subject.path.name}: {error}: replace the annotations by the official ones") from error
-        labels = turned(labels, subject.path, size)
+        labels = turn(labels, subject.path, size)
         if known == "":
             _check_same(target, labels)
         save_label_png(target, labels, stamp)
@@ -72,18 +65,20 @@ def make_mask(out, subjects, overlap, crowd, image_id):
     return MadeMask(image_id, {int(number): int(counts[number]) for number in counts.nonzero()[0]})
 
 
-def turned(labels, path, size):
+def turn(labels, path, size):
     """A mask of the pixels as they are stored, as the image is read: turned as EXIF says. size: (H, W) of the image."""
     if labels.shape == size:
         return labels
+    mask = Image.fromarray(labels)
     with open_image(path) as picture:
-        turn = TURNS.get(orientation(picture))
-    if turn is None or labels.shape != size[::-1]:
+        mask.getexif()[ExifTags.Base.Orientation] = orientation(picture)
+    turned = np.array(ImageOps.exif_transpose(mask))
+    if turned.shape != size:
         raise UserError(
             f"{path}: is {size[1]} x {size[0]}, its annotation says {labels.shape[1]} x {labels.shape[0]}: replace the "
             "image by the official one"
         )
-    return np.array(Image.fromarray(labels).transpose(turn))
+    return turned
 
 
 def _check_same(path, labels):

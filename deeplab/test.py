@@ -75,7 +75,7 @@ def evaluate(stage, layout, ids, folders):
 def main():
     stage = StageCall("deeplab_test", __doc__)
     settings = stage.settings
-    layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
+    layout = open_dataset(settings)
     checks = (partial(check_scaled_image, settings.scales), check_mask_if_any)
     ids = usable_ids(layout, settings.list, checks, settings.skip_bad, stage.main)
     if settings.submission:

@@ -43,7 +43,7 @@ def make_task(stage, layout, ids, dist):
 def main():
     stage = StageCall("deeplab_train", __doc__)
     settings = stage.settings
-    layout = open_dataset(settings.dataset_format, settings.dataset_root, stage.run)
+    layout = open_dataset(settings)
     checks, kinds, sources = needs(settings.labels)
     stage.run.sources(*sources)  # what is missing is said before a look at all images
     ids = usable_ids(layout, settings.list, checks, settings.skip_bad, stage.main)

@@ -31,14 +31,20 @@ def evaluate_map(layout, folder, ids, weights, sweep, crf, workers, stage):
     weights: of the background, each with dense CRF too if `crf` says so. sweep: more of them, without.
     """
     evaluate = partial(evaluate_cam, layout, folder, weights, sweep, crf)
-    totals = {}
-    for matrices in parallel_map(evaluate, ids, workers, f"{stage}: {folder.name}"):
-        for key, matrix in matrices.items():
-            totals[key] = totals.get(key, 0) + matrix
+    totals = total(evaluate, ids, workers, f"{stage}: {folder.name}")
     return [
-        {"background_weight": weight, "crf": crf, **scores(matrix, layout.class_names)}
-        for (weight, crf), matrix in sorted(totals.items(), key=lambda item: (item[0][1], item[0][0]))
+        {"background_weight": weight, "crf": refined, **scores(matrix, layout.class_names)}
+        for (weight, refined), matrix in sorted(totals.items(), key=lambda item: (item[0][1], item[0][0]))
     ]
+
+
+def total(function, ids, workers, title):
+    """The sum over images of a function of an ID that gives a dict of arrays."""
+    sums = {}
+    for found in parallel_map(function, ids, workers, title):
+        for key, values in found.items():
+            sums[key] = sums.get(key, 0) + values
+    return sums
 
 
 def evaluate_labels(layout, folder, image_id):

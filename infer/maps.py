@@ -34,10 +34,8 @@ def multi_scale_maps(model, image, labels, scales, names, dtype=None):
         valid = valid_mask(labels[None], sized.new_ones(1, *features[-1].shape[2:]))
         output = model.localize(*features, sized, valid, len(keys))
         for name in names:
-            totals[name] = (
-                totals[name]
-                + F.interpolate(output[name][:, keys], image.shape[1:], mode="bilinear", align_corners=True)[0]
-            )
+            cam = output[name][:, keys]
+            totals[name] += F.interpolate(cam, image.shape[1:], mode="bilinear", align_corners=True)[0]
     return keys, {name: total / (total.amax(dim=(1, 2), keepdim=True) + 1e-5) for name, total in totals.items()}
 
 

@@ -49,11 +49,10 @@ def measure_mean_displacement(images, dtype, dist, network):
     images: iterable of (ID, uint8 [3,H,W]), this process's share. dtype: of the network, None: float32.
     """
     total, count = torch.zeros(2, device=dist.device), 0
-    network.set_mean_displacement(torch.zeros(2))
     for _, image in progress_bar("train_irn: mean displacement", images, disable=not dist.main):
         with torch.autocast(dist.device.type, dtype, enabled=dtype is not None):
-            displacement = network(unit_range(image[None].to(dist.device)))["displacement"]
+            displacement = network.displacement(network.encoder(unit_range(image[None].to(dist.device))))
         total += displacement.float().mean(dim=(0, 2, 3))
         count += 1
     total = dist.sum(torch.cat([total, total.new_tensor([count])]))
-    network.set_mean_displacement(total[:2] / total[2])
+    network.mean_displacement.copy_(total[:2] / total[2])

@@ -16,6 +16,8 @@ class IRN(nn.Module):
 
     encoder: a `net.encoder.Encoder`, frozen as far as it says itself; its batch norm keeps its statistics.
     kernel: of the heads' first convolutions. displacement: whether there is a head for it.
+    mean_displacement: buffer [2], the mean (dy, dx) over the train set, which the loss leaves free since it only
+    compares displacements: eval mode subtracts it.
     """
 
     def __init__(self, encoder, kernel=1, displacement=True):
@@ -46,13 +48,6 @@ class IRN(nn.Module):
         # In half precision a sure boundary would be 1 exactly, and its gradient 0.
         boundary = logits.to(torch.promote_types(logits.dtype, torch.float32)).sigmoid()
         return {"boundary": boundary, "displacement": displacement}
-
-    def set_mean_displacement(self, mean):
-        """Sets what eval mode subtracts: the mean [2] of the displacement (dy, dx) in train mode over the train set.
-
-        The loss only compares displacements, so training leaves their mean free.
-        """
-        self.mean_displacement.copy_(mean)
 
     def parameter_groups(self, lr):
         """Parameter groups for SGD: the boundary head at learning rate `lr`, what the encoder trains at lr / 10, all

@@ -24,11 +24,11 @@ class Segmenter(nn.Module):
         """The parts to compile."""
         return (self.encoder,)
 
-    def parameter_groups(self, lr, head_factor=10):
-        """Groups for the optimiser: the encoder at lr, all else at head_factor * lr."""
+    def parameter_groups(self, lr):
+        """Groups for the optimiser: the encoder at lr, all else at 10 lr."""
         return [
             {"params": trained_parameters(self.encoder), "lr": lr},
-            {"params": trained_parameters(self, self.encoder), "lr": head_factor * lr},
+            {"params": trained_parameters(self, self.encoder), "lr": 10 * lr},
         ]
 
 

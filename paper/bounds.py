@@ -19,7 +19,8 @@ import torch
 import torch.nn.functional as F
 
 from conventions import IGNORE
-from data.layout import Layout
+from data.datasets import open_dataset
+from infer.evaluate import total
 from infer.pseudo import walked_scores
 from module.crf import dense_crf_labels
 from module.labels import ir_labels, weighted_argmax
@@ -27,7 +28,6 @@ from net.irn import STRIDE
 from tool.cam_file import load_cam
 from tool.config import Parser, run_main
 from tool.metric import label_confusion_matrix, scores
-from tool.parallel import parallel_map
 from tool.run import Run
 from tool.settings import MakeSegLabels
 
@@ -80,15 +80,6 @@ def ir_counts(layout, run, name, image_id):
     return counts
 
 
-def total(function, ids, workers, title):
-    """The sum over images of a function of an ID that gives a dict of arrays."""
-    sums = {}
-    for found in parallel_map(function, ids, workers, title):
-        for key, values in found.items():
-            sums[key] = sums.get(key, 0) + values
-    return sums
-
-
 def main():
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", metavar="RUN", help="folder of a run with its maps")
@@ -97,7 +88,7 @@ def main():
     parser.add_argument("--num_workers", type=int, default=2, help="processes (default: %(default)s)")
     args = parser.parse_args()
     run = Run(Path(args.run))
-    layout = Layout(run.used_settings("make_cam").dataset_root)
+    layout = open_dataset(run.used_settings("make_cam"))
     ids = layout.ids(args.list)
     out = csv.writer(sys.stdout, lineterminator="\n")
     walked = total(partial(confusions, layout, run, args.map), ids, args.num_workers, "walks")

@@ -6,7 +6,7 @@ import shlex
 from datetime import timedelta
 
 from coco14.classes import COUNTS as COCO_COUNTS
-from data.layout import Layout
+from data.datasets import open_dataset
 from data.loader import steps_per_epoch
 from errors import UserError
 from tool.run import Run
@@ -57,7 +57,7 @@ def amount(job, stage):
     args = job.arguments(stage)
     name = getattr(args, "train_list", None) or args.list
     try:
-        images = len(Layout(args.dataset_root).ids(name))
+        images = len(open_dataset(args).ids(name))
     except UserError:
         counts = COUNTS_OF.get(job.arguments("dataset").kind, COUNTS)
         images = counts.get(name, counts.get("train_aug", counts["train"]))

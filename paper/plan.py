@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.content import inputs
-from data.layout import Layout
+from data.datasets import open_dataset
 from data.usable import check_image, check_labels, usable_ids
 from paper.tables import NETWORKS, SUPERVISED
 from tool.config import override, parse, read_config
@@ -68,7 +68,7 @@ class Job:
         start = ("--from", self.stages[0]) if self.network == SUPERVISED else ()
         yield self._call(*start, "--to", self.stages[-1])
         if self._tested_list():
-            layout = Layout(self.arguments("deeplab_test").dataset_root)
+            layout = open_dataset(self.arguments("deeplab_test"))
             archive = () if layout.has_mask(layout.ids(TEST)[0]) else (f"deeplab_test.submission={self.archive}",)
             more = f"deeplab_test.list={TEST}", *archive
             yield self._call("--from", "deeplab_test", "--to", "deeplab_test", more=more)
@@ -118,7 +118,7 @@ class Job:
         """What AE-SIPE would be trained on now; if the dataset is elsewhere at the moment, what it was trained on."""
         if not (Path(args.dataset_root) / "classes.txt").exists():
             return known.get("inputs", {})
-        layout = Layout(args.dataset_root, args.run)
+        layout = open_dataset(args)
         ids = usable_ids(layout, args.train_list, (check_image, check_labels), args.skip_bad, show=False)
         return inputs(layout, ids, "labels", "images") | weights_input(args)
 

@@ -1,5 +1,7 @@
 """A name that is unknown is answered with the one that is most like it, wherever users write names."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from data.collect import collect
@@ -88,7 +90,7 @@ def test_in_a_data_set(dataset):
     with pytest.raises(UserError, match=r"lacks class 'tables' of image a: did you mean table\?: add it"):
         collect(dataset, "xml", overwrite=True)
     with pytest.raises(UserError, match=r"'Voc' is no kind of data set: did you mean voc\?"):
-        open_dataset("Voc", dataset)
+        open_dataset(SimpleNamespace(dataset_format="Voc", dataset_root=dataset, run=None))
 
 
 def test_of_parts_of_a_network():

@@ -32,7 +32,7 @@ class StepLog:
         self.bar.update()
 
     def report(self, step, **more):
-        """Write the means since the last report and return them as floats."""
+        """Write the means since the last report."""
         means = {name: float(value) / self.count for name, value in self.sums.items()}
         speed = self.count * self.batch_size / (time.perf_counter() - self.since)
         self.sums, self.count, self.since = {}, 0, time.perf_counter()
@@ -40,7 +40,6 @@ class StepLog:
         values = {**means, "images_per_second": round(speed, 2), **more}
         self._write({"step": step, **values})
         self._track("train", values, step)
-        return means
 
     def validation(self, step, scores):
         """Write scores {name: in [0,1]} that were measured after a step."""

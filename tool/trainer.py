@@ -275,8 +275,6 @@ def split_batch(batch, parts, count=None):
     shared = {key: value for key, value in batch.items() if isinstance(value, int)}
     if count is not None:
         shared["count"] = count
-    if parts == 1:
-        return [batch | shared]
     size = len(batch["id"]) // parts
     return [
         {key: value[start : start + size] for key, value in batch.items() if key not in shared} | shared

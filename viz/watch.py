@@ -19,21 +19,21 @@ PANEL_WIDTH = 1280  # pixels of the pictures side by side
 BACKGROUND_WEIGHT = 1.0  # the maps as they are: the weight that suits them best depends on how far training is
 
 
-def watch_maps(layout, args, dtype, dist):
+def watch_maps(layout, settings, dtype, dist):
     """The MapWatch that train_aesipe.py's settings ask for; None, and a line that says so, where there are no masks.
 
-    layout: `data.layout.Layout`. args: val_list, val_every, val_images and long_side. dtype, dist: see MapWatch.
+    layout: `data.layout.Layout`. settings: val_list, val_every, val_images and long_side. dtype, dist: see MapWatch.
     """
-    if args.val_every == 0:
+    if settings.val_every == 0:
         return None
-    exists = layout.has_list(args.val_list)
-    ids = usable_ids(layout, args.val_list, (_check,), args.skip_bad, dist.main) if exists else []
+    exists = layout.has_list(settings.val_list)
+    ids = usable_ids(layout, settings.val_list, (_check,), settings.skip_bad, dist.main) if exists else []
     ids = [image_id for image_id in ids if _is_watchable(layout, image_id)]
     if ids:
-        return MapWatch(layout, spread(ids, args.val_images), max(args.long_side), dtype, dist)
+        return MapWatch(layout, spread(ids, settings.val_images), max(settings.long_side), dtype, dist)
     if dist.main:
         print(
-            f"train_aesipe: {layout.root} has no {'masks of' if exists else 'list'} {args.val_list}, "
+            f"train_aesipe: {layout.root} has no {'masks of' if exists else 'list'} {settings.val_list}, "
             "trained without validation"
         )
     return None

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -103,12 +104,15 @@ def test_one_that_lacks_a_part_cannot_be_made(root):
 
 
 def test_data_sets_are_opened_by_name(root, monkeypatch):
+    def opened(name):
+        return open_dataset(SimpleNamespace(dataset_format=name, dataset_root=root, run=root / "spare"))
+
     monkeypatch.setitem(DATASETS, "folders", Folders)
-    assert type(open_dataset("folders", root)) is Folders
+    assert type(opened("folders")) is Folders and opened("folders").index.places == [root, root / "spare"]
     (root / "classes.txt").write_text("background\ncat\n")
-    assert type(open_dataset("voc", root, root / "spare")) is Layout
+    assert type(opened("voc")) is Layout and opened("voc").root == root
     with pytest.raises(UserError, match="'coco' is no kind of data set: there are voc, folders$"):
-        open_dataset("coco", root)
+        opened("coco")
 
 
 def test_the_dataset_stage_looks_at_its_images(root, script, monkeypatch):

@@ -109,7 +109,7 @@ def test_mean_displacement_is_subtracted_in_eval_mode_only(network):
     image = torch.rand(1, 3, 40, 56)
     raw = network.train()(image)["displacement"]
     torch.testing.assert_close(network.eval()(image)["displacement"], raw)
-    network.set_mean_displacement(torch.tensor([1.5, -2.0]))
+    network.mean_displacement.copy_(torch.tensor([1.5, -2.0]))
     centred = network(image)["displacement"]
     torch.testing.assert_close(raw - centred, torch.tensor([1.5, -2.0])[:, None, None].expand(1, 2, 10, 14))
     torch.testing.assert_close(network.train()(image)["displacement"], raw)
