@@ -29,7 +29,7 @@ COPY . .
 
 RUN useradd --uid 1000 --no-create-home aesipe && install --directory --owner=aesipe /data
 USER 1000
-ENV HOME=/data TORCH_HOME=/data/torch MPLCONFIGDIR=/tmp/matplotlib PYTHONDONTWRITEBYTECODE=1
+ENV HOME=/data TORCH_HOME=/data/torch MPLCONFIGDIR=/tmp/matplotlib TORCHINDUCTOR_CACHE_DIR=/tmp/inductor PYTHONDONTWRITEBYTECODE=1
 VOLUME /data
 ENTRYPOINT ["bash", "run_pipeline.sh"]
 CMD ["configs/demo.yaml", "common.dataset_root=/data/toy", "common.run_root=/data/runs"]

@@ -16,7 +16,6 @@ from functools import partial
 from glob import escape
 from importlib.util import find_spec
 from pathlib import Path
-from shutil import which
 
 from conventions import VERSION
 from data.datasets import open_dataset
@@ -24,7 +23,7 @@ from data.usable import check_scaled_image, usable_ids
 from errors import UserError, missing_package
 from files import atomic, check_file
 from tool.config import override, parse, read_config, run_main
-from tool.settings import MAPS
+from tool.settings import DRIVER, MAPS
 from tool.stages import BY_NAME, SCORES, STAGES, writer
 from tool.tracker import TRACKERS
 from tool.yaml_file import dump_yaml
@@ -203,7 +202,7 @@ def warn_of_memory(config, chosen, processes):
         if stage.name in chosen and chosen[stage.name].device not in ("cpu", "mps")
         if any(name.endswith(".pt") and not (chosen[stage.name].run / name).exists() for name in stage.writes)
     ]
-    if not names or which("nvidia-smi") is None:  # elsewhere the seconds that torch's import takes are saved
+    if not names or not DRIVER.exists():  # elsewhere the seconds that torch's import takes are saved
         return
     import torch
 

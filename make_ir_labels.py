@@ -7,13 +7,12 @@ from data.datasets import open_dataset
 from data.usable import check_image, check_labels, usable_ids
 from tool.config import run_main
 from tool.frame import StageCall
-from tool.parallel import parallel_map
 
 
 def label(stage, layout, stamps, ids):
     """Write the IR labels of this process's images."""
     from data.label_png import save_label_png
-    from module.crf import dense_crf_labels
+    from module.crf import dense_crf_label_maps
     from module.labels import ir_labels, weighted_argmax
     from tool.cam_file import load_cam
 
@@ -21,14 +20,12 @@ def label(stage, layout, stamps, ids):
         image = layout.image(image_id).permute(1, 2, 0).numpy()
         keys, cam = load_cam(stage.run / stage.settings.map / f"{image_id}.npz", layout.n_classes, image.shape[:2])
         weights = (stage.settings.foreground_weight, stage.settings.background_weight)
-        foreground, background = (
-            keys[dense_crf_labels(image, weighted_argmax(cam, weight), len(keys))] for weight in weights
-        )
+        maps = [weighted_argmax(cam, weight) for weight in weights]
+        foreground, background = (keys[labels] for labels in dense_crf_label_maps(image, maps, len(keys)))
         path = stage.run / "ir_label" / f"{image_id}.png"
         save_label_png(path, ir_labels(foreground, background), stamps[image_id])
 
-    for _ in parallel_map(label_image, ids, stage.settings.num_workers, stage.name):
-        pass
+    stage.on_cores(label_image, ids)
 
 
 def main():

@@ -7,7 +7,6 @@ from data.datasets import open_dataset
 from data.usable import check_image, check_labels, usable_ids
 from tool.config import run_main
 from tool.frame import StageCall
-from tool.parallel import parallel_map
 from tool.stages import IRN, SCORES
 
 
@@ -26,8 +25,7 @@ def label_by_crf(stage, layout, stamps, ids):
         labels = keys[dense_crf_labels(image, weighted_argmax(cam, settings.background_weight), len(keys))]
         save_label_png(stage.run / "seg_label" / f"{image_id}.png", labels, stamps[image_id])
 
-    for _ in parallel_map(label_image, ids, settings.num_workers, stage.name):
-        pass
+    stage.on_cores(label_image, ids)
 
 
 def label(stage, layout, stamps, ids):

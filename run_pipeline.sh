@@ -140,8 +140,9 @@ shared() {  # on all processes of all machines; on one machine --standalone find
     elif [ "$NNODES" = 1 ]; then
         exec "$PYTHON" -m tool.launch --standalone --nproc_per_node="$GPUS" "$1" --config "$settings"
     else
+        # A machine may wait for days for the first, which alone makes the data set and evaluates.
         exec "$PYTHON" -m tool.launch --nnodes="$NNODES" --node_rank="$NODE_RANK" --nproc_per_node="$GPUS" \
-            --master_addr="$MASTER_ADDR" --master_port="$MASTER_PORT" "$1" --config "$settings"
+            --master_addr="$MASTER_ADDR" --master_port="$MASTER_PORT" --rdzv_conf=timeout=604800 "$1" --config "$settings"
     fi
 }
 

@@ -3,7 +3,7 @@
 from functools import partial
 
 from data.label_png import read_labels
-from module.crf import dense_crf_labels
+from module.crf import dense_crf_label_maps
 from module.labels import weighted_argmax
 from tool.cam_file import load_cam
 from tool.metric import label_confusion_matrix, scores
@@ -14,15 +14,14 @@ def evaluate_cam(layout, folder, weights, sweep, crf, image_id):
     """Confusion matrices of one image: {(weight, crf): [K,K+1]}."""
     truth = layout.mask(image_id)
     keys, cam = load_cam(folder / f"{image_id}.npz", layout.n_classes, truth.shape)
-    image = layout.image(image_id).permute(1, 2, 0).numpy() if crf else None
-    matrices = {}
-    for weight in dict.fromkeys([*weights, *sweep]):
-        labels = weighted_argmax(cam, weight)
-        matrices[weight, False] = label_confusion_matrix(truth, keys[labels], layout.n_classes, image_id)
-        if crf and weight in weights:
-            labels = dense_crf_labels(image, labels, len(keys))
-            matrices[weight, True] = label_confusion_matrix(truth, keys[labels], layout.n_classes, image_id)
-    return matrices
+    found = {(weight, False): weighted_argmax(cam, weight) for weight in (*weights, *sweep)}
+    if crf:
+        image = layout.image(image_id).permute(1, 2, 0).numpy()
+        refined = dense_crf_label_maps(image, [found[weight, False] for weight in weights], len(keys))
+        found |= {(weight, True): labels for weight, labels in zip(weights, refined)}
+    return {
+        key: label_confusion_matrix(truth, keys[labels], layout.n_classes, image_id) for key, labels in found.items()
+    }
 
 
 def evaluate_map(layout, folder, ids, weights, sweep, crf, workers, stage):

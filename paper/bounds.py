@@ -22,7 +22,7 @@ from conventions import IGNORE
 from data.datasets import open_dataset
 from infer.evaluate import total
 from infer.pseudo import walked_scores
-from module.crf import dense_crf_labels
+from module.crf import dense_crf_label_maps
 from module.labels import ir_labels, weighted_argmax
 from net.irn import STRIDE
 from tool.cam_file import load_cam
@@ -66,10 +66,9 @@ def ir_counts(layout, run, name, image_id):
     """{(foreground weight, background weight): [pixels, confident foreground, right of it, background, right of it]}"""
     mask, image = layout.mask(image_id), layout.image(image_id).permute(1, 2, 0).numpy()
     keys, cam = load_cam(run / name / f"{image_id}.npz", layout.n_classes, mask.shape)
-    labels = {
-        weight: keys[dense_crf_labels(image, weighted_argmax(cam, weight), len(keys))]
-        for weight in {*FOREGROUND, *BACKGROUND}
-    }
+    weights = [*{*FOREGROUND, *BACKGROUND}]
+    refined = dense_crf_label_maps(image, [weighted_argmax(cam, weight) for weight in weights], len(keys))
+    labels = {weight: keys[found] for weight, found in zip(weights, refined)}
     counts, known = {}, mask != IGNORE
     for weights in product(FOREGROUND, BACKGROUND):
         label = ir_labels(*(labels[weight] for weight in weights))

@@ -1,4 +1,5 @@
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -227,7 +228,7 @@ def forecasts(monkeypatch):
         return [f"{name} may need 9 GiB" for name in names]
 
     monkeypatch.setattr("bench.memory.warnings", warnings)
-    monkeypatch.setattr("check_config.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr("check_config.DRIVER", Path(__file__))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=8 << 30))
     return asked
@@ -261,7 +262,7 @@ def test_the_driver_is_told_of_trainings_that_the_gpu_will_not_hold(tmp_path, mo
     (run / "ckpt/aesipe.pt").touch()
     assert said(RUN_STAGES="dataset train_aesipe").err == ""  # it is done
     assert len(forecasts) == 2
-    monkeypatch.setattr("check_config.which", lambda _: None)
+    monkeypatch.setattr("check_config.DRIVER", Path("/nowhere"))
     assert said().err == ""
 
 

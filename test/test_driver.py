@@ -19,7 +19,7 @@ case "$*" in
     *tool.lock*) ;;
     check_config.py*) echo "checks $2 for $RUN_STAGES" >&2; shift 3; echo "$FOLDER" ;;
     *viz.summary*) shift 2; echo "sums up $*" ;;
-    *) echo "runs $1 $2 ${RANK:-} ${WORLD_SIZE:-}"; exit "${STATUS:-0}" ;;
+    *) echo "$*" >>"$FOLDER.calls"; echo "runs $1 $2 ${RANK:-} ${WORLD_SIZE:-}"; exit "${STATUS:-0}" ;;
 esac
 """
 
@@ -170,6 +170,9 @@ def test_the_driver_sums_up_what_it_came_to_and_names_the_line_that_goes_on(driv
     )
     done = drive("configs/demo.yaml", NNODES="2", NODE_RANK="1", MASTER_ADDR="a")
     assert done.returncode == 0 and "sums up" not in done.stdout  # the first machine does
+    calls = (tmp_path / "run.calls").read_text().splitlines()
+    several = [call for call in calls if "--nnodes=2 --node_rank=1" in call]
+    assert several and all("--rdzv_conf=timeout=604800 " in call for call in several)  # torchrun's own is 15 minutes
 
 
 def test_the_python_that_is_given_is_used(tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from scripts import REPOSITORY, call, copy_run
+from scripts import REPOSITORY, call, copy_run, error_lines
 
 from tool.checkpoint import load_state
 from tool.stages import BY_NAME
@@ -41,8 +41,9 @@ def unmade(finished, tmp_path):
     return make
 
 
-def launch(stage, flags, processes, nodes=1):
-    """Start a stage by torchrun, with the processes shared out between so many machines. Returns the launchers."""
+def launch(stage, flags, processes, nodes=1, script=None):
+    """Start a stage, or a script in its place, by torchrun, with the processes shared out between so many machines.
+    Returns the launchers."""
     variables = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -50,7 +51,8 @@ def launch(stage, flags, processes, nodes=1):
     launchers = []
     for node in range(nodes):
         where = [f"--nnodes={nodes}", f"--node_rank={node}", "--master_addr=127.0.0.1", f"--master_port={port}"]
-        words = ["-m", "tool.launch", *where, f"--nproc_per_node={processes // nodes}", BY_NAME[stage].script, *flags]
+        words = ["-m", "tool.launch", *where, f"--nproc_per_node={processes // nodes}"]
+        words += [script or BY_NAME[stage].script, *flags]
         launchers.append(
             subprocess.Popen(
                 [sys.executable, *map(str, words)],
@@ -87,6 +89,39 @@ def test_an_export_is_the_same_on_any_number_of_processes(finished, unmade, stag
     assert made_files(run, stage) == made_files(finished.run, stage)
     if stage != "make_ir_labels":
         assert said.count(f"{stage}: on CPU (1 threads) in float32, {processes} processes") == 1
+
+
+LATE = """
+import sys, time
+sys.path.insert(0, {repository!r})
+import make_ir_labels
+from tool.config import run_main
+from tool.run import Run
+
+def late(self, name, record, claim=Run.claim):
+    time.sleep(2)
+    claim(self, name, record)
+
+Run.claim = late
+run_main(make_ir_labels.main)
+"""
+
+
+def test_no_process_writes_before_the_first_has_claimed_the_folder(finished, unmade, tmp_path):
+    """Found: a first process that came late took the others' outputs for ones without a record, and refused them."""
+    run, flags = unmade("make_ir_labels")
+    (tmp_path / "late.py").write_text(LATE.format(repository=str(REPOSITORY)))
+    list(finish(launch("make_ir_labels", flags, 2, script=tmp_path / "late.py")))
+    assert made_files(run, "make_ir_labels") == made_files(finished.run, "make_ir_labels")
+
+
+def test_a_machine_that_waits_in_vain_for_the_first_says_so():
+    words = ["--nnodes=2", "--node_rank=1", "--master_addr=127.0.0.1", "--master_port=9", "--rdzv_conf=timeout=3"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tool.launch", *words, "make_cam.py"], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "the first machine does not answer" in error_lines(done.stderr)[-1]
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("stage, processes, nodes", [("train_aesipe", 8, 1), ("train_irn", 4, 2)])

@@ -3,13 +3,12 @@
 import ctypes
 import os
 import warnings
-from pathlib import Path
 
 import torch
 
 from errors import OtherProcessFailed, UserError
+from tool.settings import DRIVER
 
-DRIVER = Path("/proc/driver/nvidia/version")  # there where an NVIDIA driver is loaded
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 CPU_REMEDY = "or give --device cpu, which is many times slower"
 

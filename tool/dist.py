@@ -1,6 +1,8 @@
 """The processes that share a stage's work: torchrun's environment in, a `Dist` out."""
 
 import os
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -50,6 +52,26 @@ def init_dist(choice="auto", timeout_minutes=60):
             device_id=device if device.type == "cuda" else None,  # NCCL then connects at once, and knows its GPU
         )
     return Dist(rank, world, device)
+
+
+@contextmanager
+def together():
+    """For work that torchrun's processes share without a group: it begins when all are here, and ends when all are
+    done. A group's threads would not survive that the work forks."""
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    if world == 1:
+        yield
+        return
+    store, _, _ = next(torch.distributed.rendezvous("env://", timeout=timedelta(minutes=60)))
+    _meet(store, "begin", world)
+    yield
+    _meet(store, "end", world)
+
+
+def _meet(store, name, world):
+    store.add(name, 1)
+    while store.add(name, 0) < world:  # its own wait would keep signals out
+        time.sleep(0.1)
 
 
 def close_dist():

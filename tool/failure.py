@@ -28,21 +28,26 @@ def explain(error):
     if isinstance(error, UserError):
         return error
     text = " ".join(str(error).split())
+    reason = text.partition("Last error:")[2].strip() or text  # NCCL's own, behind where in its code it was
     if meaning := next((meaning for words, meaning in START if words in text), None):
         return UserError(f"{meaning} ({text[:200]})")
     if isinstance(error, BrokenProcessPool) or "DataLoader worker" in text:
         return UserError("a worker process was killed, perhaps for memory: run this again with fewer --num_workers")
     # torch's own by name: scripts that need no torch are not to wait for its import.
-    if type(error).__name__ in ("OutOfMemoryError", "MemoryError") or "can't allocate memory" in text:
+    if (
+        type(error).__name__ in ("OutOfMemoryError", "MemoryError")
+        or "can't allocate memory" in text
+        or ("NCCL" in text and "out of memory" in reason)
+    ):
         return UserError(
-            f"out of memory ({text[:150]}): take smaller images, crops, batches or scales, or a machine "
+            f"out of memory ({reason[:150]}): take smaller images, crops, batches or scales, or a machine "
             "with more; what is finished stays"
         )
     if isinstance(error, OSError) and error.strerror:
         return UserError(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
     if isinstance(error, RuntimeError) and any(sign in text for sign in OTHER_PROCESS):
         return OtherProcessFailed(
-            f"this process lost the others ({text[:100]}): see the message of the one that ended first"
+            f"this process lost the others ({reason[:200]}): see the message of the one that ended first"
         )
     return None
 

@@ -7,7 +7,7 @@ from progress import numbered, progress_bar
 from tool.config import parse
 from tool.failure import explain_gpu
 from tool.json_file import save_json
-from tool.parallel import is_alone, is_main, share
+from tool.parallel import is_alone, is_main, parallel_map, share
 from tool.record import make_record
 from tool.run import outdated, require_outputs
 from tool.stages import BY_NAME, maker
@@ -94,6 +94,14 @@ class StageCall:
             raise
         dist.barrier()
         close_dist()
+
+    def on_cores(self, function, ids):
+        """Call a function of an ID for each of this process's images, on its share of the machine's cores."""
+        from tool.dist import together
+
+        with together():  # or one would write outputs before the first process has claimed their folder
+            for _ in parallel_map(function, ids, self.settings.num_workers, self.name):
+                pass
 
     def progress(self, images, count):
         """The images under a progress bar, in the main process alone."""

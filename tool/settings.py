@@ -65,7 +65,8 @@ Workers = Annotated[int, Meta(ge=0, le=1024)]
 
 MAPS = get_args(MapName)
 RANGE = ("LOW", "HIGH")
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+DRIVER = Path("/proc/driver/nvidia/version")  # there where an NVIDIA driver is loaded
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of CPU in so many of time, as containers are given them
 AE_SEQUENCE = ("pamr", "prototype", "is_cam")
 
 
@@ -78,6 +79,19 @@ def setting(default, help, *, decides=True, metavar=None, flags=None, in_config=
     """
     said = {"help": help, "decides": decides, "metavar": metavar, "flags": flags, "in_config": in_config}
     return field(default=default, metadata=said)
+
+
+def usable_cores():
+    """The cores that this process may use: those of its affinity, as far as its container's quota goes."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = map(int, QUOTA.read_text().split())
+    except (OSError, ValueError):  # no such file, or `max`
+        return cores
+    return max(1, min(cores, quota // period))
+
+
+CORES = usable_cores()
 
 
 def default_workers(most=1024):
@@ -508,8 +522,10 @@ class DeeplabTrain(_Training, _TrainableEncoder):
     scale: tuple[Scale, Scale] = setting((0.5, 2.0), "factors of the image's size in training, a range", metavar=RANGE)
 
     def batch_problem(self, processes):
-        parts = processes * self.accumulate
-        if self.batch_size < 2 * parts:
+        parts, least = processes * self.accumulate, 2 * processes
+        if processes > 1 and (self.device == "cuda" or (self.device == "auto" and DRIVER.exists())):
+            least = 2  # it is synchronised there
+        if self.batch_size < least * self.accumulate:
             return (
                 f"batch_size {self.batch_size} in {parts} part(s), processes times accumulate: batch norm of DeepLab's "
                 "image pooling needs two images or more in each"

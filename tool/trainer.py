@@ -66,13 +66,7 @@ class Trainer:
         self.precision = resolve_precision(settings.precision, dist.device)
         self.record = {**record, "precision": self.precision}
         self.model = _synchronised(task.network.train(), dist).to(dist.device, memory_format=torch.channels_last)
-        # Fused, the update takes one pass, and tells a GradScaler of what is not finite without a word to the CPU.
-        self.optimizer = torch.optim.SGD(
-            task.groups,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-            fused=True if dist.device.type == "cuda" else None,
-        )
+        self.optimizer = make_optimizer(task.groups, settings, fused=dist.device.type == "cuda")
         self.schedule = PolynomialLR(self.optimizer, total_iters=task.steps, power=POWER)
         self.dtype = set_precision(self.precision, dist.device)
         self.scaler = torch.amp.GradScaler(dist.device.type, enabled=self.dtype == torch.float16)
@@ -231,6 +225,20 @@ class Trainer:
         save_result(self.path, self.model.state_dict(), self.record, step=self.task.steps)
         self.states.clear()
         remove_leftovers(self.path.parent)
+
+
+def make_optimizer(groups, settings, fused):
+    """SGD with the momentum and weight_decay of the settings.
+
+    fused: for a GPU, where the update then takes one pass, and a GradScaler's skips need no word to the CPU.
+    """
+    optimizer = torch.optim.SGD(
+        groups, momentum=settings.momentum, weight_decay=settings.weight_decay, fused=fused or None
+    )
+    if fused and settings.momentum:  # a first step that a GradScaler skips would leave them as torch.empty made them
+        for parameter in (parameter for group in optimizer.param_groups for parameter in group["params"]):
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 def seed_step(seed, step, rank):

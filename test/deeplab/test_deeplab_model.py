@@ -2,11 +2,13 @@ import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import tool.settings
-from deeplab.model import NETWORKS, DeepLabV3, build, step_losses
+from deeplab.model import NETWORKS, DeepLabV3, build, segmentation_loss, step_losses
 from errors import UserError
 from infer.segmentation import likely_classes, load_deeplab, multi_scale_probabilities
 from net.backbone import build_backbone
@@ -261,3 +263,34 @@ def test_without_smp_the_line_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
     with pytest.raises(UserError, match="pip install segmentation-models-pytorch$"):
         build_small(network="smp:Unet")
+
+
+class Reductions(TorchDispatchMode):
+    """The reductions that `nll_loss` is asked for, 0 for none."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten.nll_loss_forward.default:
+            self.found.append(args[3])
+        return function(*args, **(kwargs or {}))
+
+
+def test_the_loss_is_the_mean_cross_entropy_by_a_kernel_that_fills_a_gpu():
+    """A sum or mean over rows runs on one block of a GPU, forward and backward."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 5, 9, 7, generator=generator, requires_grad=True)
+    target = torch.randint(0, 5, (2, 9, 7), generator=generator)
+    target[0, :4] = 255
+    with Reductions() as reductions:
+        loss = segmentation_loss(logits, target.to(torch.uint8))
+    assert reductions.found == [0]
+    expected = F.cross_entropy(logits, target, ignore_index=255)
+    torch.testing.assert_close(loss, expected)
+    (one,), (other,) = torch.autograd.grad(loss, logits), torch.autograd.grad(expected, logits)
+    torch.testing.assert_close(one, other)
+    torch.testing.assert_close(
+        segmentation_loss(logits, target, torch.tensor(20.0)), expected * (target != 255).sum() / 20
+    )

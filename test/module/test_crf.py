@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from module.crf import dense_crf_labels, dense_crf_probabilities
+from module.crf import dense_crf_label_maps, dense_crf_labels, dense_crf_probabilities
 
 
 def mean_field(image, unary, gaussian, bilateral, iterations):
@@ -54,6 +54,17 @@ def test_labels_near_dense_mean_field(scene):
     energy = np.where(noisy == np.arange(3)[:, None, None], -np.log(0.7), -np.log(0.15))
     expected = mean_field(image, energy, (3, 3), (50, 5, 10), 10).argmax(0)
     assert (dense_crf_labels(image, noisy, 3) == expected).mean() > 0.97
+
+
+def test_several_label_maps_of_an_image_are_refined_as_each_by_itself(scene):
+    image, regions, noisy = scene
+    maps = [noisy, regions, np.zeros_like(noisy), noisy]
+    found = dense_crf_label_maps(image, maps, 3)
+    assert len(found) == 4
+    for labels, refined in zip(maps, found):
+        np.testing.assert_array_equal(refined, dense_crf_labels(image, labels, 3))
+    with pytest.raises(ValueError, match="0 to 2"):
+        dense_crf_label_maps(image, [noisy, noisy + 1], 3)
 
 
 def test_labels_equal_published(reference):

@@ -39,6 +39,21 @@ def test_a_lost_process_is_not_the_fault_of_this_one(text):
     assert isinstance(explain(RuntimeError(text)), OtherProcessFailed)
 
 
+NCCL = (
+    "NCCL error in: /pytorch/torch/csrc/distributed/c10d/NCCLUtils.cpp:77, unhandled cuda error (run with "
+    "NCCL_DEBUG=INFO for details), NCCL version 2.28.9 ncclUnhandledCudaError: Call to CUDA function failed. "
+    "Last error: "
+)
+
+
+def test_of_nccls_messages_its_own_reason_is_quoted():
+    """Found: the first hundred letters say where in its code it was."""
+    lost = explain(RuntimeError(f"{NCCL}remote process exited or there was a network error"))
+    assert isinstance(lost, OtherProcessFailed) and "(remote process exited or there was a network error)" in str(lost)
+    full = explain(RuntimeError(f"{NCCL}Cuda failure 2 'out of memory'"))
+    assert type(full) is UserError and "out of memory (Cuda failure 2 'out of memory')" in str(full)
+
+
 @pytest.mark.parametrize("error", [RuntimeError("mat1 and mat2 cannot be multiplied"), ValueError("x"), KeyError()])
 def test_faults_of_the_code_are_not_explained_away(error):
     assert explain(error) is None

@@ -1,13 +1,14 @@
 """The steps of a training, what it logs, and what watches it."""
 
 import json
+from argparse import Namespace
 from functools import partial
 
 import pytest
 import torch
 from tiny_training import STEPS, Stopped, assert_equal, batches, counted, squares, stop, tiny_network, train, weights
 
-from tool.trainer import to_device
+from tool.trainer import make_optimizer, to_device
 
 
 def test_steps_written_out(tmp_path):
@@ -108,3 +109,36 @@ def test_images_become_floats_in_0_to_1():
     )
     torch.testing.assert_close(moved["image"], torch.tensor([[[[0, 0.2, 1]]]]))
     assert moved["target"].dtype == torch.uint8 and moved["id"] == ["a"]
+
+
+def updated(fused, gradients, scaler=None):
+    """(weights, optimiser) after an update with each of the gradients."""
+    weight = torch.nn.Parameter(torch.ones(100_000))
+    settings = Namespace(momentum=0.9, weight_decay=0.01)
+    optimizer = make_optimizer([{"params": [weight], "lr": 0.1}], settings, fused)
+    for gradient in gradients:
+        weight.grad = torch.full_like(weight, gradient)
+        if scaler:
+            scaler.step(optimizer)
+            scaler.update()
+        else:
+            optimizer.step()
+    return weight.detach(), optimizer.state[weight]["momentum_buffer"]
+
+
+def test_the_fused_update_of_a_gpu_is_that_of_a_cpu():
+    for one, other in zip(updated(True, [1.0, -2.0, 0.5]), updated(False, [1.0, -2.0, 0.5])):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_first_step_that_float16_skips_leaves_no_momentum():
+    """Found: fused SGD makes the buffers by torch.empty, and a step that is skipped leaves in them what lay there."""
+    for _ in range(3):
+        torch.full((100_000,), 7.0)  # memory that is given back, for the buffers
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    scaler.scale(torch.ones(1))
+    weight, momentum = updated(True, [float("inf")], scaler)
+    assert (momentum == 0).all() and (weight == 1).all()
+    weight, _ = updated(True, [float("inf"), 3.0], scaler)
+    expected, _ = updated(False, [3.0 / scaler.get_scale()])
+    torch.testing.assert_close(weight, expected)
