@@ -13,18 +13,18 @@ from pathlib import Path
 from tool.config import run_main
 from tool.stages import STAGES
 from viz.runs import read_runs, usage
-from viz.tables import best_rows, duration, weight_title
+from viz.tables import duration, given_rows, weight_title
 
 EVALUATED = {"DeepLabV3": "deeplab_test", "pseudo label": "eval_seg"}  # kind of output -> the stage; maps: eval_cam
 ROW = "{:13s} {:10s} {:>6s} {:7s} {:>6s} {:7s}"
 
 
 def score_lines(run, stages):
-    """A line for each kind of output and list: mIoU, without and with CRF, each at its best background weight."""
-    best, lines = best_rows(run), []
-    for kind, list_name in dict.fromkeys(key[:2] for key in best):
+    """A line for each kind of output and list: mIoU, without and with CRF, see `viz.tables.given_rows`."""
+    given, lines = given_rows(run), []
+    for kind, list_name in dict.fromkeys(key[:2] for key in given):
         if EVALUATED.get(kind, "eval_cam") in stages:
-            rows = [best.get((kind, list_name, crf)) for crf in (False, True)]
+            rows = [given.get((kind, list_name, crf)) for crf in (False, True)]
             cells = [(f"{100 * row[4]['miou']:.2f}", weight_title(row[2])) if row else ("", "") for row in rows]
             lines.append(ROW.format(kind, list_name, *cells[0], *cells[1]).rstrip())
     return [ROW.format("scores in %", "list", "mIoU", "", "+ CRF", "").rstrip(), *lines] if lines else []

@@ -78,25 +78,32 @@ def compared_scores(runs):
     ]
 
 
-def best_rows(run):
-    """Of each stage, list and CRF setting of a run the row with the best mIoU, as {(stage, list, crf): row}.
+def given_rows(run):
+    """Of each stage, list and CRF setting of a run one row, as {(stage, list, crf): row}; None has no rows.
 
-    None has no rows.
+    Of the maps it is that at the first weight of the background that eval_cam was given: the best weight would be
+    chosen by the masks, which weak supervision does not have.
     """
-    best = {}
+    given = run.config.get("eval_cam", {}).get("background_weight") if run else None
+    given = given if isinstance(given, list) else []
+
+    def rank(row):
+        return given.index(row[2]) if row[2] in given else len(given)
+
+    rows = {}
     for row in run.scores if run else ():
         key = row[0], row[1], row[3]
-        if key not in best or row[4]["miou"] > best[key][4]["miou"]:
-            best[key] = row
-    return best
+        if key not in rows or rank(row) < rank(rows[key]):
+            rows[key] = row
+    return rows
 
 
 def highlights(run, baseline=None):
-    """[(stage, list, best mIoU, the same with CRF, difference to the baseline of the better)] of a run."""
-    best, others = best_rows(run), best_rows(baseline)
+    """[(stage, list, mIoU, with CRF, difference to the baseline of the better)] of a run's `given_rows`."""
+    given, others = given_rows(run), given_rows(baseline)
     rows = []
-    for name in dict.fromkeys(key[:2] for key in best):
-        mious = {crf: best[(*name, crf)][4]["miou"] for crf in (False, True) if (*name, crf) in best}
+    for name in dict.fromkeys(key[:2] for key in given):
+        mious = {crf: given[(*name, crf)][4]["miou"] for crf in (False, True) if (*name, crf) in given}
         crf = max(mious, key=mious.get)
         gain = mious[crf] - others[(*name, crf)][4]["miou"] if (*name, crf) in others else None
         rows.append((*name, mious.get(False), mious.get(True), gain))
@@ -104,32 +111,32 @@ def highlights(run, baseline=None):
 
 
 def class_columns(run, baseline=None):
-    """IoU per class of a run's stages, each at its best background weight, beside a baseline's.
+    """IoU per class of a run's `given_rows`, beside a baseline's.
 
     Returns ([(title, list)], [(class, [(IoU or None, difference to the baseline or None)])]), mean first, then the
     classes that occur in the truth of any column.
     """
-    best, others = best_rows(run), best_rows(baseline)
+    given, others = given_rows(run), given_rows(baseline)
 
     def line(title, value):
-        pairs = [(value(row[4]), value(others[key][4]) if key in others else None) for key, row in best.items()]
+        pairs = [(value(row[4]), value(others[key][4]) if key in others else None) for key, row in given.items()]
         return title, [(one, None if one is None or other is None else one - other) for one, other in pairs]
 
-    names = dict.fromkeys(name for row in best.values() for name in row[4]["iou"])
+    names = dict.fromkeys(name for row in given.values() for name in row[4]["iou"])
     lines = [line("mean", lambda result: result["miou"])]
     lines += [line(name, lambda result, name=name: result["iou"].get(name)) for name in names]
-    titles = [(column_title(row), row[1]) for row in best.values()]
+    titles = [(column_title(row), row[1]) for row in given.values()]
     return titles, [(title, cells) for title, cells in lines if any(value is not None for value, _ in cells)]
 
 
 def confusions(run):
-    """The confusion tables of a run's stages at their best background weight: [(title, list, table)].
+    """The confusion tables of a run's `given_rows`: [(title, list, table)].
 
     Scores from before matrices were kept have none.
     """
     return [
         (column_title(row), row[1], confusion_table(row[4]["confusion"], list(row[4]["iou"])))
-        for row in best_rows(run).values()
+        for row in given_rows(run).values()
         if "confusion" in row[4]
     ]
 

@@ -26,6 +26,7 @@ def run(tmp_path):
     rows = [scores(0.5, background_weight=0.8, crf=False), scores(0.6, background_weight=1.0, crf=False)]
     rows.append(scores(0.625, background_weight=0.8, crf=True))
     save_json(folder / "eval/cam.json", {"list": "train", "maps": {"ae_is_cam": rows, "cam": rows[:1]}})
+    (folder / "config.yaml").write_text("eval_cam:\n  background_weight: [0.8]\n")
     save_json(folder / "eval/seg.json", {"list": "train_aug", **scores(0.65)})
     for name, miou in (("val", 0.7), ("test", 0.71)):
         save_json(folder / f"eval/deeplab_{name}.json", {"list": name, "plain": scores(miou), "crf": scores(0.72)})
@@ -35,13 +36,13 @@ def run(tmp_path):
     return folder
 
 
-def test_scores_of_each_stage_with_their_lists_and_the_best_weights(run):
+def test_scores_of_each_stage_with_their_lists_and_the_weights_that_were_given(run):
     (content,) = read_runs([run])
     cells = [line.split() for line in score_lines(content, WHOLE)]
     assert cells == [
         ["scores", "in", "%", "list", "mIoU", "+", "CRF"],
         ["CAM", "train", "50.00", "x", "0.8"],
-        ["AE-IS-CAM", "train", "60.00", "x", "1", "62.50", "x", "0.8"],
+        ["AE-IS-CAM", "train", "50.00", "x", "0.8", "62.50", "x", "0.8"],
         ["pseudo", "label", "train_aug", "65.00"],
         ["DeepLabV3", "test", "71.00", "72.00"],
         ["DeepLabV3", "val", "70.00", "72.00"],

@@ -1,12 +1,12 @@
 from tool.metric import scores
 from viz.runs import RunContent
-from viz.tables import class_columns, compared_scores, confusion_table, confusions
+from viz.tables import class_columns, compared_scores, confusion_table, confusions, given_rows
 
 MATRIX = [[6, 2, 0, 0], [1, 3, 0, 1], [0, 0, 0, 0]]
 
 
-def make_run(name, *rows):
-    return RunContent(None, name, {}, [], list(rows))
+def make_run(name, *rows, given=(1.0,)):
+    return RunContent(None, name, {"eval_cam": {"background_weight": list(given)}}, [], list(rows))
 
 
 def row(stage, weight, matrix, names=("background", "cat", "dog"), crf=False):
@@ -44,11 +44,28 @@ def test_stages_stand_in_the_order_of_the_pipeline():
     assert lines[0][3] == [(None, None), (None, 1.0)] and lines[2][3][1] == (1.0, None)
 
 
+def test_the_row_of_a_stage_is_the_one_at_the_weight_that_was_given_not_the_best():
+    """Found: the best was chosen by the masks, which the sweep is said not to do."""
+    rows = [
+        row("CAM", 0.5, [[8, 0, 0, 0], [0, 5, 0, 0], [0, 0, 0, 0]]),
+        row("CAM", 0.8, MATRIX),
+        row("CAM", 1.0, MATRIX),
+    ]
+    for given, chosen in (((0.8, 1.0), 0.8), ((1.0, 0.8), 1.0), ((2.0,), 0.5), (("x",), 0.5)):
+        assert [row[2] for row in given_rows(make_run("one", *rows, given=given)).values()] == [chosen]
+    label = row("pseudo label", None, MATRIX)
+    assert list(given_rows(make_run("one", *rows, label))) == [
+        ("CAM", "train", False),
+        ("pseudo label", "train", False),
+    ]
+    assert given_rows(None) == {}
+
+
 def test_classes_beside_the_baselines():
     """A class may be called mean."""
     names = ("background", "mean", "dog")
     worse = row("CAM", 0.5, [[1, 7, 0, 0], [5, 0, 0, 0], [0, 0, 0, 0]], names)
-    run = make_run("one", worse, row("CAM", 0.8, MATRIX, names))
+    run = make_run("one", worse, row("CAM", 0.8, MATRIX, names), given=(0.8, 0.5))
     titles, lines = class_columns(run, make_run("two", worse))
     assert titles == [("CAM x 0.8", "train")]
     assert [name for name, _ in lines] == ["mean", "background", "mean"]
