@@ -8,6 +8,7 @@ from errors import UserError
 from files import check_file
 
 ENCODER = "encoder."  # with which the names of an encoder's tensors begin in a checkpoint of this project
+BACKBONE = "backbone."  # and in a file of torchvision's segmentation networks, such as those trained on COCO
 
 
 class Weights:
@@ -71,4 +72,5 @@ def _read_state(path):
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
     ):
         raise UserError(f"weights {path}: holds no state dict of tensors")
-    return state
+    encoder = {key.removeprefix(BACKBONE): value for key, value in state.items() if key.startswith(BACKBONE)}
+    return encoder or state

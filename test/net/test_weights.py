@@ -26,6 +26,14 @@ def test_torchvision_file_round_trip(tmp_path, name, head):
     assert len(loaded) == len(expected) and all(torch.equal(x, y) for x, y in zip(loaded, expected))
 
 
+def test_the_encoder_of_a_segmentation_network_of_torchvision_is_taken(tmp_path):
+    network = torchvision.models.segmentation.deeplabv3_resnet50(weights=None, weights_backbone=None, aux_loss=True)
+    loaded = list(build_backbone("resnet50", saved(tmp_path / "coco.pth", network.state_dict())).state_dict().values())
+    expected = list(network.backbone.state_dict().values())
+    assert len(loaded) == len(expected) and all(torch.equal(x, y) for x, y in zip(loaded, expected))
+    assert "another backbone" in refusal("resnet18", tmp_path / "coco.pth")
+
+
 def test_checkpoint_of_this_project_round_trip(tmp_path):
     encoder = build_backbone("resnet18", "none")
     model = {f"encoder.{key}": value for key, value in encoder.state_dict().items()}
