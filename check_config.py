@@ -41,7 +41,7 @@ def check_pipeline(chosen):
         if stage.name in chosen:
             check_reads(stage, chosen, made)
             made.update(stage.written(chosen[stage.name]))
-    check_packages(chosen)
+    check_libraries(chosen)
     check_lists(chosen)
 
 
@@ -66,8 +66,9 @@ def check_reads(stage, chosen, made):
             raise UserError(f"{stage.name}.weights: {weights}: no such file (give imagenet, none, or a file)")
 
 
-def check_packages(chosen):
-    """Raises UserError for an optional package that a stage, unless it is done, would miss when its turn comes."""
+def check_libraries(chosen):
+    """Raises UserError for what a stage, unless it is done, would miss of other packages when its turn comes."""
+    built = set()
     for name, settings in chosen.items():
         if all((settings.run / each).exists() for each in BY_NAME[name].written(settings)):
             continue
@@ -79,6 +80,22 @@ def check_packages(chosen):
             package = tracker or LIBRARIES.get(value.partition(":")[0])
             if package and find_spec(package.replace("-", "_")) is None:
                 raise missing_package(f"{name}.{key} {value}", package)
+        network = asked["network"] if ":" in asked["network"] else "", asked.get("backbone", "")
+        if any(":" in part for part in network) and network not in built:
+            build_without_weights(settings, *network)
+            built.add(network)
+
+
+def build_without_weights(settings, network, backbone):
+    """Which names a library knows, and which of its networks serve here, shows when they are built."""
+    if network:
+        from deeplab.model import build
+
+        build(settings, 2, "none")
+    else:
+        from net.backbone import build_backbone
+
+        build_backbone(backbone, "none")
 
 
 def check_lists(chosen):
