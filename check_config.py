@@ -68,7 +68,6 @@ def check_reads(stage, chosen, made):
 
 def check_libraries(chosen):
     """Raises UserError for what a stage, unless it is done, would miss of other packages when its turn comes."""
-    built = set()
     for name, settings in chosen.items():
         if all((settings.run / each).exists() for each in BY_NAME[name].written(settings)):
             continue
@@ -80,19 +79,16 @@ def check_libraries(chosen):
             package = tracker or LIBRARIES.get(value.partition(":")[0])
             if package and find_spec(package.replace("-", "_")) is None:
                 raise missing_package(f"{name}.{key} {value}", package)
-        network = asked["network"] if ":" in asked["network"] else "", asked.get("backbone", "")
-        if any(":" in part for part in network) and network not in built:
-            build_without_weights(settings, *network)
-            built.add(network)
+        check_network(settings, asked["network"], asked.get("backbone", ""))
 
 
-def build_without_weights(settings, network, backbone):
-    """Which names a library knows, and which of its networks serve here, shows when they are built."""
-    if network:
+def check_network(settings, network, backbone):
+    """Builds a network of a library that alone knows its names, and which of them serve here; without weights."""
+    if network.startswith("smp:"):
         from deeplab.model import build
 
         build(settings, 2, "none")
-    else:
+    elif backbone.startswith("timm:"):
         from net.backbone import build_backbone
 
         build_backbone(backbone, "none")

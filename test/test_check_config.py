@@ -280,10 +280,6 @@ def test_a_forecast_that_fails_stops_no_run(tmp_path, monkeypatch, capsys, forec
     "assignments, said",
     [
         (
-            ["deeplab_train.network=torchvision:fcn_resnet5O", "deeplab_train.frozen_stages=0"],
-            "is unknown: did you mean fcn_resnet50?: torchvision has",
-        ),
-        (
             ["deeplab_train.network=smp:Unett", "deeplab_train.frozen_stages=0"],
             "smp:Unett' is unknown: did you mean Unet?: smp has",
         ),
@@ -293,7 +289,7 @@ def test_a_forecast_that_fails_stops_no_run(tmp_path, monkeypatch, capsys, forec
 )
 def test_a_network_that_its_library_does_not_have_is_named_at_once(tmp_path, main, assignments, said):
     """Found: a name with a slip in it was refused by deeplab_train, hours after the first stage had begun."""
-    pytest.importorskip("timm" if "timm" in said else "segmentation_models_pytorch" if "smp" in said else "torchvision")
+    pytest.importorskip("timm" if "timm" in said else "segmentation_models_pytorch")
     words = "configs/demo.yaml", tmp_path / "out.yaml", *assignments, f"common.run_root={tmp_path}"
     assert said in main(*words)
     assert not main(*words, RUN_STAGES="dataset").startswith("error")
