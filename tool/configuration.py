@@ -26,7 +26,7 @@ outside its range, is refused before the first stage starts.
 
 **decides** says whether another value makes another result. A run refuses to mix results of different values of such a
 setting; the others may change at any time. `-` as a default means that it is not given.
-What is `not a key` can only be given on the command line.
+A setting marked `not a key` is given on the command line only, not in a config file.
 
 This page is generated: `python -m tool.configuration` prints it. Do not edit it by hand."""
 

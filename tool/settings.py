@@ -113,9 +113,11 @@ class Settings:
     run_root: Text = setting("runs", "folder of all runs", decides=False)
     session_name: Text = setting("aesipe", "the run's folder below run_root", decides=False)
     num_workers: Workers = setting(
-        default_workers(), "worker processes of each process; unless given as many as cores", decides=False
+        default_workers(), "worker processes per process; unless given, its share of the CPU cores", decides=False
     )
-    device: Device = setting("auto", "of the networks; auto: the GPU, or the CPU where there is none", decides=False)
+    device: Device = setting(
+        "auto", "device of the networks; auto: the GPU, or the CPU where there is none", decides=False
+    )
 
     @property
     def run(self):
@@ -170,7 +172,7 @@ class _Run(Settings):
 class _Precision(Settings):
     # float32 by default for exports: in 16 bits, and even in TF32, more than 0.1 % of the CAMs' labels change.
     precision: Precision = setting(
-        "float32", "of the networks; auto: bfloat16 where the GPU has it, else float16; float32 on the CPU"
+        "float32", "precision of the networks; auto: bfloat16 where the GPU has it, else float16; float32 on the CPU"
     )
 
 
@@ -180,7 +182,7 @@ class _Loading(Settings):
 
     num_workers: Workers = setting(
         default_workers(8),
-        "processes that load images, of each process; unless given as many as cores, at most 8",
+        "data loading processes per process; unless given, its share of the CPU cores, at most 8",
         decides=False,
     )
 
@@ -212,8 +214,10 @@ class _Encoder(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class _TrainableEncoder(_Encoder):
-    frozen_stages: FrozenStages = setting(2, "the stem and as many stages get no gradient; 0 trains all")
-    batch_norm: BatchNorm = setting("frozen", "running statistics fixed, or usual batch norm (synchronised over GPUs)")
+    frozen_stages: FrozenStages = setting(2, "freeze the stem and the first N stages; 0 freezes nothing")
+    batch_norm: BatchNorm = setting(
+        "frozen", "frozen: running statistics fixed; train: usual batch norm, synchronised over GPUs"
+    )
 
 
 def _sequence_problem(settings):
@@ -229,11 +233,11 @@ class _Method(Settings):
     """The switches between SIPE, AE-SIPE and the rows of the paper's Tables 2 and 3."""
 
     structure_features: Features = setting(
-        "hierarchical", "of the structure analysis: hierarchical (+HF) or stage 4 (SIPE)"
+        "hierarchical", "features of the structure analysis: hierarchical (+HF) or semantic, those of stage 4 (SIPE)"
     )
     ae: bool = setting(True, "affinity enhancement: run --sequence after the first IS-CAM")
     sequence: Sequence = setting(AE_SEQUENCE, "modules after the first IS-CAM, in order (Table 3)")
-    normalization: Normalization = setting("minmax", "of the last map, per class over the image")
+    normalization: Normalization = setting("minmax", "normalisation of the last map, per class over the image")
     cam_background: CamBackground = setting(
         "all", "background of the CAM: 1 - max over all classes, or over the image's own"
     )
@@ -260,11 +264,13 @@ class _Tracked(Settings):
 class _Training(_Loading, _Data, _Precision, _Tracked):
     batch_size: Batch = setting(16, "images in a step, over all processes together")
     crop_size: Side = setting(512, "side of the square crop, pixels")
-    lr: Rate = setting(0.01, "learning rate of pre-trained layers, per step")
-    momentum: Share = setting(0.9, "share of the last step that SGD keeps")
-    weight_decay: Rate = setting(1e-4, "factor on a weight that SGD adds to its gradient")
-    accumulate: Positive = setting(1, "parts that each process takes its share of a batch in, to use less memory")
-    seed: Natural = setting(0, "number that the drawn weights, the order of images and the crops follow from")
+    lr: Rate = setting(0.01, "initial learning rate of the pre-trained layers; all rates decay polynomially")
+    momentum: Share = setting(0.9, "SGD momentum, the share of the last step that is kept")
+    weight_decay: Rate = setting(1e-4, "SGD weight decay, the factor on a weight that is added to its gradient")
+    accumulate: Positive = setting(
+        1, "gradient accumulation steps per process: its share of a batch goes through in so many parts, to save memory"
+    )
+    seed: Natural = setting(0, "random seed, the number that initial weights, image order and crops follow from")
     precision: Precision = with_default(_Precision, "precision", "auto")
     deterministic: bool = setting(
         False, "the same bits in every run on the same machine, slower on a GPU", decides=False
@@ -338,7 +344,7 @@ class PrepareDataset(_Data):
     train_aug: Count = setting(400, "toy: training images")
     val: Count = setting(100, "toy: validation images")
     size: Annotated[int, Meta(ge=1, le=4096)] = setting(160, "toy: long side in pixels")
-    seed: Natural = setting(0, "toy: number that the drawing follows from")
+    seed: Natural = setting(0, "toy: random seed, the number that the drawing follows from")
 
     def problem(self):
         if self.kind == "folder" and self.labels_from == "coco" and self.annotations is None:
@@ -350,8 +356,8 @@ class PrepareDataset(_Data):
 class TrainAesipe(_Training, _TrainableEncoder, _Method):
     """Settings of train_aesipe.py; in a record, all that builds the network: `net.aesipe.build`."""
 
-    max_epochs: Count = setting(5, "passes over the list")
-    lr_new: Rate = setting(0.1, "learning rate of new layers, per step")
+    max_epochs: Count = setting(5, "epochs, passes over the list")
+    lr_new: Rate = setting(0.1, "initial learning rate of the new layers")
     long_side: tuple[Pixels, Pixels] = setting(
         (320, 640), "range of the image's longer side in training, pixels", metavar=RANGE
     )
@@ -432,21 +438,21 @@ class TrainIrn(_Training, _Encoder):
     refine: Literal["irn", "crf"] = _refine(decides=False)
     backbone: Backbone = with_default(_Encoder, "backbone", "resnet50")
     batch_size: Batch = with_default(_Training, "batch_size", 32)
-    lr: Rate = setting(0.1, "learning rate of the boundary head, per step; the displacement head's is ten times it")
+    lr: Rate = setting(0.1, "initial learning rate of the boundary head; the displacement head's is ten times it")
     momentum: Share = setting(
         0.0,
-        "share of the last step that SGD keeps; IRN's published code has none: it passes its weight decay in its place",
+        "SGD momentum, the share of the last step that is kept; 0: IRN's published code passes its weight decay here",
     )
-    max_epochs: Count = setting(3, "passes over the list")
+    max_epochs: Count = setting(3, "epochs, passes over the list")
     list: Text = setting("train_aug", "lists/NAME.txt of the dataset", decides=False)
     scale: tuple[Scale, Scale] = setting((0.5, 1.5), "factors of the image's size in training, a range", metavar=RANGE)
-    radius: Radius = setting(10, "of the pairs, pixels at stride 4")
+    radius: Radius = setting(10, "radius of the pixel pairs, in pixels at stride 4")
     labels: Text = setting("ir_label", "folder of label images in the run's folder, or `truth`: the best IRN could do")
     kernel: Literal[1, 3] = setting(
-        1, "side of the heads' first convolutions, cells; 1 as published, 3 for encoders with thin maps"
+        1, "kernel size of the heads' first convolutions; 1 as published, 3 for encoders whose maps have few channels"
     )
     frozen_stages: FrozenStages = setting(
-        4, "the stem and as many stages get no gradient; 4, as published, all, the others learn at a tenth of lr"
+        4, "freeze the stem and the first N stages; 4, as published, freezes all; those that train have a tenth of lr"
     )
     displacement: bool = setting(
         True, "learn displacements to object centres too, which instance labels need and no stage here does"
@@ -468,7 +474,7 @@ class MakeSegLabels(_Loading, _Data, _Precision):
     map: MapName = setting("ae_is_cam", "which of make_cam.py's exports to spread")
     list: Text = setting("train_aug", "lists/NAME.txt of the dataset", decides=False)
     power: Annotated[float, Meta(ge=0, le=100)] = setting(1.5, "exponent of the CAM before the walk")
-    radius: Radius = setting(5, "of the pairs, pixels at stride 4")
+    radius: Radius = setting(5, "radius of the pixel pairs, in pixels at stride 4")
     beta: Annotated[float, Meta(ge=0, le=1000)] = setting(10.0, "exponent of the affinities")
     steps: Count = setting(256, "steps of the random walk")
     background_weight: Rate = setting(1.0, "factor on the background's score before the argmax")
@@ -640,7 +646,8 @@ class Export(_Run):
     )
     out: Text | None = setting(None, "the folder, or the .pt2 or .onnx file, to write")
     format: Literal["pt2", "onnx"] = setting(
-        "pt2", "of a network: pt2, a graph of torch.export; onnx, which needs the packages onnxscript and onnxruntime"
+        "pt2",
+        "format of a network's file: pt2, of torch.export; onnx, which needs the packages onnxscript and onnxruntime",
     )
 
 

@@ -50,7 +50,8 @@ def test_the_groups():
 @pytest.mark.parametrize(
     "section, name, text",
     [
-        ("train_aesipe", "momentum", "share of the last step that SGD keeps (a number from 0 to 1; default: 0.9)"),
+        ("train_aesipe", "momentum", "SGD momentum, the share of the last step that is kept (a number from 0 to 1; "
+         "default: 0.9)"),
         ("make_cam", "ae", "affinity enhancement: run --sequence after the first IS-CAM; default: as trained"),
         ("make_cam", "scales", "factors of the image's size (a list, each a number above 0, at most 8; "
          "default: 1.0 0.5 1.5 2.0)"),
