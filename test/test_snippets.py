@@ -31,13 +31,15 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def maps(folder):
-    """{ID: (keys, maps)} of files of 16 and 8 bits, as they are read here."""
+    """{ID: (keys, maps)} of files of 16 and 8 bits, as they are read here; beside them lies one of no class."""
     place = folder / "runs/demo/ae_is_cam"
     place.mkdir(parents=True)
     random = np.random.default_rng(0)
     for name, keys, size, bits in (("2007.a", [0, 3], (13, 21), 16), ("b", [0, 1, 20], (8, 5), 8)):
         save_cam(place / f"{name}.npz", keys, 0.9 * random.random((len(keys), *size)), bits)
-    return {path.stem: load_cam(path) for path in place.iterdir()}
+    read = {path.stem: load_cam(path) for path in place.iterdir()}
+    save_cam(place / "none.npz", [0], np.ones((1, 9, 9)))
+    return read
 
 
 def read_dict(path):
