@@ -119,8 +119,9 @@ def read_labels(layout, lists, ids, trained, findings):
             findings.add(NOTE, "classes without an image in train_aug", name)
         elif counts[name] == 1:
             findings.add(NOTE, "classes of one image in train_aug", name)
-        if twins := get_close_matches(name, [other for other in layout.class_names[1:] if other > name], 1, ALIKE):
-            findings.add(NOTE, "classes of nearly the same name", f"{name} and {twins[0]}")
+        later = {other.casefold(): other for other in layout.class_names[1:] if other > name}
+        if twins := get_close_matches(name.casefold(), later, 1, ALIKE):
+            findings.add(NOTE, "classes of nearly the same name", f"{name} and {later[twins[0]]}")
     if not counts:
         findings.add(TRAINING, "labels missing or wrong", "no image of train_aug has a class")
     return labels

@@ -97,6 +97,12 @@ def _unlabelled(root):
             "cat and catt",
         ),
         (
+            rewrite("classes.txt", "background\ncat\ndog\nDOG\n"),
+            NOTE,
+            "classes of nearly the same name",
+            "DOG and dog",
+        ),
+        (
             lambda root: save(root / "SegmentationClass/a.png", (30, 20), 1),
             EVALUATION,
             MASKS,
