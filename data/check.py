@@ -87,6 +87,13 @@ def check_files(layout, ids, trained, findings):
     return dict(zip(masked, in_threads(lambda image_id: layout.mask_facts(image_id).top, masked)))
 
 
+def check_names_of_masks(layout, findings):
+    """Files beside the masks that are the mask of no image: nothing reads them. Images in no list may have masks."""
+    for name in sorted(path.name for path in layout.mask_folder.glob("[!.]*")) if layout.mask_folder else ():
+        if not (name.endswith(".png") and name.removesuffix(".png") in layout.files):
+            findings.add(EVALUATION, "files in the folder of masks that are no ID.png of an image, so not read", name)
+
+
 def check_classes_of_masks(layout, tops, labels, findings):
     """What masks that are right by themselves say of classes and labels. tops: of `check_files`."""
     if not any(tops.values()):  # as of tools that write 255 for the object
@@ -157,6 +164,7 @@ def check(root):
     ids = list(dict.fromkeys(image_id for each in lists.values() for image_id in each))
     trained = {image_id for name, each in lists.items() if name.startswith("train") for image_id in each}
     check_lists(layout, lists, ids, trained, findings)
+    check_names_of_masks(layout, findings)
     tops = check_files(layout, ids, trained, findings)
     labels = read_labels(layout, lists, ids, trained, findings)
     check_classes_of_masks(layout, tops, labels, findings)

@@ -10,6 +10,7 @@ from data import check as module
 from data.check import EVALUATION, NOTE, TRAINING, check
 
 IMAGES, LABELS, MASKS = (f"{what} missing or wrong" for what in ("images", "labels", "masks"))
+NO_MASKS = "files in the folder of masks that are no ID.png of an image, so not read"
 
 
 def save(path, size=(20, 30), value=None):
@@ -86,6 +87,8 @@ def _unlabelled(root):
         (lambda root: (root / "lists/val.txt").unlink(), EVALUATION, "lists missing or wrong", "val.txt: no such"),
         (rewrite("lists/train_aug.txt", "a\n../b\n"), TRAINING, "lists missing or wrong", "line 2: '../b'"),
         (rewrite("lists/train_aug.txt", "a\nb\nc\nb\n"), NOTE, "IDs more than once in a list", "b in train_aug"),
+        (lambda root: save(root / "SegmentationClass/c.jpg", value=1), EVALUATION, NO_MASKS, "c.jpg"),
+        (lambda root: save(root / "SegmentationClass/c_mask.png", value=1), EVALUATION, NO_MASKS, "c_mask.png"),
         (rewrite("lists/val.txt", "a\nd\n"), EVALUATION, "training images in a list to test on", "a in val"),
         (rewrite("lists/val.txt", "c\n"), NOTE, "images in no list", "d"),
         (_unlabelled, NOTE, "images in no list and without a line in image_labels.txt", "e"),
@@ -96,12 +99,7 @@ def _unlabelled(root):
             "classes of nearly the same name",
             "cat and catt",
         ),
-        (
-            rewrite("classes.txt", "background\ncat\ndog\nDOG\n"),
-            NOTE,
-            "classes of nearly the same name",
-            "DOG and dog",
-        ),
+        (rewrite("classes.txt", "background\ncat\ndog\nDOG\n"), NOTE, "classes of nearly the same name", "DOG and dog"),
         (
             lambda root: save(root / "SegmentationClass/a.png", (30, 20), 1),
             EVALUATION,
@@ -139,6 +137,14 @@ def test_masks_may_hold_255_and_may_be_lacking(root, monkeypatch):
     for path in (root / "SegmentationClass").iterdir():
         path.unlink()
     assert "Nothing is wrong" in check(root)[0] and status(root, monkeypatch) == 0
+
+
+def test_masks_of_images_in_no_list_and_hidden_files_are_no_fault(root):
+    save(root / "JPEGImages/e.jpg")
+    save(root / "SegmentationClass/e.png", value=1)
+    (root / "SegmentationClass/.DS_Store").touch()
+    text, findings = check(root)
+    assert not findings.found[EVALUATION] and "images in no list" in text
 
 
 def test_many_examples_are_cut_short_and_all_kinds_come_in_one_go(root):
