@@ -16,6 +16,7 @@ from pathlib import Path
 
 from conventions import MAX_CLASSES
 from data.collect_coco import make_masks, outlined, read_coco
+from data.image import IMAGE_SUFFIXES
 from data.layout import (
     FIRST_IS_BACKGROUND,
     MASK_FOLDERS,
@@ -119,6 +120,7 @@ def read_folders(root):
     if not folders:
         raise UserError(f"{root / 'images_by_class'}: holds no folders: one folder a class is needed")
     _check_names(root / "images_by_class", [folder.name for folder in folders])
+    _say_unread(folders)
     for folder in [linked] * linked.is_dir() + folders:
         files = image_files(folder)
         if not files and folder != linked:
@@ -205,6 +207,16 @@ def _say_unlisted(root, labels):
         print(
             f"{root}: {len(unlisted)} labelled images, such as {unlisted[0]}, are in no list: add their IDs to one, or "
             f"delete {root / 'lists'} to have the lists made anew"
+        )
+
+
+def _say_unread(folders):
+    """Print how many files of the classes' folders have a suffix of no image that is read."""
+    files = [path for folder in folders for path in sorted(folder.glob("[!.]*")) if path.is_file()]
+    if unread := [path for path in files if path.suffix.lower() not in IMAGE_SUFFIXES]:
+        print(
+            f"{folders[0].parent}: files left out for their suffix: {len(unread)}, such as {unread[0].parent.name}/"
+            f"{unread[0].name}: of an image make a JPEG or PNG"
         )
 
 

@@ -88,6 +88,14 @@ def test_labelled_images_that_existing_lists_leave_out_are_counted(folders, caps
     assert not capsys.readouterr().out and {"x", "y"} < {*Layout(folders).ids("train_aug")}
 
 
+def test_files_whose_suffix_is_not_read_are_counted(folders, capsys):
+    for name in ("cat/x.heic", "background/y.AVIF", "cat/.DS_Store"):
+        (folders / "images_by_class" / name).touch()
+    collect(folders, "folders")
+    said = f"{folders}/images_by_class: files left out for their suffix: 2, such as background/y.AVIF: of an image make"
+    assert capsys.readouterr().out == f"{said} a JPEG or PNG\n"
+
+
 def test_the_same_name_of_two_images_is_refused_before_anything_is_written(folders):
     save(folders / "images_by_class/cat/c.jpg", 9)
     before = stamps(folders)
