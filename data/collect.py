@@ -55,7 +55,7 @@ def collect(root, labels_from="text", overwrite=False, coco=None):
     else:
         labels, links = SOURCES[labels_from](root)
     classes = found.classes if found else sorted({name for names in labels.values() for name in names})
-    texts = {}
+    texts, masks = {}, find_masks(root)
     if labels_from != "text":
         texts["image_labels.txt"] = ["\t".join((image_id, *(labels[image_id] or [""]))) for image_id in sorted(labels)]
         _check_same(root / "image_labels.txt", labels, overwrite)
@@ -63,8 +63,7 @@ def collect(root, labels_from="text", overwrite=False, coco=None):
         _check_number(root, labels_from, len(classes))
         texts["classes.txt"] = [BACKGROUND, *classes]
     else:  # a line of text that says otherwise is one image's fault, and is named where the image is used
-        _check_classes(root / "classes.txt", {} if labels_from == "text" else labels)
-    masks = find_masks(root)
+        _check_classes(root / "classes.txt", {} if labels_from == "text" else labels, masks)
     if not list((root / "lists").glob("*.txt")):
         masked = {path.stem for path in masks.glob("*.png")} if masks else set()
         texts |= _make_lists(root, sorted(labels), masked.union(to_draw))
@@ -168,15 +167,18 @@ def _same_content(one, other):
         raise UserError(f"{error.filename or other}: cannot be read: {error.strerror}: mend or remove it") from error
 
 
-def _check_classes(path, labels):
+def _check_classes(path, labels, masks):
+    """masks: their folder; None without any."""
     first, *known = read_class_names(path)
+    # Made anew it would be in order, and the values of masks would mean other classes.
+    remedy = ": masks number the classes by its lines" if masks else ", or delete the file to have it made anew"
     for image_id, names in labels.items():
         if first in names:
             raise UserError(f"{path}: its first line, class {first!r} of image {image_id}, is {FIRST_IS_BACKGROUND}")
         if unknown := sorted(set(names).difference(known)):
             raise UserError(
-                f"{path}: lacks class {unknown[0]!r} of image {image_id}{nearest(unknown[0], known)}: add it, or "
-                "delete the file to have it made anew"
+                f"{path}: lacks class {unknown[0]!r} of image {image_id}{nearest(unknown[0], known)}: add it as the "
+                f"last line{remedy}"
             )
 
 

@@ -228,6 +228,18 @@ def test_a_class_that_the_users_list_lacks_is_named(folders):
         collect(folders, "folders")
 
 
+@pytest.mark.parametrize("with_masks", [True, False])
+def test_a_new_class_does_not_renumber_those_of_masks(folders, with_masks):
+    """Found: the advice to delete classes.txt let the values of masks mean other classes."""
+    (folders / "classes.txt").write_text("background\ncat\n")
+    if with_masks:
+        (folders / "SegmentationClass").mkdir()
+    with pytest.raises(UserError) as error:
+        collect(folders, "folders")
+    remedy = ": masks number the classes by its lines" if with_masks else ", or delete the file to have it made anew"
+    assert str(error.value).endswith(f": add it as the last line{remedy}")
+
+
 def test_a_first_line_that_is_no_background_is_said(folders):
     (folders / "classes.txt").write_text("cat\ntraffic light\n")
     before = stamps(folders)
