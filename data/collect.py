@@ -58,7 +58,7 @@ def collect(root, labels_from="text", overwrite=False, coco=None):
     texts, masks = {}, find_masks(root)
     if labels_from != "text":
         texts["image_labels.txt"] = ["\t".join((image_id, *(labels[image_id] or [""]))) for image_id in sorted(labels)]
-        _check_same(root / "image_labels.txt", labels, overwrite)
+        _check_same(root / "image_labels.txt", labels, labels_from, overwrite)
     if not (root / "classes.txt").exists():
         _check_number(root, labels_from, len(classes))
         texts["classes.txt"] = [BACKGROUND, *classes]
@@ -182,14 +182,16 @@ def _check_classes(path, labels, masks):
             )
 
 
-def _check_same(path, labels, overwrite):
+def _check_same(path, labels, labels_from, overwrite):
     if path.exists() and not overwrite:
         known = {image_id: set(names) for _, image_id, names in read_label_lines(path)}
         differing = sorted(i for i in {**known, **labels} if i not in labels or known.get(i) != set(labels[i]))
         if differing:
+            shown = ", ".join(differing[:SHOWN]) + ", ..." * (len(differing) > SHOWN)
+            number = f"{len(differing)} image{'s' * (len(differing) > 1)}"
             raise UserError(
-                f"{path}: says otherwise than --labels_from of {differing[0]} and {len(differing) - 1} "
-                "more images: give --overwrite to replace it, or --labels_from text to keep it"
+                f"{path}: differs from --labels_from {labels_from} for {number} ({shown}): give --overwrite "
+                "(dataset.overwrite=true in the driver) to write it again, or --labels_from text to keep it"
             )
 
 
