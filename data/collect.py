@@ -114,11 +114,13 @@ def read_xml(root):
 
 def read_folders(root):
     """({ID: classes}, {link to make in JPEGImages: its image}) of a folder per class."""
-    labels, found, linked = {}, {}, root / "JPEGImages"
-    folders = sorted(path for path in (root / "images_by_class").glob("[!.]*") if path.is_dir())
+    labels, found, linked, place = {}, {}, root / "JPEGImages", root / "images_by_class"
+    if not place.is_dir():
+        raise UserError(f"{place}: does not exist: make it and move the class folders into it")
+    folders = sorted(path for path in place.glob("[!.]*") if path.is_dir())
     if not folders:
-        raise UserError(f"{root / 'images_by_class'}: holds no folders: one folder a class is needed")
-    _check_names(root / "images_by_class", [folder.name for folder in folders])
+        raise UserError(f"{place}: holds no folders: one folder a class is needed")
+    _check_names(place, [folder.name for folder in folders])
     _say_unread(folders)
     for folder in [linked] * linked.is_dir() + folders:
         files = image_files(folder)

@@ -177,7 +177,8 @@ def write(labels, classes=None):
 @pytest.mark.parametrize(
     "prepare, source, message",
     [
-        (lambda root: None, "folders", "images_by_class: holds no folders"),
+        (lambda root: None, "folders", "by_class: does not exist: make it and move the class folders into it"),
+        (lambda root: (root / "images_by_class").mkdir(), "folders", "images_by_class: holds no folders"),
         (lambda root: (root / "images_by_class/cat").mkdir(parents=True), "folders", "cat: holds no image"),
         (lambda root: save(root / "images_by_class/ cat/a.jpg"), "folders", "' cat': an image or a class cannot"),
         (lambda root: save(root / "images_by_class/c\tat/a.jpg"), "folders", r"'c\\tat': an image or a class cannot"),
