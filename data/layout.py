@@ -74,7 +74,10 @@ class Layout(Dataset):
         """The image's file. Raises UserError if there is none or more than one."""
         names = self.files.get(image_id, ())
         if not names:
-            raise UserError(f"{self.root / 'JPEGImages' / image_id}.jpg: no such image")
+            bare, dot, suffix = image_id.rpartition(".")
+            known = bare in self.files and dot + suffix.lower() in IMAGE_SUFFIXES
+            hint = f": IDs have no suffix: write {bare}" if known else ""
+            raise UserError(f"{self.root / 'JPEGImages' / image_id}.jpg: no such image{hint}")
         if len(names) > 1:
             raise UserError(f"{self.root / 'JPEGImages'}: {' and '.join(names)} have the same ID: rename all but one")
         return self.root / "JPEGImages" / names[0]

@@ -73,7 +73,12 @@ def _unlabelled(root):
     [
         (lambda root: (root / "JPEGImages/a.jpg").unlink(), TRAINING, IMAGES, "a.jpg: no such image"),
         (lambda root: (root / "JPEGImages/d.jpg").unlink(), EVALUATION, IMAGES, "d.jpg: no such image"),
-        (rewrite("lists/train.txt", "a.jpg\n"), TRAINING, IMAGES, "a.jpg.jpg: no such image"),
+        (
+            rewrite("lists/train.txt", "a.jpg\n"),
+            TRAINING,
+            IMAGES,
+            "a.jpg.jpg: no such image: IDs have no suffix: write a",
+        ),
         (lambda root: (root / "JPEGImages/b.jpg").write_bytes(b"x"), TRAINING, IMAGES, "b.jpg: cannot be decoded"),
         (lambda root: save(root / "JPEGImages/b.png"), TRAINING, IMAGES, "b.jpg and b.png have the same ID"),
         (rewrite("image_labels.txt", "a cow\nb dog\nc cat\n"), TRAINING, LABELS, "line 1: class 'cow' of a"),

@@ -143,6 +143,16 @@ def test_two_files_of_one_id_are_refused_and_other_files_left_alone(root, pixels
             read("b")
 
 
+@pytest.mark.parametrize(
+    "image_id, hint", [("a.jpg", ": IDs have no suffix: write a"), ("a.txt", ""), ("b.jpg", ""), ("b", "")]
+)
+def test_a_suffix_in_an_id_is_said(root, pixels, image_id, hint):
+    Image.fromarray(pixels).save(root / "JPEGImages/a.png")
+    with pytest.raises(UserError) as error:
+        Layout(root).path(image_id)
+    assert str(error.value) == f"{root}/JPEGImages/{image_id}.jpg: no such image{hint}"
+
+
 def test_255_classes_fit(root):
     (root / "classes.txt").write_text("\n".join(map(str, range(255))))
     (root / "image_labels.txt").write_text("a 254 1\n")
