@@ -111,8 +111,12 @@ class Layout(Dataset):
 
 def read_class_names(path):
     """The names in a classes.txt, background first. Raises UserError if no dataset can have them."""
-    names = [line.strip() for _, line in read_lines(path)]
-    if len(names) < 2 or len(set(names)) != len(names):
+    lines = {}
+    for number, line in read_lines(path):
+        if (first := lines.setdefault(line.strip(), number)) != number:
+            raise UserError(f"{path}, line {number}: {line.strip()!r} is in line {first} too: name each class once")
+    names = list(lines)
+    if len(names) < 2:
         raise UserError(f"{path}: needs `background` and at least one class, each once")
     if len(names) > MAX_CLASSES:
         raise UserError(f"{path}: at most {MAX_CLASSES} classes fit an index PNG ({IGNORE} is ignored)")

@@ -202,7 +202,7 @@ def write(labels, classes=None):
         (write("a cat\nb background cat\n"), "text", r"labels\.txt, line 2: `background` is in every image .*: take"),
         (write("a cat\nb c\x01t\n"), "text", r"labels\.txt, line 2: 'c\\x01t': an image or a class"),
         (write("a\nb\n"), "text", "--labels_from text finds 0 classes besides the background"),
-        (write("a cat\nb dog\n", "cat\ncat\n"), "text", "classes.txt: needs `background` and at least one class"),
+        (write("a cat\nb dog\n", "cat\ncat\n"), "text", "classes.txt, line 2: 'cat' is in line 1 too: name each"),
         (
             lambda root: (
                 save(root / "images_by_class/background/a.jpg"),

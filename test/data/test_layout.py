@@ -77,6 +77,12 @@ def test_class_lists_that_cannot_be_used(root, text):
         Layout(root)
 
 
+def test_a_class_in_two_lines_is_named_with_both(root):
+    (root / "classes.txt").write_text("background\n\ncat\ndog\n cat\n")
+    with pytest.raises(UserError, match=r"classes\.txt, line 5: 'cat' is in line 3 too: name each class once$"):
+        Layout(root)
+
+
 def test_empty_lists_and_files_that_are_no_text(root):
     (root / "lists/train.txt").write_text("\n\n")
     with pytest.raises(UserError, match="lists no image"):
