@@ -58,7 +58,7 @@ def read_label_png(path):
         raise UserError(f"{path}: no such label image")
     with open_image(path, ("PNG",), "a PNG") as image:
         if image.mode not in ("P", "L"):
-            raise UserError(f"{path}: is a {image.mode} image: labels must be an index PNG (mode P or L)")
+            raise UserError(f"{path}: is an image of mode {image.mode}: labels must be an index PNG (mode P or L)")
         return np.array(image)
 
 
@@ -103,7 +103,7 @@ def check_labels_fit(path, shape, top, n_classes, size):
     shape, size: (H, W) of the label map and of the image. top: the map's `top_class`.
     """
     if tuple(shape) != tuple(size):
-        raise UserError(f"{path}: is {list(shape)}, its image {list(size)}")
+        raise UserError(f"{path}: is {shape[1]} x {shape[0]} pixels (width x height), its image {size[1]} x {size[0]}")
     if top >= n_classes:
         raw = n_classes == COCO_CLASSES and top <= COCO_CATEGORIES
         hint = ": IDs of COCO's categories, 1 to 90, are no classes: they are shifted from `stop sign` on" * raw

@@ -153,7 +153,7 @@ def damage_class(run):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (damage_size, "plain.png: is [3, 4], its image [40, 56]"),
+        (damage_size, "plain.png: is 4 x 3 pixels (width x height), its image 56 x 40"),
         (damage_class, "plain.png: holds the value 9, but classes are 0 to 3 and 255 is ignored"),
         (lambda run: (run / "seg_label/plain.png").write_bytes(b"no"), "plain.png: cannot be decoded"),
         (lambda run: shutil.rmtree(run / "seg_label"), "no list"),

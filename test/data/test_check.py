@@ -109,7 +109,7 @@ def _unlabelled(root):
             lambda root: save(root / "SegmentationClass/a.png", (30, 20), 1),
             EVALUATION,
             MASKS,
-            "a.png: is [30, 20], its image [20, 30]",
+            "a.png: is 20 x 30 pixels (width x height), its image 30 x 20",
         ),
         (lambda root: save(root / "SegmentationClass/a.png", value=3), EVALUATION, MASKS, "a.png: holds the value 3"),
         (lambda root: save(root / "SegmentationClass/a.png"), EVALUATION, MASKS, "must be an index PNG"),

@@ -65,7 +65,7 @@ def test_label_pngs_keep_their_indices(tmp_path):
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "1"])
 def test_pictures_are_no_labels(tmp_path, pixels, mode):
     Image.fromarray(pixels).convert(mode).save(tmp_path / "a.png")
-    with pytest.raises(UserError, match=f"a.png: is a {mode} image"):
+    with pytest.raises(UserError, match=f"a.png: is an image of mode {mode}: labels"):
         read_label_png(tmp_path / "a.png")
 
 

@@ -53,11 +53,11 @@ DAMAGE = {
     ),
     "VOC mask in colours": (
         lambda o: resave(o.voc / "SegmentationClass/2007_000033.png", np.zeros((9, 9, 3), np.uint8)),
-        "{voc}/SegmentationClass/2007_000033.png: is a RGB image: labels must be an index PNG",
+        "{voc}/SegmentationClass/2007_000033.png: is an image of mode RGB: labels must be an index PNG",
     ),
     "VOC mask of another size": (
         lambda o: save_label_png(o.voc / "SegmentationClass/2007_000033.png", np.ones((5, 6), np.uint8)),
-        "{voc}/SegmentationClass/2007_000033.png: is [5, 6], its image [23, 28]",
+        "{voc}/SegmentationClass/2007_000033.png: is 6 x 5 pixels (width x height), its image 28 x 23",
     ),
     "mask with a label of no class": (
         lambda o: save_label_png(o.voc / "SegmentationClass/2007_000033.png", np.full((23, 28), 21)),
@@ -83,7 +83,7 @@ DAMAGE = {
     ),
     "mat of another size": (
         lambda o: write_mat(o.sbd / "cls/2008_000007.mat", np.ones((5, 6), np.uint8)),
-        "{sbd}/cls/2008_000007.mat: is [5, 6], its image",
+        "{sbd}/cls/2008_000007.mat: is 6 x 5 pixels (width x height), its image",
     ),
     "SBD's list missing": (lambda o: (o.sbd / "val.txt").unlink(), "{sbd}/val.txt: missing"),
     "SBD's list too short": (
