@@ -20,6 +20,7 @@ from data.image import IMAGE_SUFFIXES
 from data.layout import (
     FIRST_IS_BACKGROUND,
     MASK_FOLDERS,
+    comma_problem,
     find_masks,
     image_files,
     is_id,
@@ -85,8 +86,11 @@ def collect(root, labels_from="text", overwrite=False, coco=None):
 
 def read_text(root):
     """({ID: classes}, {}) of image_labels.txt."""
-    labels, path = {}, root / "image_labels.txt"
+    labels, path, folder = {}, root / "image_labels.txt", root / "JPEGImages"
+    files = image_files(folder) if folder.is_dir() else {}
     for number, image_id, names in read_label_lines(path):
+        if "," in image_id and (problem := comma_problem(image_id, files)):
+            raise UserError(f"{path}, line {number}: {problem}")
         _check_names(f"{path}, line {number}", names)
         if BACKGROUND in names:
             raise UserError(

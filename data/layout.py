@@ -92,7 +92,9 @@ class Layout(Dataset):
         path, labels = self.root / "image_labels.txt", {}
         for number, image_id, names in read_label_lines(path):
             unknown = next((name for name in names if name not in index), None)
-            if image_id in labels:
+            if "," in image_id and (problem := comma_problem(image_id, self.files)):
+                labels[image_id.partition(",")[0]] = UserError(f"{path}, line {number}: {problem}")
+            elif image_id in labels:
                 labels[image_id] = UserError(f"{path}, line {number}: a second line for {image_id}: join the two")
             elif unknown == self.class_names[BACKGROUND]:
                 labels[image_id] = UserError(
@@ -158,6 +160,16 @@ def read_label_lines(path):
         image_id, *names = [part.strip() for part in line.split("\t")] if "\t" in line else line.split()
         _check_id(path, number, image_id)
         yield number, image_id, [name for name in names if name]
+
+
+def comma_problem(image_id, files):
+    """What is wrong with an ID of image_labels.txt that a comma parts from a class, else None. files: `image_files`."""
+    first = image_id.partition(",")[0]
+    if image_id in files or first not in files:
+        return None
+    return (
+        f"{image_id!r} is no image, and {first} is one: separate an ID and its classes by spaces or a tab, not commas"
+    )
 
 
 def save_texts(root, class_names, lists, labels):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from data.collect import collect
 from data.layout import Layout
 from data.usable import check_labels, usable_ids
 from errors import UserError
@@ -106,6 +107,21 @@ def test_without_masks_images_can_be_read_but_nothing_evaluated(root):
     assert layout.mask_folder is None
     with pytest.raises(UserError, match="has no masks"):
         layout.mask("a")
+
+
+@pytest.mark.parametrize("line", ["i0,dog", "i0, dog", "i0,dog,cat", "i0,"])
+def test_commas_are_said_to_separate_nothing(root, pixels, line):
+    Image.fromarray(pixels).save(root / "JPEGImages/i0.png")
+    Image.fromarray(pixels).save(root / "JPEGImages/b,c.png")
+    (root / "image_labels.txt").write_text(f"{line}\nb,c dog\n")
+    says = (
+        rf"image_labels\.txt, line 1: '{line.split()[0]}' is no image, and i0 is one: separate an ID and its classes by"
+    )
+    with pytest.raises(UserError, match=f"{says} spaces or a tab, not commas$"):
+        Layout(root).labels("i0")
+    with pytest.raises(UserError, match=f"{says} spaces or a tab, not commas$"):
+        collect(root)
+    assert Layout(root).labels("b,c").tolist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize("image_id", ["a b", "a.b.c", "naïve Ω", "二", "a.jpg", "$x$", "-a", "a%d"])
