@@ -21,6 +21,7 @@ def export_masks(settings):
     from data.devkit import VOC, write_devkit
     from tool.parallel import parallel_map
 
+    settings.run.require_folder()
     root = settings.dataset_root or settings.run.config().get("make_seg_labels", {}).get("dataset_root")
     if root is None:
         raise UserError(

@@ -12,8 +12,10 @@ def trained_class_names(run, dataset_root):
     """Names of the classes that the run's networks know, background first.
 
     From the run's classes.txt; of a run made before runs kept it, from that of dataset_root or, if that is None, of the
-    dataset in the run's config.yaml. Raises UserError if there is none, or if a network was trained with others.
+    dataset in the run's config.yaml. Raises UserError if there is no such run, none of these files, or if a
+    network was trained with others.
     """
+    run.require_folder()
     path = _class_names_path(run, dataset_root)
     names = read_class_names(path)
     for checkpoint in sorted((run / "ckpt").glob("*.pt")):

@@ -192,6 +192,13 @@ def test_a_folder_that_holds_something_stays(made, script, tmp_path):
     assert done.status == 2 and "exists" in done.err and (tmp_path / "mine.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("what", ["masks", "aesipe", "deeplab"])
+def test_a_run_that_is_not_there_is_named(made, script, tmp_path, what):
+    out = ("--out", tmp_path / "a.pt2", "--dataset_root", made.root)
+    done = script("export.py", "--run", tmp_path / "none", "--what", what, *out)
+    assert done.status == 2 and done.err == f"error: {tmp_path}/none: no such run folder\n"
+
+
 def test_a_run_without_the_network_is_named(made, script, tmp_path):
     Run(tmp_path).keep_class_names(CLASSES)
     done = script("export.py", "--run", tmp_path, "--what", "deeplab", "--out", tmp_path / "a.pt2")

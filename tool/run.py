@@ -34,6 +34,11 @@ class Run:
     def __str__(self):
         return str(self.path)
 
+    def require_folder(self):
+        """Raises UserError for a run that is not there."""
+        if not self.path.is_dir():
+            raise UserError(f"{self.path}: no such run folder")
+
     def config(self):
         """The settings as used, {section: {key: value}}; {} for a run that has none yet."""
         path = self / "config.yaml"

@@ -45,8 +45,7 @@ def read_runs(paths):
     broken."""
     folders = [Run(path) for path in paths]
     for folder in folders:
-        if not folder.path.is_dir():
-            raise UserError(f"{folder}: no such run folder")
+        folder.require_folder()
         folder.refuse_old_names()
     names = [folder.path.resolve().name for folder in folders]
     if len(set(names)) < len(names):

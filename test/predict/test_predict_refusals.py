@@ -89,6 +89,8 @@ def test_folders_that_cannot_be_used_are_one_line(call, script, made, tmp_path):
     path = save(tmp_path / "in/a.png", "RGB")
     done = script("predict.py", "--run", made)
     assert done.status == 2 and "--image names no image" in done.err
+    done = call(path, run=tmp_path / "none")
+    assert done.status == 2 and done.err == f"error: {tmp_path}/none: no such run folder\n"
     done = call(path, run=tmp_path / "in")
     assert done.status == 2 and len(done.err.splitlines()) == 1 and "classes.txt: is missing" in done.err
     shutil.copy(made / "classes.txt", tmp_path / "in")
