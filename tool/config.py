@@ -81,13 +81,7 @@ def parse(section, description=None, argv=None):
 
 def _file_values(path, section, kind):
     """{name: value} of what the config file says of a stage; null stands for the default."""
-    # By the first of their names: a flag may be called otherwise than its setting.
-    names = {
-        (item.metadata["flags"] or (item.name,))[0].lstrip("-"): item.name
-        for item in fields(kind)
-        if item.metadata["in_config"]
-    }
-    config = read_config(path)
+    names, config = _keys(kind), read_config(path)
     shared = {key: value for key, value in (config.get("common") or {}).items() if key in names}
     values = {}
     for key, value in {**shared, **(config.get(section) or {})}.items():
@@ -98,6 +92,21 @@ def _file_values(path, section, kind):
             except ValueError as error:
                 raise UserError(f"{path}: {section}.{key} {error}") from error
     return values
+
+
+def _keys(kind):
+    """{key of a config's section: its setting}, by the first of their names: a flag may be called otherwise."""
+    return {
+        (item.metadata["flags"] or (item.name,))[0].lstrip("-"): item.name
+        for item in fields(kind)
+        if item.metadata["in_config"]
+    }
+
+
+def _places(key):
+    """Where a config has a key, in words: `: common has it`; empty if nowhere."""
+    sections = ["common"] if key in COMMON else [name for name in BY_NAME if key in _keys(BY_NAME[name].settings)]
+    return f": {', '.join(sections)} {'has' if len(sections) == 1 else 'have'} it" if sections else ""
 
 
 def read_config(path):
@@ -119,7 +128,8 @@ def read_config(path):
 
 def _check_known(what, name, known, all_of_them="keys"):
     if name not in known:
-        raise UserError(f"{what} is unknown{nearest(name, known)}: {all_of_them} are {', '.join(known)}")
+        hint = (known is COMMON and _places(name)) or nearest(name, known) or _places(name)
+        raise UserError(f"{what} is unknown{hint}: {all_of_them} are {', '.join(known)}")
 
 
 def override(config, assignments):
@@ -128,7 +138,8 @@ def override(config, assignments):
         key, equals, value = assignment.partition("=")
         section, dot, name = key.partition(".")
         if not (equals and dot and name):
-            raise UserError(f"{brief(assignment)}: overrides are written section.key=value")
+            hint = "" if dot else _places(key)
+            raise UserError(f"{brief(assignment)}: overrides are written section.key=value{hint}")
         if not value.strip():  # as of $FOLDER, which is not set
             raise UserError(f"{brief(assignment)}: has no value: null stands for the default")
         _check_known(f"{brief(assignment)}: section {brief(repr(section))}", section, SECTIONS, "sections")
