@@ -57,6 +57,8 @@ def test_in_a_config_file(tmp_path, text, message):
             "argument --maps: must be one of ae_is_cam, is_cam, cam: iscam: did you mean is_cam?",
         ),
         (["--device", "CPU"], "did you mean cpu?"),
+        (["--device", "GPU"], "auto, cuda, cpu, mps: GPU: did you mean cuda?"),
+        (["--device", "cuda:0"], "did you mean cuda?"),
     ],
 )
 def test_on_the_command_line(words, message):

@@ -66,6 +66,8 @@ def read(kind, value):
         pass
     known = choices(inner)
     wrong = next((word for word in ([value] if number is None else value) if word not in known), value)
+    if "cuda" in known and str(wrong).casefold() == "gpu":  # more like cpu
+        wrong = "cuda"
     raise ValueError(f"must be {describe(kind)}: {brief(value)}{nearest(wrong, known)}")
 
 
