@@ -83,7 +83,11 @@ while [ $# -gt 0 ]; do
         --from=*) from=${1#*=} ;;
         --to=*) to=${1#*=} ;;
         "") fail "an argument is empty: a variable without a value?" ;;
-        -*) fail "$1 is unknown$(nearest "${1%%=*}" --from --to --help --version): see --help" ;;
+        -*)
+            hint=$(nearest "${1%%=*}" --from --to --help --version)
+            [ -n "$hint" ] || hint=": flags belong to the stages' scripts: write a config as its path alone, and a setting \
+as section.key=value, such as common.dataset_root=VALUE"
+            fail "$1 is unknown$hint: see --help" ;;
         *=*) if [[ ${1%%=*} = */* ]]; then config_argument "$1"; else overrides+=("$1"); fi ;;
         *) config_argument "$1" ;;
     esac

@@ -72,6 +72,12 @@ def refused(done, message):
         (["--form", "make_cam"], "--form is unknown: did you mean --from?: see --help"),
         (["--from"], "--from needs a stage"),
         (["--gpus=2"], "--gpus=2 is unknown"),
+        (
+            ["--dataset_root", "x"],
+            "--dataset_root is unknown: flags belong to the stages' scripts: write a config as its path alone, and a "
+            "setting as section.key=value, such as common.dataset_root=VALUE: see --help",
+        ),
+        (["--config", "x"], "--config is unknown: flags belong to the stages' scripts: write a config as its path"),
         (["--common.seed=1"], "is unknown"),
         (["-"], "- is unknown"),
         (["--"], "-- is unknown"),
