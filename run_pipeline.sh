@@ -188,7 +188,7 @@ for ((i = first; i <= last; i++)); do
     done
     stage=
     if [ "$status" != 0 ] || [ -n "$stopped" ]; then
-        [ -n "$stopped" ] && what="was stopped: continue" || what="failed: mend it and continue"
+        [ -n "$stopped" ] && what="was stopped: continue" || what="failed: fix it and continue"
         [ ! -t 2 ] || echo >&2  # below the progress bar
         echo "stage ${STAGES[i]} $what with: $(call_from "${STAGES[i]}" ${end[@]+"${end[@]}"})" >&2
         exit "$((status ? status : 130))"

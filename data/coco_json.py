@@ -79,9 +79,7 @@ def read_instances(path):
         name = f"annotation {number if each.id is None else each.id}"
         image, category = _key(each.image_id), _key(each.category_id)
         if image not in objects:
-            raise UserError(
-                f"{path}: {name}: its image {each.image_id!r} is not among the images: mend or leave it out"
-            )
+            raise UserError(f"{path}: {name}: its image {each.image_id!r} is not among the images: fix or leave it out")
         if category not in categories:
             raise UserError(f"{path}: {name}: its category {each.category_id!r} is not among the categories: add it")
         segmentation = bytes(each.segmentation)

@@ -170,7 +170,7 @@ def _same_content(one, other):
     try:
         return filecmp.cmp(one, other, shallow=False)
     except OSError as error:
-        raise UserError(f"{error.filename or other}: cannot be read: {error.strerror}: mend or remove it") from error
+        raise UserError(f"{error.filename or other}: cannot be read: {error.strerror}: fix or remove it") from error
 
 
 def _check_classes(path, labels, masks):

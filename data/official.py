@@ -17,7 +17,7 @@ def in_one_line(root):
             f"{root}: a worker process was killed, perhaps for memory: run this again with fewer --num_workers"
         ) from error
     except OSError as error:  # a folder that may not be read or written
-        raise UserError(f"{error.filename or root}: {error.strerror or error}: mend it and run this again") from error
+        raise UserError(f"{error.filename or root}: {error.strerror or error}: fix it and run this again") from error
 
 
 def is_done(root, lists, made_with, way):

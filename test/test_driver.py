@@ -239,7 +239,7 @@ def test_the_way_to_go_on_holds_all_that_was_given(drive, tmp_path):
         done.returncode == 3
         and "checks configs/demo.yaml for make_cam eval_cam make_ir_labels train_irn" in done.stderr
     )
-    assert line.startswith("stage make_cam failed: mend it and continue with: GPUS=2 bash ")
+    assert line.startswith("stage make_cam failed: fix it and continue with: GPUS=2 bash ")
     assert r"run_pipeline.sh configs/demo.yaml --from make_cam --to train_irn report.figure=\[a\ b\]" in line
 
 

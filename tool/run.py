@@ -55,7 +55,7 @@ class Run:
         try:
             return from_plain(BY_NAME[section].settings, self.config().get(section, {}))
         except ValueError as error:  # in a file that anyone may have edited
-            raise UserError(f"{self / 'config.yaml'}: section {section}: {error}: mend it") from error
+            raise UserError(f"{self / 'config.yaml'}: section {section}: {error}: fix it") from error
 
     def keep_settings(self, section, settings):
         """Keep the settings as used, one section a stage, in config.yaml."""

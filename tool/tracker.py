@@ -161,7 +161,7 @@ class RunTracker:
             if type(error).__module__.split(".")[0] != self.package:
                 raise
             said = " ".join(str(error).split())[:200]
-            raise UserError(f"{self.run} (tracker {self.name}): {said}: mend it, or use --tracker none") from error
+            raise UserError(f"{self.run} (tracker {self.name}): {said}: fix it, or use --tracker none") from error
 
 
 def track_scores(settings, stage, scores):

@@ -190,7 +190,7 @@ def write(labels, classes=None):
                 (root / "images_by_class/dog/a.jpg").symlink_to("gone.jpg"),
             ),
             "folders",
-            "dog/a.jpg: cannot be read: No such file or directory: mend or remove it",
+            "dog/a.jpg: cannot be read: No such file or directory: fix or remove it",
         ),
         (lambda root: None, "xml", "JPEGImages: no such folder"),
         (lambda root: save(root / "JPEGImages/a.jpg"), "xml", "Annotations: holds no annotations"),

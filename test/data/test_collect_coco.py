@@ -183,7 +183,10 @@ def test_an_image_that_is_turned_gets_labels_and_no_mask(images, capsys):
             r"3 of its 3 images, such as 'aaa",
         ),
         (lambda root: export(root / "a.json", [(0, 5, None, 0)]), "annotation 0: its category -5 is not among"),
-        (lambda root: export(root / "a.json", [(9, 0, None, 0)]), "annotation 0: its image 457 is not among"),
+        (
+            lambda root: export(root / "a.json", [(9, 0, None, 0)]),
+            "its image 457 is not among the images: fix or leave it out",
+        ),
         (lambda root: (root / "a.json").write_text('{"images": ['), "cannot be read as COCO's JSON"),
         (lambda root: (root / "a.json").write_text("[" * 10**6), "cannot be read as COCO's JSON"),
         (lambda root: export(root / "a.json", OUTLINED, classes=("c\tat", "dog")), r"'c\\tat': an image or a class"),

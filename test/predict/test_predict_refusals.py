@@ -63,6 +63,7 @@ def test_scales_that_no_memory_holds_are_one_line(made, call, script, tmp_path):
             done.status == 2
             and len(error_lines(done.err)) == 1
             and "config.yaml: section deeplab_test: scales " in done.err
+            and done.err.endswith(": fix it\n")
         )
 
 

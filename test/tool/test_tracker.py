@@ -98,7 +98,7 @@ def test_mlflow_writes_to_the_run_without_a_server(tmp_path):
 def test_what_mlflow_refuses_is_one_error(tmp_path, monkeypatch):
     pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://server")
-    with pytest.raises(UserError, match=r"\(tracker mlflow\): .*--tracker none"):
+    with pytest.raises(UserError, match=r"\(tracker mlflow\): .*: fix it, or use --tracker none$"):
         show("mlflow", tmp_path)
 
 

@@ -178,6 +178,13 @@ def test_a_folder_that_cannot_be_made(official, prepare):
     assert done.err.splitlines()[-1].startswith("error: ") and official.root.read_text() == "a file, not a folder"
 
 
+def test_a_file_in_the_place_of_a_folder(official, prepare):
+    official.root.mkdir()
+    (official.root / "SegmentationClassAug").touch()
+    done = prepare(official.root, "--sources", official.base)
+    refused(done, official.root, "SegmentationClassAug: File exists: fix it and run this again")
+
+
 def test_a_mended_tree_goes_on_where_it_stopped(official, prepare):
     mat = official.sbd / "cls/2010_000001.mat"
     whole = mat.read_bytes()
