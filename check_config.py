@@ -50,6 +50,8 @@ def check_reads(stage, chosen, made):
     settings = chosen[stage.name]
     for name in stage.read(settings):
         if name not in made and not (settings.run / name).exists():
+            if name not in MAPS and writer(name.partition("/")[0]) is writer(name) is None:
+                refuse_unwritten(stage.name, name, settings)
             to_export = name in MAPS and "make_cam" in chosen
             begin = (writer(name) or BY_NAME["make_cam"]).name
             remedy = f"add {name} to make_cam.maps" if to_export else f"begin with --from {begin}"
@@ -64,6 +66,16 @@ def check_reads(stage, chosen, made):
         check_file(weights)
         if not weights.is_file():
             raise UserError(f"{stage.name}.weights: {weights}: no such file (give imagenet, none, or a file)")
+
+
+def refuse_unwritten(stage, name, settings):
+    """Raises UserError for a folder that no stage writes and that is not there. name: its; a setting says it."""
+    key = "labels" if hasattr(settings, "labels") else "folder"
+    usual, truth = getattr(type(settings)(), key), ", or truth" * (key == "labels")
+    raise UserError(
+        f"{stage}.{key} is {name}, but no stage writes it and {settings.run / name} is not there: name a folder of the "
+        f"run, such as {usual}{truth}"
+    )
 
 
 def check_libraries(chosen):

@@ -74,6 +74,26 @@ def test_scores_that_nothing_keeps_are_named_with_the_setting_that_keeps_them(tm
     assert "section make_seg_labels: keep_scores: with refine crf there is no walk" in said
 
 
+@pytest.mark.parametrize(
+    "setting, usual",
+    [
+        ("train_irn.labels", "ir_label, or truth"),
+        ("deeplab_train.labels", "seg_label, or truth"),
+        ("eval_seg.folder", "seg_label"),
+    ],
+)
+def test_a_folder_that_no_stage_writes_is_said_to_be_one(tmp_path, main, setting, usual):
+    """Found: the line said to begin with --from make_cam, which does not write it either."""
+    (tmp_path / "in.yaml").write_text(f"common: {{run_root: {tmp_path}}}\n")
+    words = tmp_path / "in.yaml", tmp_path / "out.yaml", f"{setting}=pseudo"
+    says = (
+        f"{setting} is pseudo, but no stage writes it and {tmp_path}/aesipe/pseudo is not there: name a folder of the"
+    )
+    assert main(*words) == f"error: {says} run, such as {usual}\n"
+    (tmp_path / "aesipe/pseudo").mkdir(parents=True)
+    assert "pseudo" not in main(*words)
+
+
 def test_masks_that_training_on_the_truth_will_miss_are_named_at_once(tmp_path, main, capsys):
     make_toy(tmp_path / "toy", 2, 4, 2, size=64)
     capsys.readouterr()
