@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from data.image import image_size
-from data.layout import save_texts
+from data.layout import read_class_names, save_texts
 from data.official import check_count, in_one_line, is_done, link_images, own_folder
 from data.sources import locate, require
 from errors import UserError
@@ -29,10 +29,24 @@ def prepare_voc12(settings):
     counts = COUNTS if settings.check_counts else {}
     way = {"skip_difficult": settings.skip_difficult}
     with in_one_line(root):
-        if not is_done(root, LISTS, load_json(root / "prepared.json"), way):
+        if is_done(root, LISTS, load_json(root / "prepared.json"), way):
+            _check_done(root, settings)
+        else:
             _make_trainval(root, settings, counts)
         if not (root / "lists/test.txt").exists():
             _make_test(root, settings, counts)
+
+
+def _check_done(root, settings):
+    """Print which folders are not read since the set is complete. Raises UserError if it is no set of VOC's."""
+    path = root / "classes.txt"
+    if tuple(read_class_names(path)) != CLASS_NAMES:
+        raise UserError(
+            f"{path}: holds other classes than VOC's: give another --dataset_root, or the --kind of this set"
+        )
+    names = ("voc_root", "aug_dir", *["sources"] * (root / "lists/test.txt").exists())  # without it they are searched
+    if unread := [f"--{name}" for name in names if getattr(settings, name)]:
+        print(f"{root}: not read since the set is complete: {', '.join(unread)}")
 
 
 def _make_trainval(root, settings, counts):

@@ -85,6 +85,29 @@ def test_a_prepared_set_is_left_alone_and_the_test_list_may_come_later(official,
     assert before.items() <= after.items()
 
 
+def test_of_a_complete_set_the_folders_that_are_not_read_are_named(official, prepare, tmp_path):
+    sources = ("--sources", official.base, official.test)
+    assert prepare(official.root, *sources).status == 0
+    folders = ("--voc_root", official.voc, "--aug_dir", tmp_path / "aug")
+    for flags, names in ((sources, "--sources"), (folders, "--voc_root, --aug_dir")):
+        assert prepare(official.root, *flags).out.splitlines()[:-1] == [
+            f"{official.root}: not read since the set is complete: {names}"
+        ]
+    (official.root / "lists/test.txt").unlink()
+    assert prepare(official.root, *sources).out.count("\n") == 1  # they were searched for the test list
+    check_set(official.root)
+
+
+def test_a_set_of_other_classes_is_not_taken_for_vocs(official, prepare):
+    """Found: a set of one's own was left as it was, and training began on it."""
+    assert prepare(official.root, "--sources", official.base).status == 0
+    (official.root / "classes.txt").write_text("background\nboat\n")
+    before, done = stamps(official.root), prepare(official.root, "--sources", official.base, official.test)
+    message = "holds other classes than VOC's: give another --dataset_root, or the --kind of this set"
+    assert (done.status, done.err) == (2, f"error: {official.root}/classes.txt: {message}\n")
+    assert stamps(official.root) == before
+
+
 def test_masks_that_are_there_are_not_made_again(official, prepare):
     assert prepare(official.root, "--sources", official.base).status == 0
     before = stamps(official.root)
