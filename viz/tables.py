@@ -13,7 +13,8 @@ ORDER = (*MAP_NAMES.values(), "pseudo label", "DeepLabV3")
 
 def write_markdown(path, run, per_class):
     """A run's table of mIoU and, where asked for, of IoU per class as report.md; the first is printed too."""
-    table = score_table(run) if run.scores else "Nothing was evaluated: there are no masks."
+    none = "Nothing was evaluated: there are no masks, or the stages that evaluate have not run."
+    table = score_table(run) if run.scores else none
     print(table)
     text = f"# {run.name}\n\n{table}\n"
     if per_class and run.scores:

@@ -1,6 +1,6 @@
 from tool.metric import scores
 from viz.runs import RunContent
-from viz.tables import class_columns, compared_scores, confusion_table, confusions, given_rows
+from viz.tables import class_columns, compared_scores, confusion_table, confusions, given_rows, write_markdown
 
 MATRIX = [[6, 2, 0, 0], [1, 3, 0, 1], [0, 0, 0, 0]]
 
@@ -73,3 +73,9 @@ def test_classes_beside_the_baselines():
     assert (background, cat, cat_gain) == (6 / 9, 3 / 7, 3 / 7) and mean == (6 / 9 + 3 / 7) / 2
     assert gain == mean - (1 / 13) / 2
     assert class_columns(make_run("none")) == ([], [])
+
+
+def test_a_run_without_scores_may_have_masks(tmp_path, capsys):
+    write_markdown(tmp_path / "report.md", make_run("new"), per_class=True)
+    said = "Nothing was evaluated: there are no masks, or the stages that evaluate have not run.\n"
+    assert capsys.readouterr().out == said and (tmp_path / "report.md").read_text() == f"# new\n\n{said}"
