@@ -13,6 +13,7 @@
 # run folder on a disk that all of them see. PYTHON names the interpreter, TMPDIR the folder of temporary files. Ctrl-C
 # and SIGTERM let the stage that runs save what it has; the same line continues from there. At the end come the scores and
 # the time of each stage, and where to look next.
+[ -n "${BASH_VERSION:-}" ] || { echo "error: $0 needs bash: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
 {  # read to its end before it starts: a long run survives that this file changes
 unset CDPATH PYTHONSAFEPATH  # the scripts import from their own folder

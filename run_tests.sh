@@ -4,6 +4,7 @@
 #   bash run_tests.sh -m slow   those that take minutes
 #   bash run_tests.sh --lint    format, lint, types and the direction of imports
 # AESIPE_LAB names a folder of real photographs for the tests that need one; they are skipped otherwise.
+[ -n "${BASH_VERSION:-}" ] || { echo "error: $0 needs bash: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source tool/setup.sh

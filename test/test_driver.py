@@ -243,6 +243,14 @@ def test_the_way_to_go_on_holds_all_that_was_given(drive, tmp_path):
     assert r"run_pipeline.sh configs/demo.yaml --from make_cam --to train_irn report.figure=\[a\ b\]" in line
 
 
+@pytest.mark.parametrize("script", ["run_pipeline.sh", "run_tests.sh"])
+def test_another_shell_is_told_so_and_the_scripts_can_be_executed(script):
+    assert os.access(REPOSITORY / script, os.X_OK)
+    if shutil.which("dash"):
+        done = run("dash", script, "a", "b")
+        refused(done, f"error: {script} needs bash: bash {script} a b\n")
+
+
 def test_the_later_of_two_stages_counts_and_help_says_so(drive):
     done = drive("configs/demo.yaml", "--from", "report", "--to=report", "--from=eval_seg", "--to", "eval_seg")
     assert done.returncode == 0 and "checks configs/demo.yaml for eval_seg\n" in done.stderr
