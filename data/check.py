@@ -171,10 +171,15 @@ def check(root):
     return f"{summary(layout, lists, labels)}\n{findings}", findings
 
 
+def _refuse(message):
+    raise UserError(f"{message} (see --help)")
+
+
 def main():
     parser = argparse.ArgumentParser(prog="data.check", description="Say what is wrong with a data set.")
     parser.add_argument("dataset", help="its folder, in VOC layout (docs/own_data.md)")
     parser.add_argument("--version", action="version", version=f"AE-SIPE {VERSION}")
+    parser.error = _refuse
     sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
     try:
         text, findings = check(parser.parse_args().dataset)

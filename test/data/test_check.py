@@ -161,6 +161,14 @@ def test_many_examples_are_cut_short_and_all_kinds_come_in_one_go(root):
     assert "(50)" in line and line.endswith("009.jpg: no such image and 40 more") and "val.txt" in text
 
 
+@pytest.mark.parametrize(
+    "words, message", [([], "the following arguments are required: dataset"), (["a", "b"], "unrecognized arguments: b")]
+)
+def test_wrong_words_are_one_line(words, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["data.check", *words])
+    assert module.main() == 2 and capsys.readouterr().err == f"error: {message} (see --help)\n"
+
+
 @pytest.mark.parametrize("part", ["classes.txt", "JPEGImages", ""])
 def test_what_is_no_dataset_is_one_line(root, part, monkeypatch, capsys):
     if part:
