@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from dataclasses import fields
+from itertools import pairwise
 
 from conventions import VERSION
 from errors import OtherProcessFailed, UserError, nearest
@@ -49,8 +50,13 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--version", action="version", version=f"AE-SIPE {VERSION}")
 
     def parse_args(self, args=None, namespace=None):
-        found, unknown = self.parse_known_args(args, namespace)
+        words = sys.argv[1:] if args is None else args
+        found, unknown = self.parse_known_args(words, namespace)
         if unknown:
+            for flag, value in pairwise(words):
+                action = self._option_string_actions.get(flag)
+                if value == unknown[0] and value[:1] != "-" and isinstance(action, argparse.BooleanOptionalAction):
+                    raise UserError(f"{flag} {value}: takes no value: write {' or '.join(action.option_strings)}")
             flags = [flag for action in self._actions for flag in action.option_strings]
             first = unknown[0].partition("=")[0]
             raise UserError(f"unrecognized arguments: {' '.join(unknown)}{nearest(first, flags)} (see --help)")

@@ -169,6 +169,15 @@ def test_flags_are_not_abbreviated():
         parsed(["--conf", "missing.yaml"])
 
 
+@pytest.mark.parametrize("words", [["--ae", "false"], ["--lr", "1", "--no-ae", "false", "--scales", "1"]])
+def test_a_switch_with_a_value_is_told_how_it_is_written(words, monkeypatch):
+    with pytest.raises(UserError, match=r"^--(no-)?ae false: takes no value: write --ae or --no-ae$"):
+        parsed(words)
+    monkeypatch.setattr(sys, "argv", ["report.py", *words])
+    with pytest.raises(UserError, match="write --ae or --no-ae$"):
+        parsed(None)
+
+
 def test_plain_settings_give_the_call_again(write):
     settings = parsed(["--no-ae", "--scales", "0.5", "2", "--lr", "0.125", "--weights", "{run}/a.pt"])
     used = plain(settings)
