@@ -6,7 +6,7 @@ from typing import Literal, get_args, get_origin
 
 from tool.settings import types
 from tool.stages import BY_NAME
-from tool.values import base, choices, describe, read, without_none, words
+from tool.values import base, choices, describe, parts, read, without_none, words
 
 METHOD = "method"  # the group of all that stands in no other
 GROUPS = {  # title -> the names of its settings
@@ -47,7 +47,9 @@ def _add_flag(group, item, kind):
         metavar = f"{{{','.join(map(str, get_args(inner)))}}}"
     if number in ("+", "*") and flags:
         more["action"] = "extend"  # a flag that is given twice names what both name
-    group.add_argument(*flags or (item.name,), type=word_reader(inner), nargs=number, metavar=metavar, **more)
+    group.add_argument(
+        *flags or (item.name,), type=word_reader(inner, number is not None), nargs=number, metavar=metavar, **more
+    )
 
 
 def _help(item, kind):
@@ -67,13 +69,17 @@ def _help(item, kind):
     return f"{text} ({'; '.join(said)})" if said else text
 
 
-def word_reader(kind):
-    """A type of `tool.values` as argparse takes it, which shows the text of no other error than its own."""
+def word_reader(kind, is_list=False):
+    """A type of `tool.values` as argparse takes it, which shows the text of no other error than its own.
+
+    is_list: whether the flag takes several of them.
+    """
 
     def convert(word):
         try:
             return read(kind, word)
         except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
+            listed = parts(word) if is_list else []
+            raise argparse.ArgumentTypeError(f"{error}{': write ' * bool(listed)}{' '.join(listed)}") from error
 
     return convert

@@ -5,6 +5,7 @@ a process a stage.
 """
 
 import math
+import re
 import types
 from dataclasses import dataclass
 from typing import Annotated, Literal, Union, get_args, get_origin
@@ -52,8 +53,9 @@ def read(kind, value):
     if value is None and type(None) in get_args(kind):
         return None
     number, inner = words(kind)
+    listed = []
     if number is not None and not isinstance(value, (list, tuple)):
-        value = [value]
+        listed, value = parts(value), [value]
     elif number is None and isinstance(value, int) and not isinstance(value, bool) and base(inner) is str:
         value = str(value)
     elif number is None and isinstance(value, float) and base(inner) is str:
@@ -68,7 +70,14 @@ def read(kind, value):
     wrong = next((word for word in ([value] if number is None else value) if word not in known), value)
     if "cuda" in known and str(wrong).casefold() == "gpu":  # more like cpu
         wrong = "cuda"
-    raise ValueError(f"must be {describe(kind)}: {brief(value)}{nearest(wrong, known)}")
+    hint = f": write [{', '.join(listed)}]" if listed else nearest(wrong, known)
+    raise ValueError(f"must be {describe(kind)}: {brief(value)}{hint}")
+
+
+def parts(value):
+    """The values of a list that is written as one text, `1.0, 0.5`; [] of anything else."""
+    found = re.split(r"[\s,]+", value.strip(" []()")) if isinstance(value, str) else []
+    return found if len(found) > 1 else []
 
 
 def _names(kind):

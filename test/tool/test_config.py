@@ -150,6 +150,28 @@ def test_a_list_may_be_given_in_two_flags(write):
     assert parsed([*write("report: {scales: [3]}"), "--scales", "1", "--scales", "2", "0.5"]).scales == (1.0, 2.0, 0.5)
 
 
+@pytest.mark.parametrize(
+    "key, text, listed",
+    [
+        ("scales", "1.0, 0.5", "1.0, 0.5"),
+        ("scales", "1.0 0.5", "1.0, 0.5"),
+        ("scales", "[1,0.5]", "1, 0.5"),
+        ("span", "1,2", "1, 2"),
+    ],
+)
+def test_a_list_in_quotes_is_told_how_it_is_written(write, key, text, listed):
+    with pytest.raises(UserError) as error:
+        parsed(write({"report": {key: text}}))
+    assert f"report.{key} must be " in str(error.value) and str(error.value).endswith(f"['{text}']: write [{listed}]")
+
+
+@pytest.mark.parametrize("text", ["1.0, 0.5", "1.0 0.5", "[1.0,0.5]"])
+def test_a_list_in_one_word_is_told_that_it_is_several(text):
+    with pytest.raises(UserError) as error:
+        parsed(["--scales", text])
+    assert str(error.value).endswith(f"{text}: write 1.0 0.5 (see --help)")
+
+
 def test_null_leaves_the_default(write):
     assert parsed(write("report: {lr: null, scales: }\n")).scales == (1.0, 0.5)
 
