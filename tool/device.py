@@ -96,6 +96,18 @@ def resolve_precision(precision, device):
     return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
 
 
+def agreed_precision(precision, dist):
+    """As `resolve_precision`, on the GPUs of all processes. Raises UserError if auto is not the same on them."""
+    resolved = resolve_precision(precision, dist.device)
+    if precision == "auto" and dist.world > 1:
+        in_float16 = dist.sum(torch.tensor([float(resolved == "float16")], device=dist.device))
+        if 0 < in_float16.item() < dist.world:  # the gradients of some would be scaled, those of others not
+            raise UserError(
+                "--precision auto: some of the GPUs compute in bfloat16, others do not: give float16 or float32"
+            )
+    return resolved
+
+
 def set_precision(precision, device):
     """Apply `--precision` to this process. Returns the dtype for autocast of the networks, or None for none.
 

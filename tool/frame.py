@@ -78,12 +78,12 @@ class StageCall:
 
         Faults of a GPU in here become UserErrors that name the settings to lower.
         """
-        from tool.device import describe, resolve_precision
+        from tool.device import agreed_precision, describe
         from tool.dist import close_dist, init_dist
 
         dist = init_dist(self.settings.device)
+        precision = agreed_precision(getattr(self.settings, "precision", "float32"), dist)
         if self.main:
-            precision = resolve_precision(getattr(self.settings, "precision", "float32"), dist.device)
             others = f", {dist.world} processes" if dist.world > 1 else ""
             print(f"{numbered(self.name)}: on {describe(dist.device)} in {precision}{others}", flush=True)
         try:

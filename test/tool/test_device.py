@@ -10,7 +10,8 @@ import torch
 from scripts import REPOSITORY
 
 from errors import OtherProcessFailed, UserError
-from tool.device import choose_device, resolve_precision, set_precision
+from tool.device import agreed_precision, choose_device, resolve_precision, set_precision
+from tool.dist import Dist
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -148,3 +149,17 @@ def test_an_apple_gpu_is_taken_where_there_is_one(monkeypatch):
         choose_device("mps")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert choose_device("mps") == torch.device("mps")
+
+
+@pytest.mark.parametrize("in_float16", [0, 1, 2])
+def test_gpus_that_auto_gives_other_precisions_are_refused(monkeypatch, in_float16):
+    """Found: gradients scaled by 65536 would be averaged with ones that are not. in_float16: of the two processes."""
+    monkeypatch.setattr(Dist, "sum", lambda self, values: torch.full_like(values, in_float16))
+    two = Dist(1, 2, CPU)
+    assert agreed_precision("bfloat16", two) == "bfloat16"
+    if in_float16 == 1:
+        with pytest.raises(UserError, match="some of the GPUs compute in bfloat16, others do not: give float16 or"):
+            agreed_precision("auto", two)
+    else:
+        assert agreed_precision("auto", two) == "float32"
+    assert agreed_precision("auto", Dist(0, 1, CPU)) == "float32"
