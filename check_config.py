@@ -50,7 +50,7 @@ def check_reads(stage, chosen, made):
     settings = chosen[stage.name]
     for name in stage.read(settings):
         if name not in made and not (settings.run / name).exists():
-            if name not in MAPS and writer(name.partition("/")[0]) is writer(name) is None:
+            if name not in MAPS and writer(name) is None and writer(name.partition("/")[0]) is None:
                 refuse_unwritten(stage.name, name, settings)
             to_export = name in MAPS and "make_cam" in chosen
             begin = (writer(name) or BY_NAME["make_cam"]).name

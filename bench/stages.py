@@ -126,7 +126,7 @@ def _time_training(name, config, layout, device, bench, facts):
     dtype = set_precision(args.precision, device)
     keep_memory(device)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-    optimizer = training.optimizer(args, fused=True if device.type == "cuda" else None)
+    optimizer = training.optimizer(args, fused=device.type == "cuda")
     images = TrainingSet(
         layout, layout.ids("train_aug"), training.transform, args.seed, target=layout.mask if training.masked else None
     )

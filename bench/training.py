@@ -11,7 +11,7 @@ from data.loader import TrainingSet, training_loader
 from data.transforms import CropTransform
 from deeplab import model as deeplab
 from net import aesipe, irn
-from tool.trainer import to_device, train_step
+from tool.trainer import make_optimizer, to_device, train_step
 
 TRAINED = {"train_aesipe": "aesipe", "train_irn": "irn", "deeplab_train": "deeplab"}  # stage -> its checkpoint
 PHOTOGRAPH = (375, 500)  # H, W
@@ -30,8 +30,7 @@ class Training:
     masked: bool
 
     def optimizer(self, settings, **how):
-        groups = self.network.parameter_groups(*self.rates)
-        return torch.optim.SGD(groups, momentum=settings.momentum, weight_decay=settings.weight_decay, **how)
+        return make_optimizer(self.network.parameter_groups(*self.rates), settings, **how)
 
 
 def build_training(name, settings, n_classes):

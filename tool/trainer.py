@@ -227,13 +227,14 @@ class Trainer:
         remove_leftovers(self.path.parent)
 
 
-def make_optimizer(groups, settings, fused):
+def make_optimizer(groups, settings, fused=False, **how):
     """SGD with the momentum and weight_decay of the settings.
 
     fused: for a GPU, where the update then takes one pass, and a GradScaler's skips need no word to the CPU.
+    how: more of torch.optim.SGD's arguments.
     """
     optimizer = torch.optim.SGD(
-        groups, momentum=settings.momentum, weight_decay=settings.weight_decay, fused=fused or None
+        groups, momentum=settings.momentum, weight_decay=settings.weight_decay, fused=fused or None, **how
     )
     if fused and settings.momentum:  # a first step that a GradScaler skips would leave them as torch.empty made them
         for parameter in (parameter for group in optimizer.param_groups for parameter in group["params"]):
