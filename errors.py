@@ -1,4 +1,4 @@
-"""The one exception that users meet: its message says what is wrong, where, and how to mend it, by `nearest` if that is
+"""The one exception that users meet: its message says what is wrong, where, and how to fix it, by `nearest` if that is
 a name."""
 
 import shlex

@@ -73,7 +73,7 @@ def read_labels(path, n_classes, size):
 
 
 def describe_shares(name, folder, ids, setting):
-    """One line on what labels hold, and how to mend it where most of them hold no background, or nothing else.
+    """One line on what labels hold, and how to fix it where most of them hold no background, or nothing else.
 
     name: of the labels, in the line. folder: of the files ID.png; of many, LOOKED_AT spread over the IDs are read, and
     those that another process has yet to write are left out. setting: the factor on the background's score.

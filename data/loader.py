@@ -37,7 +37,10 @@ class TrainingSet(Dataset):
         if self.target is not None:
             target = torch.from_numpy(self.target(image_id))
             if target.shape != size:
-                raise UserError(f"{image_id}: its label map is {list(target.shape)}, its image {list(size)}")
+                (height, width), (rows, columns) = size, target.shape
+                raise UserError(
+                    f"{image_id}: its label map is {columns} x {rows} (width x height), its image {width} x {height}"
+                )
         view = self.transform.draw(size, _generator(self.seed, epoch, index))
         image = self.layout.image(image_id, at_least=view.size)  # a large photo need not be decoded in full
         sample = self.transform(image, target, view)

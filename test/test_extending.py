@@ -104,10 +104,10 @@ def test_a_layer(tmp_path):
 def draw_pets(root):
     rng = np.random.default_rng(0)
     for name in ("cat", "dog"):
-        (root / "data/pets" / name).mkdir(parents=True)
+        (root / "data/mine" / name).mkdir(parents=True)
         for number in range(5):
             pixels = rng.integers(0, 256, (60, 70, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(root / "data/pets" / name / f"{number}.jpg")
+            Image.fromarray(pixels).save(root / "data/mine" / name / f"{number}.jpg")
 
 
 def test_a_data_set(tmp_path):

@@ -34,7 +34,8 @@ def load_cam(path, n_classes=255, size=None):
         found = brief(" ".join(map(str, keys.tolist())))
         raise UserError(f"{path}: its keys are no class numbers from 0 to {n_classes - 1} in order: {found}")
     if size is not None and cam.shape[1:] != tuple(size):
-        raise UserError(f"{path}: its maps are {list(cam.shape[1:])}, its image {list(size)}")
+        (height, width), (rows, columns) = size, cam.shape[1:]
+        raise UserError(f"{path}: its maps are {columns} x {rows} (width x height), its image {width} x {height}")
     if cam.dtype == np.uint8:
         return keys.astype(np.int64), cam.astype(np.float32) / 255
     with np.errstate(over="ignore"):

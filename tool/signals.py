@@ -14,7 +14,7 @@ def handle_on_own_stack():
     """Let signal handlers of the main thread run on a stack of their own, and a crash say where it was.
 
     oneDNN's kernels for matrix products, in the gradient of a dilated convolution on a CPU, let the stack pointer point
-    into the heap (issue 4845; mended in its 3.11.2, torch 2.11 has 3.10): a handler that runs there overwrites tensors,
+    into the heap (issue 4845; fixed in its 3.11.2, torch 2.11 has 3.10): a handler that runs there overwrites tensors,
     and Ctrl-C ends in a crash before anything is saved. Python's handlers take another stack if there is one, which
     faulthandler makes.
     """

@@ -1,5 +1,6 @@
 """data.check on sets with one thing wrong each."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -167,6 +168,13 @@ def test_many_examples_are_cut_short_and_all_kinds_come_in_one_go(root):
 def test_wrong_words_are_one_line(words, message, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["data.check", *words])
     assert module.main() == 2 and capsys.readouterr().err == f"error: {message} (see --help)\n"
+
+
+def test_a_reader_who_has_enough_ends_it_without_a_traceback(root):
+    command = [sys.executable, "-m", "data.check", root]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()  # as `head` does
+    assert process.stderr.read() == b"" and process.wait() == 0
 
 
 @pytest.mark.parametrize("part", ["classes.txt", "JPEGImages", ""])

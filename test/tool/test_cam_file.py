@@ -105,7 +105,7 @@ def test_eight_bits_keep_a_cam_to_half_a_step_in_less_space(tmp_path):
         ([1, 2], np.zeros((2, 4, 5)), "no class numbers"),
         ([0, 3, 3], np.zeros((3, 4, 5)), "no class numbers"),
         ([0, 3, 2], np.zeros((3, 4, 5)), "no class numbers"),
-        ([0, 1], np.zeros((2, 5, 4)), r"its maps are \[5, 4\], its image \[4, 5\]"),
+        ([0, 1], np.zeros((2, 5, 4)), r"its maps are 4 x 5 \(width x height\), its image 5 x 4$"),
         ([0, 1], np.full((2, 4, 5), 7.0), r"values that do not lie in \[0, 1\]"),
         ([0, 1], np.full((2, 4, 5), -0.1), "values that do not lie"),
         ([0, 1], np.full((2, 4, 5), np.nan), "values that"),
