@@ -101,7 +101,7 @@ def test_a_layer(tmp_path):
     assert model["gate.gate"].abs().max() > 0  # it was trained
 
 
-def draw_pets(root):
+def draw_animals(root):
     rng = np.random.default_rng(0)
     for name in ("cat", "dog"):
         (root / "data/mine" / name).mkdir(parents=True)
@@ -111,7 +111,7 @@ def draw_pets(root):
 
 
 def test_a_data_set(tmp_path):
-    run_folder = follow("A data set", tmp_path, draw_pets) / "runs/pets"
+    run_folder = follow("A data set", tmp_path, draw_animals) / "runs/mine"
     assert (run_folder / "classes.txt").read_text() == "background\ncat\ndog\n"
     assert len(list((run_folder / "ae_is_cam").glob("*.npz"))) == 9
 
