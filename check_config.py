@@ -4,8 +4,8 @@
 
 CONFIG is read, OUT is written. Prints the run's folder. RUN_STAGES in the environment names the stages that are to run
 (all), GPUS and NNODES on how many processes: GPUS on each of NNODES machines.
-What one stage would find wrong only hours later is said here: settings, lists, images too large for the scales,
-weights, packages, maps that nobody exports, and batches that the processes cannot share out. A training that the GPU's
+What one stage would find wrong only hours later is said here: settings, lists, images too large for the scales or
+not there for the report, weights, packages, maps that nobody exports, and batches that the processes cannot share out. A training that the GPU's
 memory will hardly hold is warned of.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from conventions import VERSION
 from data.datasets import open_dataset
-from data.usable import check_scaled_image, usable_ids
+from data.usable import check_image, check_labels, check_scaled_image, problem_of, usable_ids
 from errors import UserError, missing_package
 from files import atomic, check_file
 from tool.config import override, parse, read_config, run_main
@@ -43,6 +43,8 @@ def check_pipeline(chosen):
             made.update(stage.written(chosen[stage.name]))
     check_libraries(chosen)
     check_lists(chosen)
+    if "report" in chosen:
+        check_figure(chosen["report"])
 
 
 def check_reads(stage, chosen, made):
@@ -154,15 +156,30 @@ def check_masks(stage, dataset, ids):
         raise UserError(f"{stage}.labels is truth, but {dataset.root} has no mask of {lacking}: give labels, or masks")
 
 
+def check_figure(settings):
+    """Raises UserError for an image of report.figure that is not there or has no labels."""
+    if not settings.figure or not _in_place(settings):
+        return
+    dataset = open_dataset(settings)
+    for image_id in settings.figure:
+        if problem := problem_of(dataset, image_id, (check_image, check_labels)):
+            raise UserError(f"report.figure: {problem}")
+
+
+def _in_place(settings):
+    """Whether the dataset can be looked at now: it is not one that its own stage has yet to make."""
+    root = Path(settings.dataset_root) if settings.dataset_root else None
+    layout_there = root is not None and (root / "classes.txt").exists() and (root / "lists").is_dir()
+    return layout_there or settings.dataset_format != "voc"
+
+
 def _ids(stage, name, settings, dataset):
     """The IDs of a list; None of a dataset that its own stage has yet to make. Raises UserError if there is no list."""
-    root = Path(settings.dataset_root) if settings.dataset_root else None
-    in_place = root is not None and (root / "classes.txt").exists() and (root / "lists").is_dir()
-    if in_place or settings.dataset_format != "voc":
+    if _in_place(settings):
         return open_dataset(settings).ids(name)
-    if dataset is None and root is not None:
+    if dataset is None and settings.dataset_root:
         raise UserError(
-            f"{root}: holds no dataset (classes.txt, lists/): give common.dataset_root, or begin with the stage dataset"
+            f"{settings.dataset_root}: holds no dataset (classes.txt, lists/): give common.dataset_root, or begin with the stage dataset"
         )
     lists = LISTS + (MORE_LISTS.get(dataset.kind, ()) if dataset is not None else ())
     if dataset is not None and dataset.kind != "folder" and name not in lists:

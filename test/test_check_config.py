@@ -108,6 +108,21 @@ def test_masks_that_training_on_the_truth_will_miss_are_named_at_once(tmp_path, 
         assert f"{section}.labels is truth, but {tmp_path}/toy has no mask of {first}" in said
 
 
+def test_images_of_the_reports_figures_are_looked_for_before_the_first_training(tmp_path, main, capsys):
+    (tmp_path / "in.yaml").write_text(f"common: {{dataset_root: {tmp_path}/toy, run_root: {tmp_path}}}\n")
+    words = tmp_path / "in.yaml", tmp_path / "out.yaml", "report.figure=[nowhere]"
+    assert main(*words) == f"{tmp_path}/aesipe\n"  # the stage dataset has yet to make the images
+    make_toy(tmp_path / "toy", 2, 4, 2, size=64)
+    capsys.readouterr()
+    assert "error: report.figure: " in (said := main(*words)) and "nowhere" in said
+    first, second = (tmp_path / "toy/lists/train_aug.txt").read_text().split()[:2]
+    assert main(*words[:2], f"report.figure=[{first}]") == f"{tmp_path}/aesipe\n"
+    labels = tmp_path / "toy/image_labels.txt"
+    labels.write_text("".join(line for line in labels.open() if not line.startswith(second)))
+    said = main(*words[:2], f"report.figure=[{first}, {second}]", RUN_STAGES="report")
+    assert second in said and "report.figure: " in said
+
+
 @pytest.mark.parametrize("section", ["make_cam", "deeplab_test"])
 def test_images_too_large_for_the_scales_are_named_before_the_first_training(tmp_path, main, capsys, section):
     make_toy(tmp_path / "toy", 2, 4, 2, size=64)
