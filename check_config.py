@@ -4,9 +4,9 @@
 
 CONFIG is read, OUT is written. Prints the run's folder. RUN_STAGES in the environment names the stages that are to run
 (all), GPUS and NNODES on how many processes: GPUS on each of NNODES machines.
-What one stage would find wrong only hours later is said here: settings, lists, images too large for the scales or
-not there for the report, weights, packages, maps that nobody exports, and batches that the processes cannot share out. A training that the GPU's
-memory will hardly hold is warned of.
+What one stage would find wrong only hours later is said here: settings, lists, images too large for the scales or not
+there for the report, weights, packages, maps that nobody exports, and batches that the processes cannot share out. A
+training that the GPU's memory will hardly hold is warned of.
 """
 
 import os
@@ -179,7 +179,8 @@ def _ids(stage, name, settings, dataset):
         return open_dataset(settings).ids(name)
     if dataset is None and settings.dataset_root:
         raise UserError(
-            f"{settings.dataset_root}: holds no dataset (classes.txt, lists/): give common.dataset_root, or begin with the stage dataset"
+            f"{settings.dataset_root}: holds no dataset (classes.txt, lists/): give common.dataset_root, or begin with the "
+            "stage dataset"
         )
     lists = LISTS + (MORE_LISTS.get(dataset.kind, ()) if dataset is not None else ())
     if dataset is not None and dataset.kind != "folder" and name not in lists:
