@@ -179,8 +179,8 @@ def _ids(stage, name, settings, dataset):
         return open_dataset(settings).ids(name)
     if dataset is None and settings.dataset_root:
         raise UserError(
-            f"{settings.dataset_root}: holds no dataset (classes.txt, lists/): give common.dataset_root, or begin with the "
-            "stage dataset"
+            f"{settings.dataset_root}: holds no dataset (classes.txt, lists/): give common.dataset_root, or begin with "
+            "the stage dataset"
         )
     lists = LISTS + (MORE_LISTS.get(dataset.kind, ()) if dataset is not None else ())
     if dataset is not None and dataset.kind != "folder" and name not in lists:
