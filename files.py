@@ -81,10 +81,11 @@ def writing(path):
 
 
 @contextmanager
-def atomic(path):
+def atomic(path, flush=True):
     """Yields a temporary path beside `path`, of a file or folder, renamed to it at the end; removed if anything fails.
 
     The data reach the disk before the name does: after a power cut too there is the old file or the whole new one.
+    flush: False leaves the power cut to the caller, who writes thousands of files and flushes them together.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -92,7 +93,8 @@ def atomic(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
-            _flush_to_disk(temporary)
+            if flush:
+                _flush_to_disk(temporary)
             rename(temporary, path)
         finally:
             _remove(temporary)

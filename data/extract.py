@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from errors import UserError
-from files import atomic
+from files import atomic, check_file
 from progress import progress_bar
 
 LARGEST = 64 << 20  # bytes; the largest image, mask or annotation of VOC and SBD has a hundredth of it
@@ -51,12 +51,13 @@ class BoundedFile(io.FileIO):
 
 
 def extract(archive, root, wanted, largest=LARGEST):
-    """Write the members of an archive whose names fit `wanted` below root; members that are there are kept.
+    """Write the members of an archive whose names fit `wanted` below root; those that are there whole are kept.
 
     archive: .tar, .tgz or .zip. wanted: regular expression of whole names, such as
     `VOCdevkit/VOC2012/JPEGImages/\\w+\\.jpg`, that no name fits which leads elsewhere. largest: bytes of a member. Each
     file is written to a temporary name and renamed, so that a call that was killed is finished by the next, and a link
-    under its name is replaced, never written through.
+    under its name is replaced, never written through. None is flushed to the disk: the caller calls os.sync, and this
+    again after a power cut before that.
     Raises UserError if the archive is cut short, or unsafe, or holds none of the wanted members.
     """
     if not hasattr(tarfile, "data_filter"):
@@ -133,7 +134,17 @@ def _unpack_zip(archive, root, wanted, largest, progress):
 def _write(open_member, name, size, largest, path):
     if size > largest:
         raise UnsafeError(f"{name} is {size} bytes")
-    if path.is_file() and not path.is_symlink() and path.stat().st_size == size:
+    if path.is_file() and not path.is_symlink() and path.stat().st_size == size and _holds(path, open_member):
         return
-    with open_member() as content, atomic(path) as temporary, open(temporary, "wb") as file:
+    with open_member() as content, atomic(path, flush=False) as temporary, open(temporary, "wb") as file:
         shutil.copyfileobj(content, file, CHUNK)
+
+
+def _holds(path, open_member):
+    """Whether a file has a member's content: after a power cut one of the right size may hold zeros."""
+    check_file(path)
+    with open_member() as content, open(path, "rb") as file:
+        while block := content.read(CHUNK):
+            if file.read(len(block)) != block:
+                return False
+    return True

@@ -15,6 +15,7 @@ from coco14.sources import SOURCES
 def official(tmp_path, monkeypatch):
     """base: a folder with the extracted trees. root: where the set is to be."""
     monkeypatch.setattr("files._flush_to_disk", lambda path: None)  # no power cut here
+    monkeypatch.setattr("os.sync", lambda: None)
     monkeypatch.setattr("data.sources.shutil.disk_usage", lambda path: SimpleNamespace(free=100 * 10**9))
     for name, count in SMALL.items():
         monkeypatch.setitem(COUNTS, name, count)

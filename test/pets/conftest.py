@@ -14,6 +14,7 @@ from pets.sources import SOURCES
 def official(tmp_path, monkeypatch):
     """base: the extracted tree. root: where the set is to be."""
     monkeypatch.setattr("files._flush_to_disk", lambda path: None)  # no power cut here
+    monkeypatch.setattr("os.sync", lambda: None)
     monkeypatch.setattr("data.sources.shutil.disk_usage", lambda path: SimpleNamespace(free=9 * 10**9))
     for part, count in SMALL.items():
         monkeypatch.setitem(COUNTS, part, count)

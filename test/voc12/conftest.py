@@ -45,6 +45,7 @@ def official(shelf, tmp_path, monkeypatch):
     folder, files = shelf
     mend(folder, files)
     monkeypatch.setattr("files._flush_to_disk", lambda path: None)  # no power cut here
+    monkeypatch.setattr("os.sync", lambda: None)
     for name, count in SMALL.items():
         monkeypatch.setitem(COUNTS, name, count)
     return SimpleNamespace(
