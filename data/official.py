@@ -1,10 +1,12 @@
 """What the preparations of official data sets share, from their own form to the layout of `data.layout`."""
 
+import os
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 
 from errors import UserError
+from files import in_threads
 
 
 @contextmanager
@@ -56,13 +58,18 @@ def link_images(root, source, ids):
     source = source.resolve()
     folder = own_folder(root / "JPEGImages")
     within = source.is_relative_to(root.resolve())
-    for image_id in ids:
-        link = folder / f"{image_id}.jpg"
-        if link.exists():
-            continue
-        target = Path("..") / source.relative_to(root.resolve()) if within else source  # so that root can be moved
-        link.unlink(missing_ok=True)  # a link to a tree that has moved
-        link.symlink_to(target / link.name)
+    target = Path("..") / source.relative_to(root.resolve()) if within else source  # so that root can be moved
+    there = {*os.listdir(folder)}  # of a new set nothing is asked for one by one
+
+    def link(name):
+        path = folder / name
+        if name in there:
+            if path.exists():
+                return
+            path.unlink()  # a link to a tree that has moved
+        path.symlink_to(target / name)
+
+    in_threads(link, [f"{image_id}.jpg" for image_id in ids])
 
 
 def own_folder(path):
