@@ -37,18 +37,23 @@ _KINDS = {
 rename = os.replace
 
 
-def in_threads(look, names):
+def in_threads(look, names, done=None):
     """[look(name)] in order: many short looks at files, which wait for the disk together.
 
-    The first comes before all others: it may read what they share, such as a folder's listing.
+    The first comes before all others: it may read what they share, such as a folder's listing. done: is told, in this
+    thread, how many more have been looked at.
     """
     names, many = list(names), 256  # to hand a single look to a thread costs more than the look
     groups = [names[start : start + many] for start in range(1, len(names), many)]
-    first = [look(name) for name in names[:1]]
+    found = [look(name) for name in names[:1]]
+    if done:
+        done(len(found))
     with ThreadPoolExecutor(8) as pool:
-        return first + [
-            each for group in pool.map(lambda group: [look(name) for name in group], groups) for each in group
-        ]
+        for group in pool.map(lambda group: [look(name) for name in group], groups):
+            found += group
+            if done:
+                done(len(group))
+    return found
 
 
 def check_file(path):

@@ -53,18 +53,19 @@ class Index:
         return Facts(known[3], (known[4], known[5]), known[6])
 
     def save(self):
-        """Keep what was found since it was read, in the first place that can be written."""
+        """Keep what was found since it was read, in the first place that can be written; others may go on looking."""
         if not self._changed:
             return
-        text = json.dumps(self._known)
+        self._changed = False  # before the copy: what is found from now on is for the next call
+        text = json.dumps(self._known.copy())
         for place in self.places:
             try:
                 with atomic(place / INDEX) as temporary:
                     temporary.write_text(f"{digest(text.encode())}\n{text}\n", encoding="utf-8")
             except UserError:  # a dataset that others own: the next place
                 continue
-            self._changed = False
             return
+        self._changed = True
 
     @cached_property
     def _known(self):

@@ -1,24 +1,30 @@
 """A quick look at every image of a list before hours are spent on it: headers, ends of files, labels, masks."""
 
 import sys
+import time
+from contextlib import contextmanager, nullcontext
 
 from data.image import scaled_size
 from data.label_png import check_labels_fit
 from errors import UserError
 from files import in_threads
+from progress import progress_bar
 
 SHOWN = 20  # images left out, by name
+QUIET = 5  # seconds of a look without a bar: all but the first at a large set take less
+KEPT = 30  # seconds between two times that what was found is kept
 
 
 def usable_ids(dataset, list_name, checks, skip_bad=False, show=True):
     """The IDs of a list whose images pass all checks.
 
     dataset: `data.dataset.Dataset`. checks: functions (dataset, ID) that raise UserError, such as those below.
-    skip_bad: leave out images that fail, and say which, if show. Raises UserError for the first of them otherwise, or
-    if none is left.
+    skip_bad: leave out images that fail, and say which, if show. show: also shows a bar if it takes long. Raises
+    UserError for the first of them otherwise, or if none is left.
     """
     ids = dataset.ids(list_name)
-    problems = dict(zip(ids, in_threads(lambda image_id: problem_of(dataset, image_id, checks), ids)))
+    with _long_look(dataset, f"images of {list_name}", len(ids)) if show else nullcontext() as done:
+        problems = dict(zip(ids, in_threads(lambda image_id: problem_of(dataset, image_id, checks), ids, done)))
     dataset.index.save()
     bad = {image_id: problem for image_id, problem in problems.items() if problem}
     if not bad:
@@ -38,6 +44,31 @@ def usable_ids(dataset, list_name, checks, skip_bad=False, show=True):
             flush=True,
         )
     return [image_id for image_id in ids if image_id not in bad]
+
+
+@contextmanager
+def _long_look(dataset, title, total):
+    """Yields what `files.in_threads` is to tell how far it is: a look that takes long shows a bar, and keeps what it
+    found now and then, for the call after one that was killed."""
+    bar, seen, began = None, 0, time.monotonic()
+    kept = began
+
+    def done(count):
+        nonlocal bar, seen, kept
+        seen += count
+        if bar is not None:
+            bar.update(count)
+        elif time.monotonic() - began > QUIET:  # not tqdm's delay: a short look does without its import
+            bar = progress_bar(title, total=total, initial=seen)
+        if time.monotonic() - kept > KEPT:
+            dataset.index.save()
+            kept = time.monotonic()
+
+    try:
+        yield done
+    finally:
+        if bar is not None:
+            bar.close()
 
 
 def problem_of(dataset, image_id, checks):

@@ -1,9 +1,13 @@
+import json
+import os
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import data.usable
+from data.index import INDEX
 from data.label_png import save_label_png
 from data.layout import Layout
 from data.toy import make_toy
@@ -121,3 +125,55 @@ def test_other_formats_are_found_cut_short_too(root, suffix):
 def test_an_image_without_a_mask_is_fine_where_none_is_needed(root):
     (root / "SegmentationClassAug/train_000001.png").unlink()
     assert len(usable_ids(Layout(root), "train", (check_image, check_mask_if_any))) == 3
+
+
+def many(root):
+    """A list of 600 images, each the same."""
+    ids = [f"many_{number:03}" for number in range(600)]
+    for image_id in ids:
+        os.link(image_file(root), root / f"JPEGImages/{image_id}.jpg")
+    (root / "lists/train.txt").write_text("\n".join(ids))
+    return ids
+
+
+@pytest.mark.parametrize("quiet, show, bar", [(0, True, True), (0, False, False), (60, True, False)])
+def test_only_a_long_look_of_the_main_process_shows_a_bar(root, monkeypatch, capsys, quiet, show, bar):
+    """Found: the first look at COCO took minutes without a word."""
+    monkeypatch.setattr(data.usable, "QUIET", quiet)
+    monkeypatch.setenv("STAGE_NUMBER", "3/11")
+    ids = many(root)
+    assert usable_ids(Layout(root), "train", IMAGE, show=show) == ids
+    said = capsys.readouterr().err
+    assert ("3/11 images of train: 100%" in said and "600/600" in said) if bar else not said
+
+
+def test_what_a_long_look_found_outlives_a_kill(root, monkeypatch):
+    def check(dataset, image_id):
+        check_image(dataset, image_id)
+        if image_id == ids[-1]:
+            raise KeyboardInterrupt
+
+    ids = many(root)
+    with pytest.raises(KeyboardInterrupt):
+        usable_ids(Layout(root), "train", (check,))
+    assert not (root / INDEX).exists()
+    monkeypatch.setattr(data.usable, "KEPT", 0)
+    with pytest.raises(KeyboardInterrupt):
+        usable_ids(Layout(root), "train", (check,))
+    assert len(json.loads((root / INDEX).read_text().splitlines()[1])) >= 257
+
+
+def test_what_is_found_while_the_index_is_kept_is_kept_by_the_next_call(root, monkeypatch):
+    layout = Layout(root)
+    layout.image_facts("train_000000")
+    original = data.index.atomic
+
+    def slow(path):
+        layout.image_facts("train_000001")  # as another thread
+        return original(path)
+
+    monkeypatch.setattr(data.index, "atomic", slow)
+    layout.index.save()
+    monkeypatch.undo()
+    layout.index.save()
+    assert "train_000001" in (root / INDEX).read_text()
