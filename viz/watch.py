@@ -1,5 +1,7 @@
 """Watching AE-SIPE while it trains: mIoU of its maps on a few images with masks, and pictures of some of them."""
 
+from functools import partial
+
 import numpy as np
 import torch
 import torchvision.transforms.v2.functional as V
@@ -7,6 +9,7 @@ from torchvision.transforms import InterpolationMode
 
 from data.transforms import resized
 from data.usable import check_image, check_labels, check_mask, usable_ids
+from files import in_threads
 from module.labels import weighted_argmax
 from tool.metric import label_confusion_matrix, scores
 from viz.network import enlarged, localize
@@ -27,10 +30,15 @@ def watch_maps(layout, settings, dtype, dist):
     if settings.val_every == 0:
         return None
     exists = layout.has_list(settings.val_list)
-    ids = usable_ids(layout, settings.val_list, (_check,), settings.skip_bad, dist.main) if exists else []
-    ids = [image_id for image_id in ids if _is_watchable(layout, image_id)]
-    if ids:
-        return MapWatch(layout, spread(ids, settings.val_images), max(settings.long_side), dtype, dist)
+    ids = layout.ids(settings.val_list) if exists else []
+    watchable = in_threads(partial(_is_watchable, layout), ids)
+    chosen = spread([image_id for image_id, can_be in zip(ids, watchable) if can_be], settings.val_images)
+    if chosen:  # of tens of thousands only these are looked at; one that skip_bad leaves out is not replaced
+        check = partial(_check, {*chosen})
+        usable = {*usable_ids(layout, settings.val_list, (check,), settings.skip_bad, dist.main)}
+        chosen = [image_id for image_id in chosen if image_id in usable]
+    if chosen:
+        return MapWatch(layout, chosen, max(settings.long_side), dtype, dist)
     if dist.main:
         print(
             f"train_aesipe: {layout.root} has no {'masks of' if exists else 'list'} {settings.val_list}, "
@@ -43,9 +51,9 @@ def _is_watchable(layout, image_id):
     return layout.has_mask(image_id) and layout.is_labelled(image_id)
 
 
-def _check(layout, image_id):
+def _check(chosen, layout, image_id):
     """At once, not after hundreds of steps."""
-    if _is_watchable(layout, image_id):
+    if image_id in chosen:
         for check in (check_image, check_mask, check_labels):
             check(layout, image_id)
 

@@ -213,6 +213,23 @@ def test_a_wrong_mask_is_named_before_training(layout, tmp_path):
             watch_maps(Layout(root), settings_of(), None, Dist(0, 1, CPU))
 
 
+def test_only_the_images_that_are_watched_are_looked_at(layout, tmp_path, monkeypatch, capsys):
+    """Found: every process looked at each image and mask of COCO's 82,081, for 100 of them."""
+    root = tmp_path / "data"
+    shutil.copytree(layout.root, root)
+    (root / ".aesipe_index.json").unlink(missing_ok=True)
+    ids, data = layout.ids("train"), Layout(root)
+    looked, look = [], data.index.look
+    monkeypatch.setattr(data.index, "look", lambda path, find: looked.append(path.stem) or look(path, find))
+    assert watch_maps(data, settings_of(val_images=2), None, Dist(0, 1, CPU)).ids == [ids[0], ids[2]]
+    assert {*looked} == {ids[0], ids[2]}
+    save_label_png(root / f"SegmentationClassAug/{ids[0]}.png", layout.mask(ids[0])[1:])
+    skipping = settings_of(val_images=2, skip_bad=True)
+    assert watch_maps(Layout(root), skipping, None, Dist(0, 1, CPU)).ids == [ids[2]]
+    said = capsys.readouterr().err
+    assert said.startswith(f"left out 1 of the 5 images in {root / 'lists/train.txt'}:\n  {ids[0]}: ")
+
+
 def test_processes_share_the_images_and_the_first_shows_some(layout):
     ids = layout.ids("train")
     parts = [MapWatch(layout, ids, 80, None, Dist(rank, 2, CPU)) for rank in range(2)]
