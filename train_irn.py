@@ -23,14 +23,15 @@ def make_task(stage, layout, ids, dist):
 
     settings = stage.settings
     target = partial(read_target, settings.labels, layout, stage.run)
-    if settings.labels != TRUTH:
-        stage.require(stamps(layout, ids), settings.labels, ".png")
+    mine = ids[dist.rank :: dist.world]
+    if settings.labels != TRUTH:  # a process that finds one missing ends the others
+        stage.require(stamps(layout, mine), settings.labels, ".png")
     model = build(settings, settings.initial_weights)
     images = TrainingSet(layout, ids, CropTransform(settings.crop_size, scale=settings.scale), settings.seed, target)
     steps = settings.max_epochs * steps_per_epoch(len(images), settings.batch_size)
     finish = None
     if settings.displacement:
-        whole = image_loader(layout, ids[dist.rank :: dist.world], settings.num_workers)
+        whole = image_loader(layout, mine, settings.num_workers)
         finish = partial(measure_mean_displacement, whole, set_precision(settings.precision, dist.device), dist)
     return Task(
         network=model,

@@ -146,6 +146,20 @@ def test_deeplab_trains_on_two_processes(unmade):
     assert all(value.isfinite().all() for value in weights.values())
 
 
+@pytest.mark.parametrize("stage, labels", [("train_irn", "ir_label"), ("deeplab_train", "seg_label")])
+def test_a_label_that_one_process_misses_ends_them_all_with_its_line(finished, unmade, stage, labels):
+    run, flags = unmade(stage)
+    (run / "ckpt/deeplab.pt").unlink(missing_ok=True)
+    lost, before = run / f"{labels}/{finished.layout.ids('train_aug')[1]}.png", (run / "config.yaml").read_bytes()
+    lost.unlink()
+    (launcher,) = launch(stage, [*flags, "--seed", 5], 2)
+    err = launcher.communicate(timeout=300)[1]
+    said = [line for line in error_lines(err) if str(lost) in line]
+    assert launcher.returncode == 2 and "Traceback" not in err
+    assert len(said) == 1 and said[0].startswith(f"error: {lost}: is missing: run "), err
+    assert (run / "config.yaml").read_bytes() == before
+
+
 def test_switches_that_leave_parameters_out_train_on_two_processes(unmade):
     """Found: DDP stopped at the second step. In parts, the first of which it must be told of too."""
     run, flags = unmade("train_aesipe")
