@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from progress import progress_bar
 
-WAITING = 64  # of `parallel_map`: one slow image then holds up no other process
+WAITING = 16  # of `parallel_map`: one slow image then holds up no other process, and results fill no memory
 
 
 def share(items):

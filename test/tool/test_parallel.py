@@ -37,6 +37,19 @@ def test_work_is_done_beside_this_process():
     assert len(processes) == 2 and os.getpid() not in processes
 
 
+def test_few_results_wait_for_who_asks_for_them():
+    """Each may be megabytes: 64 a process were 2 GB on 64 cores."""
+    given = []
+
+    class Items(list):
+        def __iter__(self):
+            return (given.append(item) or item for item in super().__iter__())
+
+    results = parallel_map(abs, Items(range(200)), 2, "test")
+    assert next(results) == 0 and len(given) == 33
+    assert list(results) == [*range(1, 200)]
+
+
 def test_what_the_function_holds_lives_as_long_as_its_process():
     """A dataset that each item unpickled anew would list its folder of images anew, too."""
     seen = []
