@@ -43,7 +43,7 @@ def segment(stage, layout, stamps, folders, ids):
                 kept = (probabilities[classes] / probabilities[classes].sum(dim=0)).cpu().numpy()
                 pixels = image.permute(1, 2, 0).contiguous().numpy()
                 waiting.append(pool.submit(save_refined, paths[1], pixels, classes.cpu().numpy(), kept, stamp))
-                drain(waiting, limit=4 * max(1, settings.num_workers))
+                drain(waiting, limit=2 * max(1, settings.num_workers))  # each holds k maps of its image
         drain(waiting)
 
 
