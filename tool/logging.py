@@ -36,7 +36,8 @@ class StepLog:
         means = {name: float(value) / self.count for name, value in self.sums.items()}
         speed = self.count * self.batch_size / (time.perf_counter() - self.since)
         self.sums, self.count, self.since = {}, 0, time.perf_counter()
-        self.bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()} | {"img/s": f"{speed:.1f}"})
+        said = {name: f"{value:.3f}" for name, value in means.items()} | {"img/s": f"{speed:.1f}"}
+        self.bar.set_postfix(said, refresh=False)  # with the bar's next state
         values = {**means, "images_per_second": round(speed, 2), **more}
         self._write({"step": step, **values})
         self._track("train", values, step)

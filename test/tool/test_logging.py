@@ -106,6 +106,15 @@ def test_the_bar_shows_stage_loss_speed_and_remaining_time(tmp_path, monkeypatch
     assert said.out.startswith(f"{name}, step 20: mIoU cam 12.50")
 
 
+def test_a_report_writes_no_bar_of_its_own(tmp_path, capsys):
+    """In a file each would be a line, every few seconds for days."""
+    log = start(tmp_path)
+    do_steps(log, 1, 40)
+    log.close()
+    first, last = capsys.readouterr().err.strip("\r\n").split("\r")
+    assert " 0/40 " in first and " 40/40 " in last and "loss=36.500" in last
+
+
 def test_a_pause_does_not_slow_the_reported_speed(tmp_path, monkeypatch):
     now = 100.0
     monkeypatch.setattr("time.perf_counter", lambda: now)
