@@ -13,7 +13,6 @@ import os
 import re
 import sys
 from functools import partial
-from glob import escape
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -127,9 +126,10 @@ def check_lists(chosen):
             if not every or folder not in made:
                 continue
             maker, there = made[folder]
-            lacking = [
-                name for name in ids if name not in there and not any((settings.run / folder).glob(f"{escape(name)}.*"))
-            ]
+            lacking = [name for name in ids if name not in there]
+            if lacking and (settings.run / folder).is_dir():
+                on_disk = {path.stem for path in (settings.run / folder).iterdir()}
+                lacking = [name for name in lacking if name not in on_disk]
             if lacking:
                 raise UserError(
                     f"{stage.name}.list is {name}, but {len(lacking)} of its {len(ids)} images, such as "

@@ -1,8 +1,8 @@
 """The content of a dataset's files: a digest of each and what was found right with it, computed once.
 
 They are kept beside the dataset in INDEX, or, where that cannot be written, in a spare folder such as the run's; a file
-whose size or times changed is looked at again. So nothing is read twice in eleven stages, and a list of 10,000 images
-costs as many calls of stat.
+whose size or times changed is looked at again by the next stage. So nothing is read twice in eleven stages, and a list
+of 10,000 images costs as many calls of stat in each: many file systems answer them slowly.
 """
 
 import hashlib
@@ -33,12 +33,14 @@ class Index:
 
     def __init__(self, root, spare=None):
         self.root, self.places = Path(root), [Path(place) for place in (root, spare) if place is not None]
-        self._changed = False
+        self._changed, self._seen = False, set()
 
     def look(self, path, find_facts):
         """The Facts of a file. find_facts: function (path, bytes) -> (size, top), which raises UserError."""
         key = os.path.relpath(path, self.root)
         known = self._known.get(key)
+        if key in self._seen:
+            return _facts(known)
         check_file(path)
         try:
             status = os.stat(path)
@@ -50,7 +52,8 @@ class Index:
                 self._known[key], self._changed = known, True
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-        return Facts(known[3], (known[4], known[5]), known[6])
+        self._seen.add(key)
+        return _facts(known)
 
     def save(self):
         """Keep what was found since it was read, in the first place that can be written; others may go on looking."""
@@ -79,6 +82,10 @@ class Index:
             except (OSError, ValueError, UserError):
                 pass
         return known
+
+
+def _facts(known):
+    return Facts(known[3], (known[4], known[5]), known[6])
 
 
 def digest(content):

@@ -14,6 +14,8 @@ from tool.stages import BY_NAME, maker
 from tool.tracker import track_scores
 from tool.usage import StageUsage
 
+A_WEEK = 7 * 24 * 60  # minutes
+
 
 class StageCall:
     """One call of a stage.
@@ -73,15 +75,16 @@ class StageCall:
         return {"precision": resolve_precision("auto", choose_device(self.settings.device))}
 
     @contextmanager
-    def processes(self):
+    def processes(self, timeout_minutes=A_WEEK):
         """Yields the `tool.dist.Dist` of the processes that share the work; at the end they wait for one another.
 
+        timeout_minutes: for which one waits for the others; a share of the images can take a slower machine hours more.
         Faults of a GPU in here become UserErrors that name the settings to lower.
         """
         from tool.device import agreed_precision, describe
         from tool.dist import close_dist, init_dist
 
-        dist = init_dist(self.settings.device)
+        dist = init_dist(self.settings.device, timeout_minutes)
         precision = agreed_precision(getattr(self.settings, "precision", "float32"), dist)
         if self.main:
             others = f", {dist.world} processes" if dist.world > 1 else ""
@@ -121,7 +124,7 @@ class StageCall:
 
         if self.settings.deterministic:
             set_deterministic()
-        with self.processes() as dist:
+        with self.processes(timeout_minutes=60) as dist:
             torch.manual_seed(self.settings.seed)
             task = make_task(dist)
             trainer = Trainer(task, self.settings, dist, self.run / name, record)

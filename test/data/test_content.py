@@ -71,6 +71,17 @@ def test_a_file_is_read_once_and_again_when_it_changes(root, monkeypatch):
     assert looked[3:] == ["train_000002.jpg"]
 
 
+def test_a_stage_asks_the_file_system_once_a_file(root, monkeypatch):
+    asked, layout = [], Layout(root)
+    monkeypatch.setattr("data.index.check_file", asked.append)
+    ids = usable_ids(layout, "train", (check_image, check_mask))
+    inputs(layout, ids, "images", "masks"), stamps(layout, ids)
+    files = [path for path in asked if path.name != INDEX]
+    assert len(ids) == 3 and sorted(files) == sorted(
+        [layout.path(each) for each in ids] + [layout.mask_path(each) for each in ids]
+    )
+
+
 def test_a_damaged_index_is_not_believed(root):
     usable_ids(Layout(root), "train", (check_image,))
     before, text = found(root), (root / INDEX).read_text()
