@@ -16,6 +16,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
+from coco14.classes import FEW
 from conventions import VERSION
 from data.datasets import open_dataset
 from data.usable import check_image, check_labels, check_scaled_image, problem_of, usable_ids
@@ -30,7 +31,7 @@ from tool.yaml_file import dump_yaml
 LISTS = ("train", "train_aug", "val")  # of every dataset that its stage makes
 SCALED = ("make_cam", "deeplab_test")  # stages that resize whole images
 LIBRARIES = {"timm": "timm", "smp": "segmentation-models-pytorch"}  # before a colon in a name -> as pip calls them
-MORE_LISTS = {"voc12": ("test",), "coco14": ("train_all", "val_all")}
+MORE_LISTS = {"voc12": ("test",), "coco14": ("train_all", "val_all", FEW)}
 
 
 def check_pipeline(chosen):

@@ -4,9 +4,11 @@ from pathlib import Path
 
 from bench.forecast import CARDS, CONTEXT, FRAGMENTATION, GIB, NCCL, USABLE, WORKSPACE, outlook
 from bench.training import PRESENT, TRAINED
+from coco14.classes import CLASS_NAMES as COCO_NAMES
 from data.datasets import open_dataset
 from errors import UserError
 from tool.config import parse
+from voc12.classes import CLASS_NAMES as VOC_NAMES
 
 
 def classes_of(settings, default):
@@ -31,9 +33,10 @@ def outlooks(config, processes, n_classes, names=TRAINED):
     return found
 
 
-def warnings(config, names, processes, gib, n_classes=21):
+def warnings(config, names, processes, gib):
     """What the driver says before these trainings on GPUs of so many GiB: a line for each that will not fit."""
-    lines = []
+    kind = parse("dataset", argv=["--config", str(config)]).kind
+    lines, n_classes = [], len(COCO_NAMES if kind == "coco14" else VOC_NAMES)  # where the set is yet to be made
     for name, each in outlooks(config, processes, n_classes, names).items():
         needed, parts = each.needed() / GIB, each.fitting_parts(gib)
         if needed > gib:

@@ -3,6 +3,7 @@
     lists/train.txt  val.txt            images with at least one object that is no crowd; train_aug.txt is train.txt
     lists/train_all.txt  val_all.txt    all of them
     lists/train_no_objects.txt  val_no_objects.txt      what is in the second and not in the first
+    lists/train_few.txt                some 500 of train, evenly spread, for what is to be timed
     label_report.txt  class_report.txt  images whose labels and masks disagree; images and pixels of each class
 
 Lists, classes and labels are written last.
@@ -13,7 +14,7 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
-from coco14.classes import CATEGORIES, CLASS_NAMES, CLASSES_AN_IMAGE, COUNTS
+from coco14.classes import CATEGORIES, CLASS_NAMES, CLASSES_AN_IMAGE, COUNTS, EVERY, FEW
 from coco14.masks import Subject, make_mask
 from coco14.sources import SOURCES
 from conventions import IGNORE
@@ -123,7 +124,7 @@ def _lists(subjects):
         without = [image_id for image_id, subject in images.items() if not subject.names]
         if without:
             lists[f"{split}_no_objects"] = without
-    return {"train_aug": lists["train"], **lists}
+    return {"train_aug": lists["train"], FEW: lists["train"][::EVERY], **lists}
 
 
 def class_report(subjects, masks):

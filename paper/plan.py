@@ -4,6 +4,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from coco14.classes import FEW as FEW_OF_COCO
 from data.content import inputs
 from data.datasets import open_dataset
 from data.usable import check_image, check_labels, usable_ids
@@ -34,6 +35,7 @@ MAP = "ae_is_cam"  # the method's last map, whatever the network: what the table
 MAPS = {"cam": "cam", "is_cam": "is_cam", "plain": MAP, "crf": MAP}  # columns of a table, and the maps that they are of
 MADE_BY = dict.fromkeys(MAPS, "eval_cam") | {"pseudo": "eval_seg"}  # of all other columns deeplab_test
 FEW = ("train_aesipe.max_epochs=1", "train_irn.max_epochs=1", "deeplab_train.max_iters=100")  # steps, to be timed
+FEW_IMAGES = {"coco14": FEW_OF_COCO}  # lists to be timed on, where that of eval_cam is long
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ class Job:
         """A call of the driver, into a run of its own, whose log tells how fast these of the job's stages are."""
         last = [stage for stage in self.stages if stage in stages][-1]
         evaluated = self.arguments("eval_cam")  # its list has both labels and masks
-        lists = [f"{stage}.{'train_' * (stage == 'train_aesipe')}list={evaluated.list}" for stage in ALL_STAGES[:-1]]
+        name = FEW_IMAGES.get(self.arguments("dataset").kind, evaluated.list)
+        lists = [f"{stage}.{'train_' * (stage == 'train_aesipe')}list={name}" for stage in ALL_STAGES]
         return self._call("--to", last, more=(f"common.session_name={evaluated.session_name}_timing", *FEW, *lists))
 
     def _call(self, *flags, more=()):

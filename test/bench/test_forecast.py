@@ -164,6 +164,14 @@ def test_a_driver_can_warn_before_a_run(small_outlooks):
     assert "lower train_irn.crop_size" in memory.warnings("configs/voc12_resnet101.yaml", names, 1, gib=2)[1]
 
 
+@pytest.mark.parametrize("config, n_classes", [("coco14_resnet101", 81), ("voc12_resnet101", 21)])
+def test_the_driver_warns_by_the_classes_of_the_set_that_is_to_be_made(monkeypatch, config, n_classes):
+    asked = []
+    monkeypatch.setattr(memory, "outlooks", lambda *words: asked.append(words) or {})
+    assert memory.warnings(f"configs/{config}.yaml", ["deeplab_train"], 2, gib=6) == []
+    assert asked == [(f"configs/{config}.yaml", 2, n_classes, ["deeplab_train"])]
+
+
 def test_a_batch_that_processes_cannot_share_is_refused():
     with pytest.raises(UserError, match=r"section train_aesipe: batch_size 16 cannot be shared out evenly in 3 parts"):
         memory.outlooks("configs/voc12_resnet101.yaml", 3, 21)

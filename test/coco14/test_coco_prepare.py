@@ -57,6 +57,7 @@ def check_set(root, **way):
     assert tuple(layout.class_names) == CLASS_NAMES and layout.n_classes == 81
     assert layout.ids("train") == layout.ids("train_aug") == TRAIN and layout.ids("val") == VAL
     assert layout.ids("train_all") == sorted(TRAIN + NO_OBJECTS["train"])
+    assert layout.ids("train_few") == layout.ids("train")[:1]
     assert layout.ids("val_all") == sorted(VAL + NO_OBJECTS["val"])
     for split, ids in NO_OBJECTS.items():
         assert layout.ids(f"{split}_no_objects") == ids

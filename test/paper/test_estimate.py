@@ -6,7 +6,7 @@ import pytest
 
 from data.toy import make_toy
 from paper.estimate import amount, estimate
-from paper.plan import CAM_STAGES, make_jobs
+from paper.plan import ALL_STAGES, CAM_STAGES, make_jobs
 from paper.tables import TABLES
 from tool.run import Run
 from tool.settings import plain
@@ -109,6 +109,14 @@ def test_what_no_run_tells_is_said_with_the_command_that_would(job, tmp_path):
         "common.session_name=demo/full_seed0"
     )
     assert "train_aesipe.max_epochs=1" in words and "make_cam.list=train" in words
+
+
+def test_few_images_of_coco_are_timed(tmp_path):
+    where = [f"common.dataset_root={tmp_path / 'none'}"]
+    words = make_jobs([TABLES["coco"]], "configs/coco14_resnet101.yaml", where, 1)[0][0].short_run(ALL_STAGES)
+    lists = {word for word in words if "list=" in word}
+    assert {word.partition("=")[2] for word in lists} == {"train_few"}
+    assert {word.partition(".")[0] for word in lists} == {*ALL_STAGES}
 
 
 def test_a_finished_job_costs_nothing(job, tmp_path):
