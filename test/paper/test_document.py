@@ -1,11 +1,14 @@
 """docs/results.md, and the pages of its longer experiments, hold the figures of the CSVs beside them."""
 
+import csv
+from statistics import mean, stdev
+
 import pytest
 from scripts import REPOSITORY
 from test_render import ROWS
 
 from paper import document
-from paper.document import PAGE, filled, pages, publish
+from paper.document import PAGE, filled, pages, paper_table, publish
 from paper.render import Cell, csv_text, write_tables
 from paper.runs import published
 from paper.tables import TABLES
@@ -92,3 +95,24 @@ def test_publishing_puts_a_run_of_tables_on_the_page(tmp_path, monkeypatch):
         "photos_curves.svg",
     }
     assert PAGE == REPOSITORY / "docs/results.md"
+
+
+def test_the_readmes_figures_are_those_of_the_csvs():
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    lines = [[cell.strip() for cell in line.strip("|").split("|")][1:] for line in text.splitlines()]
+    paper, recipe = (
+        paper_table((PAGE.with_suffix("") / f"{name}_tableend.csv").read_text(), "end").splitlines()[2:]
+        for name in ("photos_mobilenet_v2", "photos_best")
+    )
+    for row in paper:
+        method, _, *cells = (cell.strip() for cell in row.strip("|").split("|"))
+        assert [method, *cells] in lines
+    with open(PAGE.with_suffix("") / "voc21_deeplab.csv", newline="", encoding="utf-8") as file:
+        runs = [row for row in csv.reader(file) if row[2:5] == ["0.001", "900", "2"]]
+    for method, *maps in [
+        *([cell.strip() for cell in row.strip("|").split("|")] for row in recipe),
+        ["full supervision, two seeds", "", *[""] * 7],
+    ]:
+        of_it = [row[5:] for row in runs if row[0].startswith(method.partition(",")[0])]
+        spreads = [f"{mean(map(float, each)):.1f} ± {stdev(map(float, each)):.1f}" for each in zip(*of_it)]
+        assert [method, *maps[1:6], *spreads] in lines
