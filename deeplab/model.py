@@ -44,7 +44,8 @@ def segmentation_loss(logits, target, count=None):
     """
     rows, target = logits.permute(0, 2, 3, 1).flatten(0, 2), target.flatten().long()
     losses = F.cross_entropy(rows, target, ignore_index=IGNORE, reduction="none")
-    return losses.sum() / ((target != IGNORE).sum() if count is None else count)
+    pixels = (target != IGNORE).sum() if count is None else count
+    return losses.sum() / pixels.clamp_min(1e-5)  # where no pixel has a class, the loss is 0 and not 0 / 0
 
 
 def count_pixels(batch):

@@ -94,6 +94,14 @@ def test_samples_do_not_depend_on_the_workers(layout):
         assert all(torch.equal(one[key], other[key]) for key in ("image", "box", "labels"))
 
 
+def test_a_batch_tells_the_most_classes_of_an_image_with_the_background(layout, monkeypatch):
+    present = {name: [0, 1][: 1 + (name == "image4")] for name in IDS}
+    monkeypatch.setattr(layout, "present", present.get)
+    loader = training_loader(training_set(layout), 3, steps=8, start=0, rank=0, world=1, workers=0)
+    found = [(batch["most"], "image4" in batch["id"]) for batch in loader]
+    assert {*found} == {(2, False), (3, True)}
+
+
 def test_samples_of_two_processes_are_those_of_one(layout):
     def samples(rank, world):
         return list(training_loader(training_set(layout), 4, steps=2, start=0, rank=rank, world=world, workers=0))

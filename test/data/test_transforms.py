@@ -6,6 +6,7 @@ import torch
 
 from data.transforms import FILL, IGNORE, CropTransform, View, scaled
 from errors import UserError
+from net.encoder import IMAGENET_MEAN, IMAGENET_STD
 
 
 def seeded(seed):
@@ -94,6 +95,21 @@ def test_long_side_and_scale_are_drawn_over_their_whole_ranges():
     assert (drawn[:, 0] - drawn[:, 1] / 2).abs().max() <= 0.5
     drawn = sizes(CropTransform(200, scale=(0.5, 2.0)), image)
     assert drawn[:, 1].min() in range(30, 33) and drawn[:, 1].max() in range(118, 121)
+
+
+def test_what_is_shrunk_is_antialiased_and_its_target_taken_from_the_middle():
+    """To a third: of an image of stripes grey remains, of a target each third pixel, in the middle of three."""
+    stripes = (torch.arange(90) % 2 * 255).to(torch.uint8).expand(3, 60, 90)
+    target = torch.arange(5400).remainder(251).to(torch.uint8).view(60, 90)
+    sample = CropTransform(30)(stripes, target, View((20, 30), False, 5, 0))
+    for shown in (sample["image"][:, 5:25], scaled(stripes, 1 / 3)):
+        assert shown.shape == (3, 20, 30) and (shown.float() - 127.5).abs().max() < 50
+    assert torch.equal(sample["target"][5:25], target[1::3, 1::3])
+
+
+def test_padding_is_zero_to_the_encoder():
+    for value, mean, std in zip(FILL, IMAGENET_MEAN, IMAGENET_STD):
+        assert abs(value / 255 - mean) / std < 0.01
 
 
 def test_half_of_the_crops_are_flipped():

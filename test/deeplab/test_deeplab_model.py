@@ -1,16 +1,20 @@
 import sys
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
+from scripts import read_png
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import tool.settings
+from data.transforms import scaled
 from deeplab.model import NETWORKS, DeepLabV3, build, segmentation_loss, step_losses
 from errors import UserError
-from infer.segmentation import likely_classes, load_deeplab, multi_scale_probabilities
+from infer.segmentation import likely_classes, load_deeplab, multi_scale_probabilities, save_refined
+from module.crf import dense_crf_probabilities
 from net.backbone import build_backbone
 from tool.checkpoint import save_result
 from tool.record import make_record
@@ -42,6 +46,15 @@ def test_classes_without_any_probability_are_left_to_no_crf():
     """Of many classes none need reach a hundredth."""
     assert likely_classes(torch.tensor([0.6, 0.395, 0.005]).view(3, 1, 1)).tolist() == [0, 1]
     assert len(likely_classes(torch.full((200, 2, 2), 1 / 200))) == 200
+
+
+def test_labels_after_crf_are_classes_and_not_places_among_those_that_it_got(tmp_path):
+    generator = np.random.default_rng(0)
+    image, classes = generator.integers(0, 256, (20, 24, 3), np.uint8), np.array([0, 2, 3])
+    probabilities = generator.dirichlet((1, 1, 1), (20, 24)).transpose(2, 0, 1).astype(np.float32)
+    save_refined(tmp_path / "a.png", image, classes, probabilities, "")
+    places = dense_crf_probabilities(image, probabilities).argmax(axis=0)
+    assert np.array_equal(read_png(tmp_path / "a.png"), classes[places]) and places.max() == 2
 
 
 def test_logits_are_float32_under_autocast(model):
@@ -125,6 +138,16 @@ def test_probabilities_are_means_over_scales_and_flips(model):
     torch.testing.assert_close(sum(single) / 3, result)
 
 
+def test_logits_are_resized_with_pixels_as_areas_before_the_softmax(model):
+    image = torch.randint(0, 256, (3, 66, 94), dtype=torch.uint8)
+    with torch.inference_mode():
+        logits, coarse = model(image[None] / 255), model.head(model.encoder(image[None] / 255)[-1])
+    torch.testing.assert_close(logits, F.interpolate(coarse, (66, 94), mode="bilinear", align_corners=False))
+    half = Columns()(scaled(image, 0.5)[None] / 255)
+    expected = F.interpolate(half, (66, 94), mode="bilinear", align_corners=False).softmax(dim=1)[0]
+    torch.testing.assert_close(multi_scale_probabilities(Columns(), image, (0.5,), flip=False), expected)
+
+
 def test_a_layer_that_is_added_is_trained():
     class Longer(DeepLabV3):
         def __init__(self, encoder, n_classes):
@@ -196,6 +219,8 @@ def test_images_are_normalised_inside_and_the_encoders_batch_norm_frozen_on_requ
     image = torch.rand(1, 3, 128, 160)
     model(image)
     torch.testing.assert_close(seen[0][0, 2], (image[0, 2] - 0.406) / 0.225)
+    model(image[:, :, :100])
+    assert (seen[1][:, :, 100:] == 0).all()  # what is padded is the mean colour
 
 
 @pytest.mark.parametrize(
@@ -294,3 +319,10 @@ def test_the_loss_is_the_mean_cross_entropy_by_a_kernel_that_fills_a_gpu():
     torch.testing.assert_close(
         segmentation_loss(logits, target, torch.tensor(20.0)), expected * (target != 255).sum() / 20
     )
+
+
+@pytest.mark.parametrize("count", [None, torch.tensor(0.0)])
+def test_a_batch_without_a_labelled_pixel_has_no_loss_and_no_gradient(count):
+    logits = torch.randn(2, 5, 9, 7, requires_grad=True)
+    loss = segmentation_loss(logits, torch.full((2, 9, 7), 255), count)
+    assert loss.item() == 0 and not torch.autograd.grad(loss, logits)[0].any()

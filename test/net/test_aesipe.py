@@ -136,6 +136,15 @@ def test_output_is_float32_under_autocast(model, output):
     assert (mixed["cam"] - output["cam"]).abs().mean() < 0.02
 
 
+def test_maps_are_made_in_float32_whatever_the_network_computes_in(model):
+    arguments = inputs(model)
+    with torch.no_grad():
+        plain = model.localize(*arguments)
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = model.localize(*arguments)
+    assert all(torch.equal(mixed[name], value) for name, value in plain.items())
+
+
 def test_a_layer_that_is_added_is_trained(model):
     class Longer(AESIPE):
         def __init__(self, *arguments):

@@ -8,7 +8,7 @@ import torch
 from nets import BOX, LABELS, example_image, network
 
 from module.affinity import AE_SEQUENCE
-from net.aesipe import aesipe_loss, build
+from net.aesipe import aesipe_loss, build, step_losses
 from tool.settings import TrainAesipe
 
 
@@ -59,6 +59,15 @@ def test_loss_equals_the_formulas_written_out(output):
     assert float(losses["cls"]) == pytest.approx(cls, abs=1e-5)
     assert float(losses["gsc"]) == pytest.approx(gsc, abs=1e-5) and gsc > 0
     assert float(losses["loss"]) == pytest.approx(cls + gsc, abs=1e-5)
+
+
+def test_a_step_keeps_off_the_padding_of_its_crops():
+    """The trainer's step hands the boxes on: without, padding would become seeds, and AE a loss."""
+    model, image = network(), example_image()
+    with torch.no_grad():
+        losses = step_losses(aesipe_loss, model, {"image": image, "labels": LABELS, "box": BOX})
+        boxed, free = (aesipe_loss(model(image, LABELS, box), LABELS) for box in (BOX, None))
+    assert losses == boxed and abs(float(boxed["gsc"] - free["gsc"])) > 1e-3
 
 
 @pytest.mark.parametrize("ae, sequence", [(True, AE_SEQUENCE), (True, ["prototype", "is_cam"]), (False, AE_SEQUENCE)])

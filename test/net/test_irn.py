@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from infer.pseudo import mean_boundary
-from net.irn import IRN, step_losses
+from module.irn_loss import affinity_displacement_loss
+from net.irn import IRN, build, step_losses
 from tool.dist import Dist
 from tool.settings import TrainIrn
 from tool.trainer import Task, Trainer
@@ -116,20 +117,22 @@ def test_mean_displacement_is_subtracted_in_eval_mode_only(network):
     assert torch.equal(network.state_dict()["mean_displacement"], torch.tensor([1.5, -2.0]))
 
 
-def test_heads_written_out(network):
-    """The published layers one by one, at a size where every stride divides the image."""
-    maps = network.encoder(torch.rand(1, 3, 64, 80))
+@pytest.mark.parametrize("height, width", [(64, 80), (33, 49)])
+def test_heads_written_out(network, height, width):
+    """The published layers one by one, at a size where every stride divides the image, and at one where what is
+    upsampled is cut, so that each pixel stays in its place."""
+    maps = network.encoder(torch.rand(1, 3, height, width))
 
     def convolved(block, x):
         return F.conv2d(x, block[0].weight)
 
-    def upsampled(x, factor):
-        return F.interpolate(x, scale_factor=factor, mode="bilinear")
+    def upsampled(x, factor, like):
+        return F.interpolate(x, scale_factor=factor, mode="bilinear")[..., : like.shape[2], : like.shape[3]]
 
     projected = []
     for block, x, factor in zip(network.boundary.projections, maps, (1, 1, 2, 4, 4)):
         normalised = F.group_norm(convolved(block, x), 4, block[1].weight, block[1].bias)
-        projected.append(F.relu(upsampled(normalised, factor)))
+        projected.append(F.relu(upsampled(normalised, factor, maps[0])))
     classifier = network.boundary.classifier
     expected = F.conv2d(torch.cat(projected, 1), classifier.weight, classifier.bias)
     torch.testing.assert_close(network.boundary(maps), expected)
@@ -137,12 +140,29 @@ def test_heads_written_out(network):
     head, projected = network.displacement, []
     for block, x, groups, factor in zip(head.projections, maps, (8, 16, 16, 16, 16), (1, 1, 1, 2, 2)):
         normalised = F.group_norm(convolved(block, x), groups, block[1].weight, block[1].bias)
-        projected.append(F.relu(upsampled(normalised, factor)))
+        projected.append(F.relu(upsampled(normalised, factor, x if factor == 1 else maps[2])))
     assert [x.shape[1] for x in projected] == [64, 128, 256, 256, 256]
     deep = F.group_norm(convolved(head.join_deep, torch.cat(projected[2:], 1)), 16)
-    joined = torch.cat([*projected[:2], F.relu(upsampled(deep, 2))], 1)
+    joined = torch.cat([*projected[:2], F.relu(upsampled(deep, 2, maps[0]))], 1)
     joined = F.relu(F.group_norm(convolved(head.join_all, joined), 16))
     torch.testing.assert_close(head(maps), F.conv2d(joined, head.regressor.weight))
+
+
+@pytest.mark.parametrize("frozen_stages", [3, 4])
+def test_the_encoder_is_frozen_as_the_settings_say(frozen_stages):
+    built = build(TrainIrn(backbone="resnet18", frozen_stages=frozen_stages), "none")
+    trains = [any(p.requires_grad for p in stage.parameters()) for stage in built.encoder.stages]
+    assert trains == [number > frozen_stages for number in range(5)] and TrainIrn().frozen_stages == 4
+
+
+def test_a_step_takes_the_labels_of_every_fourth_pixel(network):
+    """Those at which the encoder's strides place the fields' pixels."""
+    target = torch.full((2, 48, 64), 255)
+    target[:, ::4, ::4] = torch.randint(0, 3, (2, 12, 16))
+    images = torch.rand(2, 3, 48, 64)
+    losses, fields = step_losses(4, network.train(), {"image": images, "target": target}), network(images)
+    expected = affinity_displacement_loss(fields["boundary"], fields["displacement"], target[:, ::4, ::4], 4)
+    assert all(torch.equal(losses[name], value) and value > 0 for name, value in expected.items())
 
 
 def test_a_layer_that_is_added_is_trained(network):

@@ -45,6 +45,11 @@ def test_five_maps_at_the_strides_of_all_encoders(encoder, size):
     assert not any(c.dilation != (1, 1) for c in encoder.modules() if isinstance(c, nn.Conv2d))
 
 
+def test_images_are_normalised_as_the_network_of_timm_was_trained():
+    encoder = build_backbone("timm:tf_efficientnet_lite0", "none")
+    assert encoder.mean.flatten().tolist() == encoder.std.flatten().tolist() == [0.5] * 3
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_stages_are_those_of_timms_network_on_a_normalised_image(name, tmp_path):
     """With weights of a file of its classification network, whose tensors are called otherwise in places. The last

@@ -1,14 +1,33 @@
 """The steps of a training, what it logs, and what watches it."""
 
 import json
+import random
 from argparse import Namespace
+from contextlib import contextmanager
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
-from tiny_training import STEPS, Stopped, assert_equal, batches, counted, squares, stop, tiny_network, train, weights
+from tiny_training import (
+    STEPS,
+    Stopped,
+    assert_equal,
+    batches,
+    counted,
+    record_of,
+    settings_of,
+    squares,
+    stop,
+    tiny_network,
+    train,
+    weights,
+)
 
-from tool.trainer import make_optimizer, to_device
+from tool.dist import Dist
+from tool.trainer import Task, Trainer, make_optimizer, to_device, train_step
+
+CPU = torch.device("cpu")
 
 
 def test_steps_written_out(tmp_path):
@@ -96,6 +115,69 @@ def test_half_precision_trains(tmp_path):
 @pytest.mark.parametrize("seed", [20240101, 2**31])
 def test_a_date_can_be_the_seed(tmp_path, seed):
     train(tmp_path, steps=2, loader=partial(batches, steps=2), seed=seed)
+
+
+def trainer_of(run, losses, rank=0, world=1, count=None, **changes):
+    network = tiny_network()
+    groups = [{"params": network.parameters(), "lr": 0.05}]
+    task = Task(network, losses, groups, partial(batches, steps=2), 2, count=count)
+    return Trainer(task, settings_of(run, **changes), Dist(rank, world, CPU), run / "ckpt/tiny.pt", record_of())
+
+
+def test_every_seed_process_and_step_draws_numbers_of_its_own(tmp_path):
+    drawn = []
+
+    def losses(network, batch):
+        drawn.append((random.random(), np.random.rand(), torch.rand(()).item()))
+        return squares(network, batch)
+
+    for seed, rank in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        trainer_of(tmp_path / f"{seed}{rank}", losses, rank, seed=seed).train()
+    assert [len({*numbers}) for numbers in zip(*drawn)] == [8, 8, 8]
+
+
+def test_a_loss_of_a_share_divides_by_its_part_of_what_all_processes_count(tmp_path, monkeypatch):
+    """DDP takes the mean of the gradients: of three processes, in two parts each, each divides by a sixth."""
+    monkeypatch.setattr(Dist, "sum", lambda dist, values: values + 20)  # of the others
+    seen = []
+
+    def losses(network, batch):
+        seen.append(batch["count"].item())
+        return squares(network, batch)
+
+    trainer = trainer_of(tmp_path, losses, world=3, count=lambda batch: torch.tensor(10.0), accumulate=2)
+    trainer._step(trainer.model, 1, to_device(next(batches(0)), CPU), first=True)
+    assert seen == [5.0, 5.0]
+
+
+def test_gradients_are_sent_with_the_last_part_alone():
+    """Sent with each they would cost, never sent the processes' networks would part."""
+    told, network = [], tiny_network()
+
+    @contextmanager
+    def unsent():
+        told.append("unsent")
+        yield
+
+    def losses(network, batch):
+        told.append(batch["id"][0])
+        return squares(network, batch)
+
+    optimizer, scaler = torch.optim.SGD(network.parameters(), lr=0.1), torch.amp.GradScaler("cpu", enabled=False)
+    train_step(network, losses, to_device(next(batches(0)), CPU), optimizer, scaler, parts=2, unsent=unsent)
+    assert told == ["unsent", "a0", "b0"]
+
+
+def test_the_gradient_is_clipped_as_it_is_without_the_scale_of_float16():
+    updated = []
+    for enabled in (False, True):
+        network = tiny_network(dropout=0)
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, enabled=enabled)
+        train_step(network, squares, to_device(next(batches(0)), CPU), optimizer, scaler, clip=0.1)
+        updated.append(network[0].weight)
+    torch.testing.assert_close(*updated)
+    assert (updated[0] - tiny_network()[0].weight).abs().max() > 1e-4
 
 
 def test_images_become_floats_in_0_to_1():
