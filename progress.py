@@ -21,7 +21,5 @@ def progress_bar(title, items=None, *, unit="image", **more):
     """
     from tqdm import tqdm  # once there is work
 
-    seldom = (
-        {} if sys.stderr.isatty() else {"mininterval": ON_FILES, "maxinterval": ON_FILES}
-    )  # the second: its monitor's
+    seldom = {} if sys.stderr.isatty() else {"mininterval": ON_FILES, "maxinterval": ON_FILES}  # of its monitor, too
     return tqdm(items, desc=numbered(title), unit=unit, dynamic_ncols=True, **seldom, **more)
