@@ -86,4 +86,4 @@ CLASS_NAMES = ("background", *CATEGORIES.values())
 CLASSES = {category: number for number, category in enumerate(CATEGORIES, 1)}  # of a mask
 COUNTS = {"train": 82_081, "val": 40_137, "train_all": 82_783, "val_all": 40_504}
 CLASSES_AN_IMAGE = 2.87  # of train, as the field reports it
-FEW, EVERY = "train_few", 160  # a list of every 160th image of train, 514
+FEW, EVERY = "train_few", 160  # a list of each 160th image of train, 514 of them
