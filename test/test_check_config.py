@@ -148,6 +148,17 @@ def test_files_that_the_system_refuses_are_named(tmp_path, main):
     assert "x" * 260 in said and "File name too long" in said and "out.yaml" not in said
 
 
+def test_one_image_that_the_stage_before_leaves_out_is_named_with_their_number(tmp_path, main, capsys):
+    make_toy(tmp_path / "toy", 2, 4, 2, size=64)
+    capsys.readouterr()
+    lists = tmp_path / "toy/lists"
+    (lists / "most.txt").write_text((lists / "train.txt").read_text() + (lists / "val.txt").read_text())
+    root = f"common: {{dataset_root: {tmp_path}/toy, run_root: {tmp_path}}}\n"
+    (tmp_path / "in.yaml").write_text(f"{root}eval_cam: {{list: most}}\n")
+    said = main(tmp_path / "in.yaml", tmp_path / "out.yaml", RUN_STAGES="train_aesipe make_cam eval_cam")
+    assert "eval_cam.list is most, but 2 of its 4 images, such as val_000000, are not in make_cam.list" in said
+
+
 def test_ids_with_brackets_are_found_in_a_folder(tmp_path, main, capsys):
     make_toy(tmp_path / "toy", 2, 4, 2, size=64)
     capsys.readouterr()

@@ -16,10 +16,10 @@ case "$*" in
     *tool.requirements*) echo complete ;;
     *tool.stages*) exec python3 -m tool.stages ;;
     -c*nearest*) exec python3 "$@" ;;
-    *tool.lock*) ;;
+    *tool.lock*) exit "${LOCKED:-0}" ;;
     check_config.py*) echo "checks $2 for $RUN_STAGES" >&2; shift 3; echo "$FOLDER" ;;
     *viz.summary*) shift 2; echo "sums up $*" ;;
-    *) echo "$*" >>"$FOLDER.calls"; echo "runs $1 $2 ${RANK:-} ${WORLD_SIZE:-}"; exit "${STATUS:-0}" ;;
+    *) echo "$*" >>"$FOLDER.calls"; echo "runs $1 $2 ${RANK:-} ${WORLD_SIZE:-} ${LOCAL_RANK:-}"; exit "${STATUS:-0}" ;;
 esac
 """
 
@@ -155,6 +155,11 @@ def test_run_folders_that_cannot_be_used_are_refused(drive, tmp_path, prepare, m
     refused(done, message)
 
 
+def test_a_run_that_another_driver_holds_is_left_alone(drive, tmp_path):
+    done = drive("configs/demo.yaml", LOCKED="2")
+    assert done.returncode == 2 and done.stdout == "" and not (tmp_path / "run.calls").exists()
+
+
 def test_the_driver_says_where_it_is(drive):
     done = drive("configs/demo.yaml")
     stages = [line for line in done.stdout.splitlines() if line.startswith("== ")]
@@ -174,10 +179,12 @@ def test_the_driver_sums_up_what_it_came_to_and_names_the_line_that_goes_on(driv
     assert line.startswith("next: GPUS=2 bash ") and line.endswith(
         r"run_pipeline.sh configs/demo.yaml --from make_ir_labels common.session_name=a\ b "
     )
+    (tmp_path / "run.calls").unlink()
     done = drive("configs/demo.yaml", NNODES="2", NODE_RANK="1", MASTER_ADDR="a")
     assert done.returncode == 0 and "sums up" not in done.stdout  # the first machine does
     calls = (tmp_path / "run.calls").read_text().splitlines()
     several = [call for call in calls if "--nnodes=2 --node_rank=1" in call]
+    assert several == calls  # what one process does, the first machine does alone
     assert several and all("--rdzv_conf=timeout=604800 " in call for call in several)  # torchrun's own is 15 minutes
 
 
@@ -225,8 +232,8 @@ def test_cdpath_does_not_lead_the_driver_astray(drive, tmp_path):
 
 def test_a_stage_does_not_wait_for_processes_of_which_the_environment_speaks(drive):
     """Found: RANK and WORLD_SIZE, left by a cluster, let the first training stage wait for an hour."""
-    done = drive("--to=dataset", RANK="0", WORLD_SIZE="2")
-    assert done.returncode == 0 and "runs prepare_dataset.py --config  \n" in done.stdout
+    done = drive("--to=dataset", RANK="0", WORLD_SIZE="2", LOCAL_RANK="1")
+    assert done.returncode == 0 and "runs prepare_dataset.py --config   \n" in done.stdout
 
 
 def test_the_way_to_go_on_holds_all_that_was_given(drive, tmp_path):

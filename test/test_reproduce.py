@@ -99,6 +99,30 @@ def test_a_run_that_is_published_is_not_run_again(made, script, tmp_path, monkey
     assert "# full_seed0: finished" not in again.out  # without --publish one's own runs alone count
 
 
+def test_ones_own_figures_go_before_published_ones(made, tmp_path, monkeypatch):
+    page, runs = tmp_path / "results.md", tmp_path / "results/demo_runs.csv"
+    page.write_text("<!-- table 2: demo_table2.csv -->\n<!-- end -->\n")
+    monkeypatch.setattr(document, "PAGE", page)
+    with redirect_stdout(io.StringIO()):
+        call(monkeypatch, "reproduce.py", *made.words, "--publish")
+        there = page.read_text()
+        rows = [line.split(",") for line in runs.read_text().splitlines()]
+        runs.write_text("\n".join(",".join([*row[:5], "99.9", *row[6:]] if row[1] == "0" else row) for row in rows))
+        call(monkeypatch, "reproduce.py", *made.words, "--publish")
+    assert page.read_text() == there and "99.9" not in runs.read_text()
+
+
+def test_a_run_that_fails_ends_the_call_with_the_tables_until_then(made, script, tmp_path, monkeypatch):
+    statuses = iter([0, 3])
+    monkeypatch.setattr(signals, "run_to_its_end", lambda *_: next(statuses))
+    networks = ("--networks", "baseline", "full", f"common.run_root={tmp_path}")
+    done = script("reproduce.py", *made.words, *networks)
+    assert done.status == 2 and error_lines(done.err) == [
+        "error: full_seed0 failed with status 3: see above; run this again to continue"
+    ]
+    assert (tmp_path / "demo/table2.md").exists()
+
+
 def test_dry_run_lists_what_is_missing_and_runs_nothing(made, script):
     before = sorted(made.root.rglob("*"))
     done = script("reproduce.py", *made.words, "--table", "2", "--networks", "full", "baseline", "--dry_run")
@@ -172,6 +196,27 @@ def test_networks_are_shared_by_rows_and_tables(tmp_path):
     assert full.arguments("make_cam").list == "train_aug"  # the later stages need them all
     alone = next(job for job in jobs if job.name == "ae_seed0")
     assert alone.stages[-1] == "eval_cam" and alone.arguments("make_cam").list == "train"
+
+
+def test_a_figure_is_of_the_list_and_the_kind_that_its_column_names(tmp_path):
+    job = next(job for job in jobs_of((1, 2), tmp_path) if job.network == "full")
+    folder, value = job.arguments("eval_cam").run / "eval", {"miou": 0.5, "iou": {}}
+    folder.mkdir(parents=True)
+    rows = [{"background_weight": 0.8, "crf": crf, **value} for crf in (False, True)]
+    for name, list_name, content in (
+        ("cam", "train", {"maps": {"ae_is_cam": rows, "cam": rows}}),
+        ("seg", "train_aug", value),
+        ("deeplab_val", "val", {"plain": value, "crf": {**value, "miou": 0.6}}),
+    ):
+        (folder / f"{name}.json").write_text(json.dumps({"list": list_name, **content}))
+    assert job.scores("plain", 0.8)["crf"] is False and job.scores("crf", 0.8)["crf"] is True
+    assert job.scores("plain") is None and job.scores("pseudo")["miou"] == 0.5
+    assert [job.scores(column)["miou"] for column in ("val", "seg", "seg_crf")] == [0.6, 0.5, 0.6]
+    (folder / "deeplab_val.json").write_text(json.dumps({"list": "val", "plain": value}))
+    assert job.scores("val")["miou"] == 0.5 and job.scores("seg_crf") is None and job.scores("test") is None
+    for name in ("cam", "seg"):  # of another list
+        (folder / f"{name}.json").write_text((folder / f"{name}.json").read_text().replace('"train', '"other'))
+    assert job.scores("plain", 0.8) is None and job.scores("pseudo") is None
 
 
 def test_the_table_to_the_end_has_all_maps_pseudo_labels_and_full_supervision(tmp_path):

@@ -12,8 +12,10 @@ from PIL import Image
 from scripts import finished_stages, read_png
 
 from tool.config import parse
+from tool.json_file import load_json, save_json
 from tool.record import checkpoint_record
 from tool.settings import plain
+from tool.usage import append_json
 
 MAPS = ("cam", "is_cam", "ae_is_cam")
 
@@ -207,6 +209,35 @@ def test_report_compares_runs_draws_the_papers_figures_and_opens_the_page(finish
     assert "other: last map" in text and '<section id="figures">' in text and '<section id="failure">' not in text
     assert before == (sorted(finished.run.rglob("*")), (finished.run / "config.yaml").read_text())
     assert sorted(path.name for path in other.iterdir()) == ["ae_is_cam"]
+
+
+def test_the_report_is_made_again_when_what_it_shows_has_changed(moved, monkeypatch):
+    page = moved.run / "report/index.html"
+
+    def made():
+        done = moved.stage("report.py", "--images", 1, "--failure_images", 0)
+        assert done.status == 0, done.err
+        return page.stat().st_mtime_ns
+
+    def mask():
+        path = moved.data / "SegmentationClassAug/train_000000.png"
+        Image.fromarray(np.zeros(moved.layout.mask("train_000000").shape, np.uint8)).save(path)
+
+    def score():
+        result = load_json(moved.run / "eval/seg.json")
+        save_json(moved.run / "eval/seg.json", {**result, "miou": 0.5})
+
+    at = made()
+    assert made() == at
+    changes = (mask, score, lambda: append_json(moved.run / "log.jsonl", {"stage": "aesipe", "step": 9, "loss": 1.0}))
+    for change in changes:
+        change()
+        before, at = at, made()
+        assert at != before and made() == at
+    monkeypatch.setattr("viz.page.write_page", lambda *given: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        moved.stage("report.py", "--images", 1, "--failure_images", 0, "--list", "val")
+    assert not (moved.run / "report/settings.yaml").exists()  # or what is left would count as a page
 
 
 @pytest.mark.parametrize("name", ["index.html", "report.md"])

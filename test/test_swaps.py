@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from files import read_stamp
+from tool import stages
 
 STAGES = (
     "train_aesipe.py",
@@ -164,13 +166,20 @@ def test_an_evaluation_of_other_data_is_made_again(moved, change):
     assert (moved.run / "eval/cam.json").read_bytes() != before
 
 
-def test_an_evaluation_by_another_mask_is_made_again(moved):
-    image_id = moved.layout.ids("train")[0]
+@pytest.mark.parametrize(
+    "name, result, list_name",
+    [("eval_cam.py", "cam", "train"), ("eval_seg.py", "seg", "train_aug"), ("deeplab/test.py", "deeplab_val", "val")],
+)
+def test_an_evaluation_by_another_mask_is_made_again(moved, name, result, list_name):
+    image_id = moved.layout.ids(list_name)[0]
     mask = moved.data / "SegmentationClassAug" / f"{image_id}.png"
-    Image.fromarray(np.zeros(moved.layout.mask(image_id).shape, np.uint8)).save(mask)
-    before = json.loads((moved.run / "eval/cam.json").read_text())["maps"]
-    assert moved.stage("eval_cam.py").status == 0
-    assert json.loads((moved.run / "eval/cam.json").read_text())["maps"] != before
+    black = np.zeros(moved.layout.mask(image_id).shape, np.uint8)
+    Image.fromarray(black + 1 if list_name == "val" else black).save(mask)
+    path, before = moved.run / f"eval/{result}.json", (moved.run / f"eval/{result}.json").read_text()
+    assert moved.stage(name).status == 0
+    before, after = ({key: each for key, each in json.loads(text).items() if key not in ("record", "checksum")}
+                     for text in (before, path.read_text()))  # fmt: skip
+    assert before.keys() == after.keys() and before != after
 
 
 def test_other_initial_weights_are_refused_and_the_same_elsewhere_are_not(moved, tmp_path):
@@ -181,6 +190,25 @@ def test_other_initial_weights_are_refused_and_the_same_elsewhere_are_not(moved,
     state = torch.load(kept, weights_only=True)["model"]
     torch.save({key: value + 1 for key, value in state.items()}, kept)
     refused(moved.stage("train_irn.py", "--weights", kept), "other data (the initial weights: ")
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_every_training_knows_its_initial_weights(moved, name):
+    """Else a network that began with others would be taken for the one that is asked for."""
+    config = yaml.safe_load((moved.run / "config.yaml").read_text())
+    stage = next(each.name for each in stages.STAGES if each.script == name)
+    other = moved.run / "ckpt/irn.pt" if config[stage]["weights"] == "none" else "none"
+    refused(moved.stage(name, "--weights", other), "other data (the initial weights: ")
+
+
+def test_a_training_on_the_truth_knows_its_masks(moved):
+    (moved.run / "ckpt/deeplab.pt").unlink()
+    words = ("deeplab/train.py", "--labels", "truth", "--list", "train")
+    assert moved.stage(*words).status == 0 and "already trained" in moved.stage(*words).out
+    image_id = moved.layout.ids("train")[0]
+    mask = moved.layout.mask(image_id)
+    Image.fromarray(np.zeros_like(mask)).save(moved.data / "SegmentationClassAug" / f"{image_id}.png")
+    refused(moved.stage(*words), "other data (the masks: ")
 
 
 def test_a_network_trained_anew_makes_what_came_of_the_old_one_refused(moved):

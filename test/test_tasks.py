@@ -60,6 +60,8 @@ def test_a_task_is_that_of_its_settings(layout, tmp_path, make, rates, clip, cou
     task, transform, target = make(layout, ids, Run(tmp_path))
     assert [group["lr"] for group in task.groups] == pytest.approx(rates)
     assert (task.clip, task.steps) == (clip, 6)
+    if make is irn:
+        assert task.losses.args == (6,)  # the radius of the pairs
     batches = list(task.batches(3))
     assert len(batches) == 3
     images = TrainingSet(layout, ids, transform, 5, target)

@@ -18,6 +18,15 @@ def root(tmp_path):
     return tmp_path / "toy"
 
 
+def write_set(root, class_names, labels):
+    """A set of two black images, a and b."""
+    (root / "JPEGImages").mkdir(exist_ok=True)
+    for name in "ab":
+        Image.fromarray(np.zeros((3, 4), np.uint8)).save(root / f"JPEGImages/{name}.png")
+    (root / "classes.txt").write_text("\n".join(class_names))
+    (root / "image_labels.txt").write_text(labels)
+
+
 def found(root):
     layout = Layout(root)
     ids = layout.ids("train")
@@ -28,6 +37,18 @@ def test_the_list_its_order_and_its_names_are_told_apart(root):
     layout = Layout(root)
     lists = [inputs(layout, ids)["list"] for ids in (["a", "b"], ["b", "a"], ["ab"], ["a"], [])]
     assert lists[0] == inputs(layout, ["a", "b"])["list"] and lists[0].startswith("2 images, ") and len(set(lists)) == 5
+
+
+def test_names_and_numbers_that_only_run_together_alike_are_told_apart(tmp_path):
+    """Class 13 alone is not the classes 1 and 3."""
+    names = [f"c{number}" for number in range(15)]
+    found = []
+    for text in ("a c2 c4\nb c14\n", "a c14\nb c14\n", "a c2 c4\nb c2 c4\n"):
+        write_set(tmp_path, names, text)
+        layout = Layout(tmp_path)
+        found.append((inputs(layout, ["a", "b"], "labels")["labels"], *stamps(layout, ["a", "b"]).values()))
+    assert len({labels for labels, *_ in found}) == 3 and found[0][1] != found[1][1] and found[0][2] != found[2][2]
+    assert inputs(layout, ["a1", "2"])["list"] != inputs(layout, ["a", "12"])["list"]
 
 
 def test_the_same_files_elsewhere_have_the_same_digests(root, tmp_path):

@@ -36,6 +36,21 @@ def test_ir_labels_are_counted_against_the_mask(finished, tmp_path):
         assert right > 0.9 * foreground and right_background > 0.9 * background  # maps that are the masks
 
 
+def test_pixels_without_truth_are_in_no_count(finished, tmp_path, monkeypatch):
+    layout, image_id = finished.layout, finished.layout.ids("train")[0]
+    whole = layout.mask(image_id)
+    keys = sorted({0, *np.unique(whole).tolist()})
+    save_cam(tmp_path / f"cam/{image_id}.npz", keys, np.stack([whole == key for key in keys]).astype(np.float32))
+    left = np.arange(whole.shape[1]) < 20
+    parts = []
+    for unknown in (left, ~left):
+        monkeypatch.setattr(layout, "mask", lambda _, unknown=unknown: np.where(unknown, 255, whole).astype(np.uint8))
+        parts.append(ir_counts(layout, tmp_path, "cam", image_id))
+    monkeypatch.undo()
+    for weights, counts in ir_counts(layout, tmp_path, "cam", image_id).items():
+        assert (counts == parts[0][weights] + parts[1][weights]).all() and counts[0] == whole.size
+
+
 def test_a_walk_within_the_masks_edges_fills_an_object(finished, tmp_path):
     """From a map that covers the half of every object."""
     layout, image_id = finished.layout, finished.layout.ids("train")[0]

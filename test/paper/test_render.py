@@ -28,6 +28,7 @@ def test_miou_over_chosen_classes():
     scores = {"miou": 0.25, "iou": {"background": 0.8, "cat": 0.4, "dog": 0.1, "bus": None}}
     assert miou(scores) == 25
     assert miou(scores, ["background", "cat", "bus"]) == pytest.approx(60)  # bus does not occur in the truth
+    assert miou({"miou": 0.2, "iou": {"cat": 0.4, "cow": 0.0}}, ["cat", "cow"]) == 20  # a cow does, and is never found
 
 
 def test_markdown():

@@ -8,13 +8,17 @@ import torch
 from photos import save
 from PIL import Image
 from scripts import read_png
-from trained_run import CLASSES
+from trained_run import CLASSES, make_run
 
 from data.image import image_size, read_image
 from infer.maps import load_aesipe, multi_scale_maps
+from infer.photo import load_networks, trained_side
 from infer.segmentation import load_deeplab, multi_scale_probabilities
 from module.labels import weighted_argmax
+from tool.checkpoint import save_result
+from tool.record import make_record
 from tool.run import Run
+from tool.settings import DeeplabTest, MakeCam, Predict, TrainAesipe
 
 MAPS = ("cam", "is_cam", "ae_is_cam")
 
@@ -86,6 +90,42 @@ def test_all_networks_and_labels_restrict_the_segmentation(call, tmp_path):
     assert done.status == 0 and "deeplab: " in done.out and "; aesipe: my dog" in done.out
     assert len(list((tmp_path / "out").iterdir())) == 2 + 9
     assert set(np.unique(read_png(tmp_path / "out/a_deeplab.png"))) <= {0, 2}
+
+
+def test_labels_are_refined_by_dense_crf_when_asked(made, call, tmp_path):
+    path, run = save(tmp_path / "a.png", "RGB", 70, 90), Run(made)
+    image, settings = read_image(path), Predict(run_folder=str(run), scales=(1.0,))
+    networks = load_networks(["deeplab", "aesipe"], settings, CLASSES, None, torch.device("cpu"))
+    said = {crf: [network.ask(image, [1, 3], crf)[2] for network in networks] for crf in (True, False)}
+    assert said[True] != said[False]
+    for crf, flags in ((True, ["--crf"]), (False, [])):
+        done = call(path, flags=("--network", "all", "--labels", "cat,Vögel", *flags), out=tmp_path / f"out{crf}")
+        assert all(f"{network.name}: {words}" in done.out for network, words in zip(networks, said[crf]))
+        for network in networks:
+            keys, outputs, _ = network.ask(image, [1, 3], crf)
+            for kind, output in outputs.items():
+                expected = keys[weighted_argmax(output.scores, output.background_weight)]
+                assert np.array_equal(read_png(tmp_path / f"out{crf}/a_{kind}.png"), expected)
+
+
+def test_a_run_is_asked_at_its_own_scales_and_size(tmp_path):
+    """Those of its export, of its test and of its training, unless others are given."""
+    make_run(tmp_path / "run", tmp_path / "gone")
+    run, own = Run(tmp_path / "run"), {"aesipe": (0.5,), "deeplab": (1.0, 2.0)}
+    run.keep_settings("make_cam", MakeCam(scales=own["aesipe"]))
+    run.keep_settings("deeplab_test", DeeplabTest(scales=own["deeplab"]))
+    for given in (None, (1.5,)):
+        settings = Predict(run_folder=str(run), scales=given)
+        networks = load_networks(list(own), settings, CLASSES, None, torch.device("cpu"))
+        assert {network.name: network.scales for network in networks} == (
+            own if given is None else dict.fromkeys(own, given)
+        )
+    assert trained_side(run) == 640
+    settings = TrainAesipe(long_side=(56, 80))
+    save_result(run / "ckpt/aesipe.pt", {}, make_record("train_aesipe", settings, {}))
+    assert trained_side(run) == 80
+    (run / "ckpt/aesipe.pt").unlink()
+    assert trained_side(run) == 640
 
 
 def test_larger_images_are_seen_smaller(call, tmp_path):

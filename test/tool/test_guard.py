@@ -1,5 +1,7 @@
 """A loss or a gradient that is not finite ends training with the step and its images."""
 
+import signal
+
 import pytest
 import torch
 from tiny_training import squares, train
@@ -7,7 +9,7 @@ from tiny_training import squares, train
 from errors import UserError
 from tool.checkpoint import StateFolder
 from tool.dist import Dist
-from tool.guard import LossGuard
+from tool.guard import LossGuard, stop_signal
 from tool.record import checkpoint_record
 
 
@@ -61,3 +63,26 @@ def test_the_process_whose_loss_is_no_number_names_its_images(loss, norm, other,
     guard.add(5, 0.1, ["a", "b"], torch.tensor(loss), torch.tensor(norm))
     with pytest.raises(UserError, match=message):
         guard.check()
+
+
+def test_processes_stop_at_the_same_step_and_do_not_ask_at_every_one():
+    asked = []
+
+    class Two(Dist):
+        """The other process has had no signal."""
+
+        def sum(self, values):
+            asked.append(values.item())
+            return values
+
+    with stop_signal(Two(0, 2, torch.device("cpu")), every=10) as told_to_stop:
+        assert not any(told_to_stop(step) for step in range(1, 13))
+        signal.raise_signal(signal.SIGTERM)
+        assert [step for step in range(13, 31) if told_to_stop(step)] == [20, 30] and asked == [0, 1, 1]
+
+    class Told(Two):
+        def sum(self, values):
+            return values + 1
+
+    with stop_signal(Told(0, 2, torch.device("cpu")), every=10) as told_to_stop:
+        assert [step for step in range(1, 13) if told_to_stop(step)] == [10]

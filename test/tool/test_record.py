@@ -10,7 +10,7 @@ from torch import nn
 from errors import UserError
 from tool.checkpoint import load_state, save_result, save_state, tensors_digest
 from tool.json_file import save_json
-from tool.record import checkpoint_record, difference, make_record, weights_input
+from tool.record import INPUTS, checkpoint_record, difference, make_record, weights_input
 from tool.run import Run, is_made, keep_record
 from tool.settings import MakeCam, TrainAesipe, TrainIrn
 
@@ -71,6 +71,14 @@ def test_settings_that_decide_are_named(change, message):
 )
 def test_other_content_is_named(key, value, message):
     assert difference(TRAINED, make_record("train_aesipe", TrainAesipe(), {**DATA, key: value})) == message
+
+
+@pytest.mark.parametrize("key", INPUTS)
+def test_content_of_which_one_record_says_nothing_is_other_content(key):
+    whole = make_record("train_aesipe", TrainAesipe(), dict.fromkeys(INPUTS, "x"))
+    part = {**whole, "inputs": {name: "x" for name in INPUTS if name != key}}
+    assert f"{INPUTS[key]}: None there, x now" in difference(part, whole)
+    assert f"{INPUTS[key]}: x there, None now" in difference(whole, part)
 
 
 def test_a_setting_that_a_record_lacks_stands_for_its_default():

@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+from torch.distributed.elastic.multiprocessing import SignalException
 
+from tool import launch
 from tool.signals import run_to_its_end, stop_signals
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -106,3 +108,17 @@ def test_signals_do_not_damage_what_is_computed():
         text=True,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_launcher_that_is_told_to_stop_does_not_end_as_one_that_is_done(monkeypatch, number):
+    """Else the driver would begin the next stage."""
+
+    def stopped(_):
+        raise SignalException("stopped", number)
+
+    monkeypatch.setattr(launch.run, "run", stopped)
+    monkeypatch.setattr(sys, "argv", ["tool.launch", "make_cam.py"])
+    with pytest.raises(SystemExit) as ended:
+        launch.main()
+    assert ended.value.code == 128 + number

@@ -5,10 +5,25 @@ from functools import partial
 
 import pytest
 import torch
-from tiny_training import STEPS, Stopped, assert_equal, counted, squares, stop, train, weights
+from tiny_training import (
+    STEPS,
+    Stopped,
+    assert_equal,
+    batches,
+    counted,
+    record_of,
+    settings_of,
+    squares,
+    stop,
+    tiny_network,
+    train,
+    weights,
+)
 
 from errors import UserError
 from tool.checkpoint import StateFolder, load_state, revision
+from tool.dist import Dist
+from tool.trainer import Task, Trainer
 
 
 def state_steps(run):
@@ -123,6 +138,38 @@ def test_a_full_disk_ends_training_with_one_line_and_keeps_the_state_before(tmp_
     seen = []
     train(tmp_path, counted(seen))
     assert seen[0] == "a4"
+
+
+def test_a_result_that_cannot_be_written_costs_no_training(tmp_path, monkeypatch):
+    """The states go once it is there."""
+
+    def full(path, *given, **more):
+        raise UserError(f"{path}: cannot be written: is the disk full?")
+
+    monkeypatch.setattr("tool.trainer.save_result", full)
+    with pytest.raises(UserError, match="tiny.pt: cannot be written"):
+        train(tmp_path)
+    monkeypatch.undo()
+    assert state_steps(tmp_path) == [4, 8]
+    seen = []
+    train(tmp_path, counted(seen))
+    assert seen[0] == "a8"
+
+
+def test_states_are_removed_once_every_process_has_looked_for_them(tmp_path):
+    """Or one of them would find none, and begin anew, where the main one continues."""
+
+    class Two(Dist):
+        def barrier(self):
+            met.append(state_steps(tmp_path))
+
+    with pytest.raises(Stopped):
+        train(tmp_path, counted([], at="a6", do=stop))
+    met, network = [], tiny_network()
+    task = Task(network, squares, [{"params": network.parameters(), "lr": 0.05}], batches, STEPS)
+    settings = settings_of(tmp_path, resume="never")
+    trainer = Trainer(task, settings, Two(0, 2, torch.device("cpu")), tmp_path / "ckpt/tiny.pt", record_of())
+    assert trainer.restore() == 0 and met == [[4]] and state_steps(tmp_path) == []
 
 
 def test_states_and_results_name_the_revision_of_the_code(tmp_path):

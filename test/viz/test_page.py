@@ -10,6 +10,8 @@ from PIL import Image
 
 from data.label_png import save_label_png
 from data.layout import Layout
+from module.crf import dense_crf_labels
+from module.labels import weighted_argmax
 from tool.cam_file import load_cam, save_cam
 from tool.json_file import save_json
 from tool.metric import scores
@@ -102,6 +104,18 @@ def test_the_gallery_is_sorted_against_the_baseline(layout, tmp_path):
     gained, lost = page.text.index("Gained most"), page.text.index("Lost most")
     assert gained < page.text.index("b$1", gained) < lost < page.text.index("c mIoU", lost)
     assert "mIoU 100.0 (+" in page.text[gained:lost]
+
+
+def test_the_labels_after_crf_are_of_the_weight_that_is_given(layout, tmp_path):
+    folder, differing = write_run(tmp_path / "run", 0, maps=("ae_is_cam",)), 0
+    artist = Artist(layout, read_runs([folder]), [None], None, 0.3)
+    for image_id in IDS:
+        keys, cam = load_cam(folder / f"ae_is_cam/{image_id}.npz")
+        image = layout.image(image_id).permute(1, 2, 0).numpy()
+        expected, other = (keys[dense_crf_labels(image, weighted_argmax(cam, weight), 3)] for weight in (0.3, 1.0))
+        assert np.array_equal(artist.pictures(image_id)["AE-IS-CAM + CRF"], expected)
+        differing += (expected != other).any()
+    assert differing
 
 
 def test_chips_maps_and_labels_take_the_palette(layout, tmp_path):

@@ -1,6 +1,14 @@
 from tool.metric import scores
 from viz.runs import RunContent
-from viz.tables import class_columns, compared_scores, confusion_table, confusions, given_rows, write_markdown
+from viz.tables import (
+    class_columns,
+    compared_scores,
+    confusion_table,
+    confusions,
+    given_rows,
+    highlights,
+    write_markdown,
+)
 
 MATRIX = [[6, 2, 0, 0], [1, 3, 0, 1], [0, 0, 0, 0]]
 
@@ -59,6 +67,18 @@ def test_the_row_of_a_stage_is_the_one_at_the_weight_that_was_given_not_the_best
         ("pseudo label", "train", False),
     ]
     assert given_rows(None) == {}
+
+
+def test_highlights_are_the_better_of_the_two_with_its_gain():
+    perfect, wrong = [[8, 0, 0, 0], [0, 5, 0, 0], [0, 0, 0, 0]], [[1, 7, 0, 0], [5, 0, 0, 0], [0, 0, 0, 0]]
+    run = make_run("one", row("CAM", 1.0, wrong), row("CAM", 1.0, perfect, crf=True), row("IS-CAM", 1.0, MATRIX))
+    baseline = make_run("two", row("CAM", 1.0, perfect), row("CAM", 1.0, MATRIX, crf=True))
+    low, high, middle = (scores(matrix, "abc")["miou"] for matrix in (wrong, perfect, MATRIX))
+    assert highlights(run, baseline) == [
+        ("CAM", "train", low, high, high - middle),
+        ("IS-CAM", "train", middle, None, None),
+    ]
+    assert [each[-1] for each in highlights(run)] == [None, None]
 
 
 def test_classes_beside_the_baselines():

@@ -272,6 +272,21 @@ def test_large_images_are_shrunk_and_the_sums_are_of_all_processes(layout):
     assert total.shape == (3, layout.n_classes, layout.n_classes + 1) and total[0].sum() == small[0] * small[1]
 
 
+def test_the_best_step_is_that_of_the_last_map(layout):
+    """The one that the next stages are made of; the CAM peaks earlier."""
+
+    class Apart(Network):
+        def forward(self, image, labels):
+            output, truth = super().forward(image, labels), torch.zeros(1, labels.shape[1] + 1, 5, 8)
+            truth[:, 0] = 1
+            return output | {"cam": truth, "is_cam": truth}
+
+    said = []
+    log = SimpleNamespace(validation=lambda step, scores: said.append(scores), picture=lambda *given: None)
+    score = MapWatch(layout, layout.ids("train")[:1], 80, None, Dist(0, 1, CPU))(7, Apart(), log)
+    assert score == said[0]["ae_is_cam"] != said[0]["cam"]
+
+
 def test_a_panel_shows_image_maps_and_truth():
     image = np.full((6, 8, 3), 90, np.uint8)
     truth = np.zeros((6, 8), np.uint8)
