@@ -5,25 +5,11 @@ from functools import partial
 
 import pytest
 import torch
-from tiny_training import (
-    STEPS,
-    Stopped,
-    assert_equal,
-    batches,
-    counted,
-    record_of,
-    settings_of,
-    squares,
-    stop,
-    tiny_network,
-    train,
-    weights,
-)
+from tiny_training import STEPS, Stopped, assert_equal, counted, squares, stop, train, trainer_of, weights
 
 from errors import UserError
 from tool.checkpoint import StateFolder, load_state, revision
 from tool.dist import Dist
-from tool.trainer import Task, Trainer
 
 
 def state_steps(run):
@@ -165,10 +151,8 @@ def test_states_are_removed_once_every_process_has_looked_for_them(tmp_path):
 
     with pytest.raises(Stopped):
         train(tmp_path, counted([], at="a6", do=stop))
-    met, network = [], tiny_network()
-    task = Task(network, squares, [{"params": network.parameters(), "lr": 0.05}], batches, STEPS)
-    settings = settings_of(tmp_path, resume="never")
-    trainer = Trainer(task, settings, Two(0, 2, torch.device("cpu")), tmp_path / "ckpt/tiny.pt", record_of())
+    met = []
+    trainer = trainer_of(tmp_path, dist=Two(0, 2, torch.device("cpu")), steps=STEPS, resume="never")
     assert trainer.restore() == 0 and met == [[4]] and state_steps(tmp_path) == []
 
 

@@ -15,17 +15,16 @@ from tiny_training import (
     assert_equal,
     batches,
     counted,
-    record_of,
-    settings_of,
     squares,
     stop,
     tiny_network,
     train,
+    trainer_of,
     weights,
 )
 
 from tool.dist import Dist
-from tool.trainer import Task, Trainer, make_optimizer, to_device, train_step
+from tool.trainer import make_optimizer, to_device, train_step
 
 CPU = torch.device("cpu")
 
@@ -117,13 +116,6 @@ def test_a_date_can_be_the_seed(tmp_path, seed):
     train(tmp_path, steps=2, loader=partial(batches, steps=2), seed=seed)
 
 
-def trainer_of(run, losses, rank=0, world=1, count=None, **changes):
-    network = tiny_network()
-    groups = [{"params": network.parameters(), "lr": 0.05}]
-    task = Task(network, losses, groups, partial(batches, steps=2), 2, count=count)
-    return Trainer(task, settings_of(run, **changes), Dist(rank, world, CPU), run / "ckpt/tiny.pt", record_of())
-
-
 def test_every_seed_process_and_step_draws_numbers_of_its_own(tmp_path):
     drawn = []
 
@@ -132,7 +124,7 @@ def test_every_seed_process_and_step_draws_numbers_of_its_own(tmp_path):
         return squares(network, batch)
 
     for seed, rank in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        trainer_of(tmp_path / f"{seed}{rank}", losses, rank, seed=seed).train()
+        trainer_of(tmp_path / f"{seed}{rank}", losses, Dist(rank, 1, CPU), seed=seed).train()
     assert [len({*numbers}) for numbers in zip(*drawn)] == [8, 8, 8]
 
 
@@ -145,7 +137,7 @@ def test_a_loss_of_a_share_divides_by_its_part_of_what_all_processes_count(tmp_p
         seen.append(batch["count"].item())
         return squares(network, batch)
 
-    trainer = trainer_of(tmp_path, losses, world=3, count=lambda batch: torch.tensor(10.0), accumulate=2)
+    trainer = trainer_of(tmp_path, losses, Dist(0, 3, CPU), count=lambda batch: torch.tensor(10.0), accumulate=2)
     trainer._step(trainer.model, 1, to_device(next(batches(0)), CPU), first=True)
     assert seen == [5.0, 5.0]
 

@@ -2,6 +2,7 @@
 
 import math
 from argparse import Namespace
+from functools import partial
 
 import torch
 from torch import nn
@@ -70,6 +71,14 @@ def train(
     trainer = Trainer(task, settings_of(run, **changes), ALONE, run / "ckpt" / "tiny.pt", record or record_of())
     model.steps_done = trainer.train()
     return model
+
+
+def trainer_of(run, losses=squares, dist=ALONE, count=None, steps=2, **changes):
+    """A `Trainer` of the tiny network as a process of several, which has not begun."""
+    network = tiny_network()
+    groups = [{"params": network.parameters(), "lr": 0.05}]
+    task = Task(network, losses, groups, partial(batches, steps=steps), steps, count=count)
+    return Trainer(task, settings_of(run, **changes), dist, run / "ckpt" / "tiny.pt", record_of())
 
 
 def weights(run):
