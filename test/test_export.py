@@ -12,7 +12,8 @@ from scripts import error_lines, run
 from torchvision.datasets import VOCSegmentation
 from trained_run import CLASSES
 
-from data.label_png import save_label_png, voc_palette
+from data.devkit import write_devkit
+from data.label_png import read_label_png, save_label_png, voc_palette
 from data.layout import Layout
 from tool.run import Run
 from tool.settings import MakeSegLabels
@@ -148,6 +149,16 @@ def damage_size(run):
 
 def damage_class(run):
     save_label_png(run / "seg_label/plain.png", np.full((40, 56), 9, np.uint8))
+
+
+def test_an_image_that_has_a_mask_too_is_exported_with_its_pseudo_label(made, tmp_path):
+    data, devkit = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(made.layout.root, data)
+    pseudo = read_label_png(made.run / "seg_label/plain.png")
+    save_label_png(data / "SegmentationClass/plain.png", np.zeros_like(pseudo))
+    write_devkit(devkit, Layout(data), made.run / "seg_label", map)
+    for folder in ("SegmentationClass", "SegmentationClassAug"):
+        assert np.array_equal(read_label_png(devkit / f"VOCdevkit/VOC2012/{folder}/plain.png"), pseudo)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,13 @@ def test_names_that_collide_are_kept_apart_and_inputs_stay(call, tmp_path):
     assert {path.name for path in one.iterdir()} == {*made_files, *(p.name for p in paths if p.parent == one)}
 
 
+def test_an_image_with_the_name_of_anothers_output_is_not_overwritten(call, tmp_path):
+    paths = [save(tmp_path / "in" / name, "RGB") for name in ("a.png", "a_deeplab.png")]
+    before = {path: path.read_bytes() for path in paths}
+    assert call(*paths, out=tmp_path / "in").status == 0
+    assert {path: path.read_bytes() for path in paths} == before and len(list((tmp_path / "in").iterdir())) == 2 + 4
+
+
 def test_folders_are_searched_in_depth_and_outputs_lie_as_their_images_do(call, tmp_path):
     """But for what is hidden, the outputs themselves, and links, which may lead in circles."""
     images = tmp_path / "in"

@@ -7,7 +7,7 @@ from torch import nn
 
 from errors import UserError
 from net.backbone import build_backbone
-from tool.checkpoint import fold_batch_norm, load_model, load_state, save_result, save_state
+from tool.checkpoint import fold_batch_norm, load_model, load_state, save_result, save_state, tensors_digest
 
 
 def trained_like(model):
@@ -67,6 +67,16 @@ def test_an_entry_marked_as_a_folder_is_refused(tmp_path):
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"archive/data/0 has changed since it was written: delete it"):
         load_state(path)
+
+
+def test_a_digest_is_of_names_shapes_types_and_every_value():
+    """By it the next stages know a network that was trained anew with the same settings."""
+    values = torch.arange(6.0)
+    last = values.clone()
+    last[-1] += 1e-6
+    ways = ({"a": values}, {"b": values}, {"a": values.view(2, 3)}, {"a": values.double()}, {"a": last})
+    digests = [tensors_digest(way) for way in ways]
+    assert len({*digests}) == len(ways) and tensors_digest({"a": values.clone()}) == digests[0]
 
 
 def test_checkpoints_that_are_broken_or_do_not_fit_are_named(tmp_path):

@@ -28,6 +28,10 @@ def test_every_item_is_mapped_once(workers):
     assert sorted(parallel_map(square, range(10), workers, "test")) == [n * n for n in range(10)]
 
 
+def test_results_come_in_the_order_of_the_items_however_many_there_are():
+    assert list(parallel_map(square, range(20, 300), 2, "test")) == [n * n for n in range(20, 300)]
+
+
 def test_nothing_to_do():
     assert list(parallel_map(square, [], 2, "test")) == []
 

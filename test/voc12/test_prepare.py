@@ -71,6 +71,15 @@ def test_download_from_a_mirror(archives, prepare, mirror):
     assert f"downloading {mirror}/{SOURCES['voc'].name}" in done.out
 
 
+def test_a_host_that_gives_no_parts_gives_the_whole_again(archives, prepare, mirror):
+    name = SOURCES["voc"].name
+    archives.root.mkdir()
+    (archives.root / f".{name}.download").write_bytes((archives.archives / name).read_bytes()[:100])
+    done = prepare(archives.root, "--download", "--mirror", mirror)
+    assert done.status == 0, done.err
+    check_set(archives.root, test=False)
+
+
 def test_a_prepared_set_is_left_alone_and_the_test_list_may_come_later(official, prepare):
     assert prepare(official.root, "--sources", official.base).status == 0
     check_set(official.root, test=False)
