@@ -7,12 +7,12 @@
 A file is a .pt2 of torch.export, or by --format onnx an .onnx.
 """
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from data.datasets import open_dataset
 from errors import UserError
+from infer.run import with_dataset
 from tool.config import parse, run_main
 
 
@@ -22,13 +22,7 @@ def export_masks(settings):
     from tool.parallel import parallel_map
 
     settings.run.require_folder()
-    root = settings.dataset_root or settings.run.config().get("make_seg_labels", {}).get("dataset_root")
-    if root is None:
-        raise UserError(
-            f"{settings.run / 'config.yaml'}: does not say of which dataset the run's pseudo labels are: run "
-            "make_seg_labels.py first, or give --dataset_root"
-        )
-    dataset = open_dataset(replace(settings, dataset_root=root))
+    dataset = open_dataset(with_dataset(settings, "make_seg_labels"))
     in_processes = partial(parallel_map, workers=settings.num_workers, title="export")
     written, left_out = write_devkit(Path(settings.out), dataset, settings.run / "seg_label", in_processes)
     for name, (kind, n_images) in written.items():

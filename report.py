@@ -7,9 +7,11 @@ from data.content import inputs
 from data.datasets import open_dataset
 from data.usable import check_image, check_mask_if_any, usable_ids
 from errors import UserError
+from infer.run import with_dataset
 from tool.config import parse, run_main
 from tool.record import make_record
 from tool.run import is_made, keep_record
+from tool.stages import AESIPE
 from tool.usage import StageUsage
 from viz.runs import content, read_runs
 
@@ -17,20 +19,15 @@ PAGE = ("index.html", "report.md", "panels.png")
 
 
 def resolve(settings):
-    """Returns (the runs that are named, the settings with the dataset that the first of them names)."""
+    """Returns (the runs that are named, the settings with the dataset of the first of them)."""
     runs = read_runs(settings.runs or [settings.run])
     settings = replace(settings, run_root=str(settings.run.path.parent), session_name=settings.run.path.name)
-    if settings.dataset_root is not None:
-        return runs, settings
-    known = [values["dataset_root"] for values in runs[0].config.values() if values.get("dataset_root")]
-    if not known:
-        raise UserError(f"{settings.run / 'config.yaml'}: names no dataset: give --dataset_root")
-    return runs, replace(settings, dataset_root=known[0])
+    return runs, with_dataset(settings)
 
 
 def write_report(runs, layout, ids, settings, folder):
     """Write the page, its tables and its pictures to the folder. Returns how many images are shown."""
-    from infer.maps import load_localizer
+    from infer.maps import load_aesipe
     from infer.segmentation import load_predictor
     from tool.device import choose_device, describe, set_precision
     from viz.artist import Artist, check_images, draw_grid
@@ -49,7 +46,9 @@ def write_report(runs, layout, ids, settings, folder):
     print(f"report: on {describe(device)}", flush=True)
     set_precision("float32", device)
     models = [
-        load_localizer(run.folder, layout.n_classes, device) if number == 0 or settings.figure else None
+        load_aesipe(run.folder, layout.n_classes, device)
+        if (number == 0 or settings.figure) and (run.folder / AESIPE).exists()
+        else None
         for number, run in enumerate(runs)
     ]
     predictor = load_predictor(runs[0].folder, layout.n_classes, settings.scales, device)

@@ -163,7 +163,8 @@ def check(root):
     layout, findings = Layout(root), Findings()
     lists = read_lists(layout, findings)
     ids = list(dict.fromkeys(image_id for each in lists.values() for image_id in each))
-    trained = {image_id for name, each in lists.items() if name.startswith("train") for image_id in each}
+    training = [name for name in lists if name.startswith("train") and "val" not in name]  # trainval is both
+    trained = {image_id for name in training for image_id in lists[name]}
     check_lists(layout, lists, ids, trained, findings)
     check_names_of_masks(layout, findings)
     tops = check_files(layout, ids, trained, findings)

@@ -53,17 +53,10 @@ def class_probabilities(model, image, dtype):
 def load_aesipe(run, n_classes, device, switches=None):
     """The AE-SIPE network of a `tool.run.Run` in eval mode.
 
-    switches: `tool.settings.MakeCam`, whose settings of the method replace those of the training where they are given.
+    switches: `tool.settings.MakeCam`, whose settings of the method replace those of the training where they are given;
+    None: those with which the run's maps were exported.
     """
-    changed = {}
-    if switches is not None:
-        changed = {key: getattr(switches, key) for key in METHOD if getattr(switches, key) is not None}
+    switches = switches or run.used_settings("make_cam")
+    changed = {key: getattr(switches, key) for key in METHOD if getattr(switches, key) is not None}
     settings = replace(run.trained_settings(AESIPE, "train_aesipe"), **changed)
     return load_model(build(settings, n_classes, "none")[0], run / AESIPE, device)
-
-
-def load_localizer(run, n_classes, device):
-    """The run's AE-SIPE network as it exported its maps, or None if it has not finished training."""
-    if not (run / AESIPE).exists():
-        return None
-    return load_aesipe(run, n_classes, device, run.used_settings("make_cam"))

@@ -1,11 +1,13 @@
 """A finished run, which may have come from another machine without its dataset."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from data.content import class_digest
 from data.layout import read_class_names
 from errors import UserError
 from tool.record import recorded_input
+from tool.stages import BY_NAME
 
 
 def trained_class_names(run, dataset_root):
@@ -25,6 +27,23 @@ def trained_class_names(run, dataset_root):
                 "classes.txt there"
             )
     return names
+
+
+def with_dataset(settings, stage=None):
+    """The settings of a tool, with the run's dataset where they name none.
+
+    stage: whose dataset it is; None: that of the first section of the run's config.yaml that names one. Raises
+    UserError if there is none.
+    """
+    if settings.dataset_root is not None:
+        return settings
+    run = settings.run
+    used = (run.used_settings(name) for name in run.config() if name in BY_NAME and stage in (None, name))
+    made = next((each for each in used if each.dataset_root is not None), None)
+    if made is None:
+        of_stage = f" of {stage}" if stage else ""
+        raise UserError(f"{run / 'config.yaml'}: names no dataset{of_stage}: give --dataset_root")
+    return replace(settings, dataset_root=made.dataset_root, dataset_format=made.dataset_format)
 
 
 def _class_names_path(run, dataset_root):

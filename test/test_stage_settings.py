@@ -13,7 +13,7 @@ import infer.segmentation
 import viz.failure
 from data.content import stamps
 from data.transforms import resized
-from infer.maps import load_aesipe, load_localizer, multi_scale_maps
+from infer.maps import load_aesipe, multi_scale_maps
 from infer.pseudo import load_irn, mean_boundary
 from infer.segmentation import likely_classes, load_deeplab, multi_scale_probabilities
 from module.crf import dense_crf_labels, dense_crf_probabilities
@@ -47,7 +47,7 @@ def test_maps_are_exported_at_the_scales_and_with_the_switches_that_are_given(mo
             found_keys, found = load_cam(moved.run / name / f"{image_id}.npz")
             assert found_keys.tolist() == keys.tolist() and np.abs(found - maps[name].numpy()).max() < 1e-3
     # Of the report and the pictures too.
-    assert load_localizer(run, n_classes, ALONE.device).sequence == ("prototype", "is_cam")
+    assert load_aesipe(run, n_classes, ALONE.device).sequence == ("prototype", "is_cam")
 
 
 def test_a_list_is_segmented_at_the_scales_that_are_given_with_and_without_crf(moved):

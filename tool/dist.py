@@ -10,7 +10,7 @@ import torch
 import torch.distributed
 
 from tool.device import choose_device
-from tool.parallel import end_with_parent
+from tool.parallel import LAUNCHER, end_with_parent
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ def init_dist(choice="auto", timeout_minutes=60):
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     device = choose_device(choice)
     if world > 1:
-        end_with_parent()  # torchrun stops its processes, unless it is killed itself
+        # torchrun stops its processes, unless it is killed itself. Another launcher does not say its number.
+        end_with_parent(int(os.environ.get(LAUNCHER) or os.getppid()))
         torch.distributed.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",
             timeout=timedelta(minutes=timeout_minutes),

@@ -1,5 +1,6 @@
 """torchrun, with one line instead of its tracebacks when a process ends: python -m tool.launch FLAGS SCRIPT ..."""
 
+import os
 import signal
 import sys
 
@@ -8,9 +9,11 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from tool.config import run_main
+from tool.parallel import LAUNCHER
 
 
 def main():
+    os.environ[LAUNCHER] = str(os.getpid())
     try:
         run.run(run.parse_args(sys.argv[1:]))
     except ChildFailedError as error:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from progress import progress_bar
 
+LAUNCHER = "AESIPE_LAUNCHER"  # in the environment: the number of the process that `tool.launch` runs in
 WAITING = 16  # of `parallel_map`: one slow image then holds up no other process, and results fill no memory
 
 
@@ -35,10 +36,14 @@ def _call(item):
     return _function(item)
 
 
-def end_with_parent():
+def end_with_parent(parent):
     """From now on this process ends within a second of the one that started it, even if that was killed: the workers
-    of a pool would wait for it for ever, and hold the run's lock."""
-    threading.Thread(target=_wait_for_end, args=(os.getppid(),), daemon=True).start()
+    of a pool would wait for it for ever, and hold the run's lock.
+
+    parent: the starter's process number, as it said it itself: asked for here, it is another's where the starter has
+    ended before.
+    """
+    threading.Thread(target=_wait_for_end, args=(parent,), daemon=True).start()
 
 
 def _wait_for_end(parent):
@@ -47,17 +52,17 @@ def _wait_for_end(parent):
     os._exit(1)
 
 
-def _begin(function):
+def _begin(function, parent):
     global _function
     _function = function
-    end_with_parent()
+    end_with_parent(parent)
 
 
 @contextmanager
 def process_pool(workers, function=None):
     """A pool of forked processes, in which `_call` runs the function. Open it before any torch computation: forked
     after, torch's threads hang."""
-    pool = ProcessPoolExecutor(max(1, workers), multiprocessing.get_context("fork"), _begin, (function,))
+    pool = ProcessPoolExecutor(max(1, workers), multiprocessing.get_context("fork"), _begin, (function, os.getpid()))
     pool.submit(int).result()  # the first task forks all the workers
     try:
         yield pool

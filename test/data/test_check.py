@@ -96,6 +96,7 @@ def _unlabelled(root):
         (lambda root: save(root / "SegmentationClass/c.jpg", value=1), EVALUATION, NO_MASKS, "c.jpg"),
         (lambda root: save(root / "SegmentationClass/c_mask.png", value=1), EVALUATION, NO_MASKS, "c_mask.png"),
         (rewrite("lists/val.txt", "a\nd\n"), EVALUATION, "training images in a list to test on", "a in val"),
+        (rewrite("lists/train_2.txt", "d\n"), EVALUATION, "training images in a list to test on", "d in val"),
         (rewrite("lists/val.txt", "c\n"), NOTE, "images in no list", "d"),
         (_unlabelled, NOTE, "images in no list and without a line in image_labels.txt", "e"),
         (rewrite("image_labels.txt", "a cat\nb cat\nc dog\n"), NOTE, "classes of one image in train_aug", "dog"),
@@ -135,6 +136,11 @@ def test_everything_that_is_wrong_is_named(root, damage, severity, kind, example
     assert any(example in each for each in findings.found[severity].get(kind, ())), text
     assert kind in text and status(root, monkeypatch) == (2 if findings.found[TRAINING] else 0)
     assert findings.found[TRAINING] or severity != TRAINING
+
+
+def test_a_list_of_training_and_validation_images_is_neither(root):
+    (root / "lists/trainval.txt").write_text("a\nb\nc\nd\n")
+    assert "Nothing is wrong" in check(root)[0]
 
 
 def test_masks_may_hold_255_and_may_be_lacking(root, monkeypatch):

@@ -7,16 +7,17 @@ from data.toy import make_toy
 
 
 def test_names_that_collide_are_kept_apart_and_inputs_stay(call, tmp_path):
-    """Outputs lie beside the images, and one image has the name of another's output."""
+    """Outputs lie beside the images, two folders have images of the same names, and one has that of an output."""
     one, two = tmp_path / "one", tmp_path / "two"
     paths = [save(folder / name, "RGB") for folder in (one, two) for name in ("a.png", "a.jpg", "a.bmp", "A.png")]
-    paths.append(save(one / "a_deeplab.png", "RGB"))
+    paths.append(save(one / "a.png_deeplab.png", "RGB"))
     before = {path: path.read_bytes() for path in paths}
     done = call(*paths, one / "a.png", out=one)
     assert done.status == 0 and len(done.out.splitlines()) == len(paths)
     assert {path: path.read_bytes() for path in paths} == before
     made_files = [name for line in done.out.splitlines() for name in line.split(" -> ")[1].split(": ")[1].split()]
     assert len({name.casefold() for name in made_files}) == len(made_files) == 2 * len(paths)
+    assert {"one_a.png_deeplab.png", "two_a.png_deeplab.png"} < {*made_files}
     assert {path.name for path in one.iterdir()} == {*made_files, *(p.name for p in paths if p.parent == one)}
 
 

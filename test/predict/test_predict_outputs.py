@@ -76,6 +76,30 @@ def test_maps_are_make_cams(made, call, tmp_path):
         assert np.array_equal(read_png(tmp_path / f"out/a_{name}.png"), expected)
 
 
+def test_maps_are_those_that_the_run_exported(call, tmp_path):
+    """By another method than it was trained with."""
+    make_run(tmp_path / "run", tmp_path / "gone")
+    run, path = Run(tmp_path / "run"), save(tmp_path / "a.png", "RGB", 70, 90)
+    switches = MakeCam(sequence=("prototype", "is_cam"), normalization="max")
+    trained, exported = (
+        multi_scale_maps(
+            load_aesipe(run, len(CLASSES), torch.device("cpu"), given),
+            read_image(path),
+            torch.tensor([1.0, 0, 0]),
+            [1.0],
+            ["ae_is_cam"],
+        )[1]["ae_is_cam"]
+        for given in (MakeCam(), switches)
+    )
+    assert not torch.equal(trained, exported)
+    run.keep_settings("make_cam", switches)
+    [network] = load_networks(
+        ["aesipe"], Predict(run_folder=str(run), scales=(1.0,)), CLASSES, None, torch.device("cpu")
+    )
+    _, outputs, _ = network.ask(read_image(path), [1], False)
+    assert np.array_equal(outputs["ae_is_cam"].heat, exported.numpy())
+
+
 def test_the_threshold_decides_which_classes_are_found(call, tmp_path):
     path = save(tmp_path / "a.png", "RGB")
     every = call(path, flags=("--network", "aesipe", "--threshold", 0)).out

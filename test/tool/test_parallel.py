@@ -141,17 +141,53 @@ def test_background_finishes_what_was_given_and_then_raises_what_failed():
     assert done == [1]
 
 
-def test_the_workers_of_a_killed_process_end_too():
-    """Else they wait for ever, and hold the run's lock and the driver's output."""
-    code = (
-        "import time\nfrom tool.parallel import process_pool\n"
-        "with process_pool(2, print):\n    print('ready', flush=True)\n    time.sleep(60)\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[2], text=True, stdout=subprocess.PIPE
-    )
+def last_process_ends(words):
+    """Start Python with these words, kill it when a line is there, and wait until no process holds its output."""
+    here = Path(__file__).resolve().parents[2]
+    variables = {**os.environ, "PYTHONPATH": str(here)}
+    process = subprocess.Popen([sys.executable, *words], cwd=here, env=variables, text=True, stdout=subprocess.PIPE)
     assert process.stdout.readline() == "ready\n"
     process.kill()
     began = time.monotonic()
-    process.communicate(timeout=30)  # returns when the last process that holds the pipe has ended
+    process.communicate(timeout=30)
     assert time.monotonic() - began < 10
+
+
+def test_the_workers_of_a_killed_process_end_too():
+    """Else they wait for ever, and hold the run's lock and the driver's output."""
+    last_process_ends(
+        [
+            "-c",
+            "import time\nfrom tool.parallel import process_pool\n"
+            "with process_pool(2, print):\n    print('ready', flush=True)\n    time.sleep(60)\n",
+        ]
+    )
+
+
+LATE = """
+import os, time
+began_by = os.getppid()
+print("ready", flush=True)
+while os.getppid() == began_by:
+    time.sleep(0.01)
+"""
+
+
+def test_workers_that_begin_when_their_process_is_gone_end_too():
+    code = f"""
+import tool.parallel
+begin = tool.parallel._begin
+def late(*given):
+{"".join(f"    {line}" for line in LATE.splitlines(keepends=True))}
+    begin(*given)
+tool.parallel._begin = late
+with tool.parallel.process_pool(1, print):
+    pass
+"""
+    last_process_ends(["-c", code])
+
+
+def test_a_launched_process_that_begins_when_its_launcher_is_gone_ends_too(tmp_path):
+    script = tmp_path / "late.py"
+    script.write_text(LATE + "from tool.dist import init_dist\ninit_dist('cpu')\ntime.sleep(60)\n")
+    last_process_ends(["-m", "tool.launch", "--standalone", "--nproc_per_node=2", script])
