@@ -1,6 +1,7 @@
 # The tested set (requirements-lock.txt: Python 3.11, x86-64, PyTorch for CUDA 13.0, which needs a driver of 580 or newer).
 #
 #   docker build -t aesipe .
+#   mkdir -p store                                                  # made by Docker it would be root's
 #   docker run --rm --gpus all --ipc=host -v "$PWD/store:/data" aesipe                    # the demo
 #   docker run --rm --gpus all --ipc=host -v "$PWD/store:/data" aesipe configs/voc12_resnet101.yaml \
 #       common.dataset_root=/data/VOC2012 common.run_root=/data/runs

@@ -28,7 +28,8 @@ def multi_scale_probabilities(model, image, scales, flip, dtype=None):
 
 
 def likely_classes(probabilities):
-    """The classes of [K,H,W] that have any probability somewhere: the others cost dense CRF time and change nothing."""
+    """The classes of [K,H,W] that have any probability somewhere: the others cost dense CRF time and, of 24 photographs,
+    changed one label in 10,000."""
     return (probabilities.amax(dim=(1, 2)) > min(0.01, 0.5 / len(probabilities))).nonzero()[:, 0]
 
 

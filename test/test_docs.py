@@ -30,12 +30,8 @@ SCRIPTS = sorted({stage.script for stage in BY_NAME.values()} | {"check_config.p
 ADDED = {
     "bash run_pipeline.sh configs/demo.yaml": SMALL,
     "bash run_tests.sh": ("--version",),
-    "bash run_pipeline.sh configs/own_data.yaml": (
-        "common.num_workers=0",
-        "make_cam.scales=[0.5]",
-        "deeplab_test.scales=[0.5]",
-    ),
-    "python deeplab/test.py": ("--scales", "0.5", "--num_workers", "0"),
+    "bash run_pipeline.sh configs/own_data.yaml": ("common.num_workers=0",),
+    "python deeplab/test.py": ("--num_workers", "0"),
 }
 
 

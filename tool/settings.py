@@ -276,7 +276,9 @@ class _Training(_Loading, _Data, _Precision, _Tracked):
         False, "the same bits in every run on the same machine, slower on a GPU", decides=False
     )
     compile: bool = setting(
-        False, "torch.compile the encoder: a minute at the start, faster steps on a GPU", decides=False
+        False,
+        "torch.compile the encoder, and the heads of IRN and DeepLabV3: a minute at the start, faster steps on a GPU",
+        decides=False,
     )
     save_every: Positive = setting(200, "steps between saved states", decides=False)
     resume: Literal["auto", "never"] = setting(
@@ -329,7 +331,7 @@ class PrepareDataset(_Data):
     )
     overlap: Literal["later", "smallest"] = setting(
         "later",
-        "coco14, folder with labels_from coco: which of the objects on a pixel it belongs to in a mask, the later in "
+        "coco14, folder with labels_from coco: which object a pixel gets in the mask where several overlap, the later in "
         "the annotations or the smallest",
     )
     crowd: Literal["background", "ignore", "object"] = setting(
@@ -340,7 +342,7 @@ class PrepareDataset(_Data):
     )
     annotations: Text | None = setting(None, "folder with labels_from coco: the JSON in COCO's format")
     overwrite: bool = setting(False, "folder: replace an image_labels.txt that says otherwise")
-    train: Count = setting(200, "toy: images with masks for evaluation")
+    train: Count = setting(200, "toy: images of the list train, the first of train_aug")
     train_aug: Count = setting(400, "toy: training images")
     val: Count = setting(100, "toy: validation images")
     size: Annotated[int, Meta(ge=1, le=4096)] = setting(160, "toy: long side in pixels")
@@ -413,7 +415,7 @@ class EvalCam(_Data, _Tracked):
 def _refine(decides):
     return setting(
         "irn",
-        "the maps to pseudo labels by IRN and its random walk, or by dense CRF alone, for which IRN is not trained",
+        "how maps become pseudo labels: irn, by IRN's random walk; crf, by dense CRF alone, without training IRN",
         decides=decides,
     )
 
@@ -441,13 +443,16 @@ class TrainIrn(_Training, _Encoder):
     lr: Rate = setting(0.1, "initial learning rate of the boundary head; the displacement head's is ten times it")
     momentum: Share = setting(
         0.0,
-        "SGD momentum, the share of the last step that is kept; 0: IRN's published code passes its weight decay here",
+        "SGD momentum, the share of the last step that is kept; 0, since IRN's published code passes its weight decay in "
+        "momentum's place by mistake and so trains with next to none",
     )
     max_epochs: Count = setting(3, "epochs, passes over the list")
     list: Text = setting("train_aug", "lists/NAME.txt of the dataset", decides=False)
     scale: tuple[Scale, Scale] = setting((0.5, 1.5), "factors of the image's size in training, a range", metavar=RANGE)
     radius: Radius = setting(10, "radius of the pixel pairs, in pixels at stride 4")
-    labels: Text = setting("ir_label", "folder of label images in the run's folder, or `truth`: the best IRN could do")
+    labels: Text = setting(
+        "ir_label", "folder of label images in the run's folder, or `truth`, the masks: an upper bound"
+    )
     kernel: Literal[1, 3] = setting(
         1, "kernel size of the heads' first convolutions; 1 as published, 3 for encoders whose maps have few channels"
     )
@@ -505,7 +510,7 @@ class EvalSeg(_Data, _Tracked):
     background_weight: tuple[Rate, ...] = setting(
         (), "factors on the background's score at which kept scores (make_seg_labels.keep_scores) are evaluated too"
     )
-    crf: bool = setting(True, "evaluate their labels after dense CRF too")
+    crf: bool = setting(True, "evaluate the labels of the kept scores after dense CRF too")
 
     @property
     def scores(self):
@@ -604,7 +609,9 @@ class Report(_Data, _Drawn, _Page):
 class _Asked(_Run, _Precision, _Drawn):
     """How a run's networks are asked about any image."""
 
-    threshold: Share = setting(0.5, "probability from which the classifier's class is taken; the strongest always is")
+    threshold: Share = setting(
+        0.5, "least probability of a class for it to be taken as found; the most probable one always is"
+    )
     scales: Scales | None = setting(None, "factors of the image's size; default: those of the run's own export or test")
     background_weight: Rate = setting(0.8, "factor on the background's score for the labels of the maps")
     max_side: Pixels | None = setting(
@@ -635,7 +642,7 @@ class Predict(_Asked, _Page):
 @dataclass(frozen=True, kw_only=True)
 class App(_Asked):
     port: Annotated[int, Meta(ge=1, le=65535)] | None = setting(
-        None, "of the page on this machine; default: the first that is free from 7860 on", decides=False
+        None, "port of the page on this machine; default: the first that is free from 7860 on", decides=False
     )
 
 

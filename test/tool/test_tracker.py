@@ -165,7 +165,7 @@ def test_the_tracker_of_the_documentation(tmp_path, monkeypatch):
         if "(Tracker):" in block
     )
     monkeypatch.setattr(tracker, "TRACKERS", dict(TRACKERS))
-    exec(block, {"Tracker": tracker.Tracker, "TRACKERS": tracker.TRACKERS, "Image": Image})
+    exec(block, {"Tracker": tracker.Tracker, "TRACKERS": tracker.TRACKERS})
     show("table", tmp_path)
     folder = tmp_path / "table" / "tiny"
     text = "10,train/loss,1.5\n10,val/ae_is_cam,0.25\n20,train/loss,0.5\n"
