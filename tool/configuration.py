@@ -55,7 +55,7 @@ def _rows(kind):
     for item in fields(kind):
         meta, name = item.metadata, item.name
         flags = (f"--{name}",) if meta["flags"] is None else meta["flags"]
-        key = " or ".join(f"`{flag.lstrip('-')}`" for flag in flags)
+        key = f"`{name}`" + "".join(f", as a flag also `{flag}`" for flag in flags[1:])
         if not meta["in_config"]:
             key = f"`{' '.join(flags) or meta['metavar']}`, not a key"
         decides = "yes" if meta["decides"] else "no"

@@ -161,7 +161,11 @@ class _Run(Settings):
 
     dataset_root: Text | None = setting(None, "dataset in VOC layout; default: as the run was made", decides=False)
     run_folder: Text | None = setting(
-        None, "the run's folder, in place of --run_root and --session_name", decides=False, flags=("--run",)
+        None,
+        "the run's folder, in place of --run_root and --session_name",
+        decides=False,
+        flags=("--run",),
+        in_config=False,
     )
 
     def run_path(self):

@@ -35,7 +35,7 @@ def test_every_setting_of_every_stage_is_on_the_page():
     for name, stage in BY_NAME.items():
         of_all = {row[0] for row in rows(shared) if row[5] == "all" or name in row[5].split(", ")}
         shown = [f"`{(item.metadata['flags'] or ('--' + item.name,))[0][2:]}`" for item in fields(stage.settings)]
-        outside = {"`runs`": "`RUN`, not a key", "`open`": "`--open`, not a key"}
+        outside = {"`runs`": "`RUN`, not a key", "`open`": "`--open`, not a key", "`run`": "`--run`, not a key"}
         shown = [outside.get(each, each) for each in shown]
         missing = [each for each in shown if not any(cell.startswith(each) for cell in of_all | own.get(name, set()))]
         assert missing == [], name
