@@ -19,7 +19,7 @@ from pathlib import Path
 from coco14.classes import FEW
 from conventions import VERSION
 from data.datasets import open_dataset
-from data.usable import check_image, check_labels, check_scaled_image, problem_of, usable_ids
+from data.usable import check_scaled_image, require_images, usable_ids
 from errors import UserError, missing_package
 from files import atomic, check_file
 from tool.config import override, parse, read_config, run_main
@@ -43,8 +43,8 @@ def check_pipeline(chosen):
             made.update(stage.written(chosen[stage.name]))
     check_libraries(chosen)
     check_lists(chosen)
-    if "report" in chosen:
-        check_figure(chosen["report"])
+    if "report" in chosen and _in_place(chosen["report"]):
+        require_images(open_dataset(chosen["report"]), chosen["report"].figure, "report.figure")
 
 
 def check_reads(stage, chosen, made):
@@ -157,16 +157,6 @@ def check_masks(stage, dataset, ids):
         raise UserError(f"{stage}.labels is truth, but {dataset.root} has no mask of {lacking}: give labels, or masks")
 
 
-def check_figure(settings):
-    """Raises UserError for an image of report.figure that is not there or has no labels."""
-    if not settings.figure or not _in_place(settings):
-        return
-    dataset = open_dataset(settings)
-    for image_id in settings.figure:
-        if problem := problem_of(dataset, image_id, (check_image, check_labels)):
-            raise UserError(f"report.figure: {problem}")
-
-
 def _in_place(settings):
     """Whether the dataset can be looked at now: it is not one that its own stage has yet to make."""
     root = Path(settings.dataset_root) if settings.dataset_root else None
@@ -199,6 +189,9 @@ def main():
             chosen = {name: settings[name] for name in (os.environ.get("RUN_STAGES") or " ".join(names)).split()}
             settings["dataset"].run.refuse_old_names()
             processes = check_batches(source, chosen)
+            for name in ("make_ir_labels", "train_irn"):
+                if settings[name].refine == "crf":  # the stage does nothing
+                    chosen.pop(name, None)
             check_pipeline(chosen)
         except UserError as error:
             raise UserError(str(error).replace(str(temporary), source)) from error

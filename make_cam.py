@@ -22,7 +22,7 @@ def export(stage, layout, stamps, ids):
     with stage.processes() as dist, background() as submit:
         model = load_aesipe(stage.run, layout.n_classes, dist.device, settings)
         dtype = set_precision(settings.precision, dist.device)
-        for image_id, image in stage.progress(image_loader(layout, ids, settings.num_workers), len(ids)):
+        for image_id, image in stage.progress(image_loader(layout, ids, settings.num_workers)):
             image, labels = image.to(dist.device), layout.labels(image_id).to(dist.device)
             keys, maps = multi_scale_maps(model, image, labels, settings.scales, settings.maps, dtype)
             for name in settings.maps:

@@ -47,7 +47,7 @@ def label(stage, layout, stamps, ids):
         irn = load_irn(stage.run, dist.device)
         dtype = set_precision(settings.precision, dist.device)
         images = image_loader(layout, ids, settings.num_workers, more=read_cam)
-        for image_id, image, (keys, cam) in stage.progress(images, len(ids)):
+        for image_id, image, (keys, cam) in stage.progress(images):
             boundary = mean_boundary(irn, image.to(dist.device), dtype)
             scores = walked_scores(cam.to(dist.device), boundary, settings)
             labels = keys.numpy()[weighted_argmax(scores, settings.background_weight)]

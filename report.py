@@ -5,7 +5,7 @@ from pathlib import Path
 
 from data.content import inputs
 from data.datasets import open_dataset
-from data.usable import check_image, check_mask_if_any, usable_ids
+from data.usable import check_image, check_mask_if_any, require_images, usable_ids
 from errors import UserError
 from infer.run import with_dataset
 from tool.config import parse, run_main
@@ -30,7 +30,7 @@ def write_report(runs, layout, ids, settings, folder):
     from infer.maps import load_aesipe
     from infer.segmentation import load_predictor
     from tool.device import choose_device, describe, set_precision
-    from viz.artist import Artist, check_images, draw_grid
+    from viz.artist import Artist, draw_grid
     from viz.failure import count_failures
     from viz.network import takes_new_seeds
     from viz.page import write_page
@@ -39,7 +39,9 @@ def write_report(runs, layout, ids, settings, folder):
     from viz.tables import write_markdown
     from viz.watch import spread
 
-    check_images(layout, runs[0], settings.figure)
+    if settings.figure:
+        runs[0].folder.record(AESIPE)  # of the network that draws them
+        require_images(layout, settings.figure, "figure")
     # Its processes are forked, so it comes before torch computes anything.
     swept = score_maps(layout, runs, ids, settings.background_weight, settings.num_workers)
     device = choose_device(settings.device)

@@ -23,6 +23,7 @@ from errors import UserError
 from files import atomic
 from tool.json_file import load_json, save_json
 from tool.signals import stop_signals
+from viz.tables import markdown
 
 # Dense TFLOP/s by NVIDIA's data sheets in (16 bits, TF32, float32), by words of the card's name: the first row holds
 # whose words are all in it. None: the card has no such unit, and then none for bfloat16 either.
@@ -234,7 +235,7 @@ def _markdown(machine, table, found, count):
     }
     for title, (kind, keys) in columns.items():
         lines = [[_shown(figures.get(key, "")) for key in keys] for figures in table if figures["kind"] == kind]
-        parts += [f"## {title}", _table(keys, lines)] if lines else []
+        parts += [f"## {title}", markdown(keys, lines)] if lines else []
     for row, kept in found.items():
         if row.kind == "operations":
             parts += ["## Operations against plain formulations", kept.get("error") or _operations(kept["result"])]
@@ -251,7 +252,7 @@ def _operations(result):
         lines.append(
             [name, *(f"{1e3 * way['median']:.2f}" for way in (ours, plain)), f"{plain['median'] / ours['median']:.1f}"]
         )
-    return _table(("operation", "ours, ms", "plain, ms", "times"), lines)
+    return markdown(("operation", "ours, ms", "plain, ms", "times"), lines)
 
 
 def _voc(found):
@@ -270,7 +271,7 @@ def _voc(found):
         "evaluations and the report"
         + (f"; not measured: {', '.join(missing)}" if missing else "")
         + ".\n\n"
-        + _table(("stage", "hours"), lines)
+        + markdown(("stage", "hours"), lines)
     )
 
 
@@ -280,10 +281,6 @@ def _nvidia_smi():
     fields = "--query-gpu=index,name,driver_version,memory.total"
     done = subprocess.run(["nvidia-smi", fields, "--format=csv"], capture_output=True, text=True)
     return f"```text\n{(done.stdout or done.stderr).strip()}\n```"
-
-
-def _table(head, lines):
-    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in [head, ["---"] * len(head), *lines])
 
 
 def _shown(value):

@@ -24,7 +24,7 @@ PSEUDO, TRUTH = "pseudo labels", "the dataset's masks"
 def write_devkit(out, layout, folder, for_each):
     """Write the tree to the folder `out`, which gets its name when all of it is there.
 
-    layout: `data.layout.Layout`. folder: holds the pseudo labels, ID.png. for_each: function (function, items) that
+    layout: `data.dataset.Dataset`. folder: holds the pseudo labels, ID.png. for_each: function (function, items) that
     yields function(item) for every item, in any order.
     Returns ({list: (what its masks are, number of images)}, {list: why it is left out}). Raises UserError if out
     exists, no list has pseudo labels, or a label does not fit its image or classes.

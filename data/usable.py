@@ -89,6 +89,13 @@ def check_image(dataset, image_id):
     return dataset.image_facts(image_id).size
 
 
+def require_images(dataset, ids, what):
+    """Raises UserError for the first of these images that is not there or has no labels. what: names them."""
+    for image_id in ids:
+        if problem := problem_of(dataset, image_id, (check_image, check_labels)):
+            raise UserError(f"{what}: {problem}")
+
+
 def check_scaled_image(scales, dataset, image_id):
     """As `check_image`, of an image that is to be resized by each of the factors."""
     for factor in scales:

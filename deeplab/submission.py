@@ -19,19 +19,24 @@ from errors import UserError
 from files import atomic
 
 
-def check_request(path, ids):
-    """UserError where `write_submission` would end with one whatever the labels are."""
+def check_request(path, listed, ids):
+    """UserError where `write_submission` would end with one, or lack images, whatever the labels are.
+
+    listed: IDs of the list. ids: of these the usable ones.
+    """
     if Path(path).is_dir():
         raise UserError(f"{path}: is a folder: --submission names the archive to write, such as out.tgz")
-    image_id, times = Counter(ids).most_common(1)[0]
+    image_id, times = Counter(listed).most_common(1)[0]
     if times > 1:
         raise UserError(f"{image_id} is in the list {times} times: a submission holds every image once")
+    if lacking := sorted({*listed} - {*ids}):
+        raise UserError(f"{lacking[0]} cannot be used: a submission holds every image of the list")
 
 
 def write_submission(path, folder, layout, ids, competition):
     """Pack label images; the same labels give the same bytes.
 
-    path: archive to write, gzipped tar. folder: holds ID.png. layout: `data.layout.Layout`, for the sizes of the
+    path: archive to write, gzipped tar. folder: holds ID.png. layout: `data.dataset.Dataset`, for the sizes of the
     images. ids: every one once. competition: comp5 or comp6.
     Returns the number of label images. Raises UserError, and leaves path as it was, unless each is as the server wants
     it: a palette PNG in VOC's colours, of its image's size, with values in 0..K-1.

@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data.content import class_input, inputs, stamps
 from data.datasets import open_dataset
-from data.usable import check_mask_if_any, check_scaled_image, usable_ids
+from data.usable import check_mask, check_scaled_image, usable_ids
 from tool.config import run_main
 from tool.frame import StageCall
 from tool.parallel import background, drain, process_pool
@@ -33,7 +33,7 @@ def segment(stage, layout, stamps, folders, ids):
         model = load_deeplab(stage.run, layout.n_classes, dist.device)
         dtype = set_precision(settings.precision, dist.device)
         images = image_loader(layout, ids, min(1, settings.num_workers))
-        for image_id, image in stage.progress(images, len(ids)):
+        for image_id, image in stage.progress(images):
             paths, stamp = [stage.run / folder / f"{image_id}.png" for folder in folders], stamps[image_id]
             seen = image.to(dist.device)
             probabilities = multi_scale_probabilities(model, seen, settings.scales, settings.flip, dtype)
@@ -67,7 +67,8 @@ def evaluate(stage, layout, ids, folders):
         return {f"{settings.list}_{name}": result[name]["miou"] for name in names}
 
     record = stage.record(inputs(layout, ids, "images", "masks"), *folders)
-    result = stage.evaluate(f"deeplab_{settings.list}.json", record, score, 0, miou)
+    counted = 0  # the images were counted when they were segmented
+    result = stage.evaluate(f"deeplab_{settings.list}.json", record, score, counted, miou)
     for name in names:
         print(f"DeepLabV3 on {settings.list}{' +CRF' if name == 'crf' else ''}: mIoU {100 * result[name]['miou']:.2f}")
 
@@ -76,12 +77,14 @@ def main():
     stage = StageCall("deeplab_test", __doc__)
     settings = stage.settings
     layout = open_dataset(settings)
-    checks = (partial(check_scaled_image, settings.scales), check_mask_if_any)
+    listed = layout.ids(settings.list)
+    has_masks = any(map(layout.has_mask, listed))
+    checks = (partial(check_scaled_image, settings.scales), *[check_mask] * has_masks)
     ids = usable_ids(layout, settings.list, checks, settings.skip_bad, stage.main)
     if settings.submission:
         from deeplab.submission import check_request, write_submission
 
-        check_request(settings.submission, ids)  # before hours of work
+        check_request(settings.submission, listed, ids)  # before hours of work
     folders = [f"deeplab/{name}" for name in (settings.list, f"{settings.list}_crf")[: 1 + settings.crf]]
     record = stage.record(class_input(layout), DEEPLAB)
     wanted = stamps(layout, ids, labels=False)

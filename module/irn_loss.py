@@ -45,7 +45,7 @@ def affinity_displacement_loss(boundary, displacement, labels, radius=10, count=
     foreground = (labels > 0)[:, None]
     # d_source - d_destination - offset is the difference of the places that the two displacements lead to. In the
     # background the displacements themselves are compared, so one map of targets serves both kinds of equal pairs.
-    targets = None if displacement is None else displacement.to(dtype) + _positions(displacement) * foreground
+    targets = None if displacement is None else displacement.to(dtype) + _positions(boundary) * foreground
     decided, balance = _weigh_pixels(boundary, targets, labels, radius)
 
     count = (decided.flatten(1).sum(1) if count is None else count).to(dtype)

@@ -34,7 +34,7 @@ def build_backbone(name, weights="imagenet", frozen_stages=2, batch_norm="frozen
     """
     build = BUILDERS.get(name)
     if name.startswith("timm:"):
-        from net.timm_encoder import timm_parts as build  # imports timm, which is optional
+        from net.timm_encoder import timm_parts as build
     elif build is None:
         raise UserError(f"backbone {name!r} is unknown{nearest(name, BUILDERS)}: there are {', '.join(BUILDERS)}")
     weights = Weights(weights)

@@ -105,8 +105,7 @@ def step_losses(radius, network, batch):
     output = network(batch["image"])
     labels = _labels(batch)
     with torch.autocast(labels.device.type, enabled=False):
-        fields = (None if field is None else field.float() for field in (output["boundary"], output["displacement"]))
-        terms = affinity_displacement_loss(*fields, labels, radius, batch.get("count"))
+        terms = affinity_displacement_loss(**output, labels=labels, radius=radius, count=batch.get("count"))
         return {"loss": irn_loss(terms), **terms}
 
 

@@ -12,15 +12,18 @@ from paper.tables import NETWORKS, SUPERVISED
 from tool.config import override, parse, read_config
 from tool.json_file import load_json
 from tool.record import checkpoint_record, make_record, refuse_other, weights_input
-from tool.stages import STAGES
+from tool.stages import AESIPE, BY_NAME, STAGES
 from tool.yaml_file import dump_yaml
 
 
-def stages_for(*results):
-    """Names of the stages, in order, that outputs in a run's folder come from: what the table says that each reads."""
+def stages_for(*results, arguments=lambda name: BY_NAME[name].settings()):
+    """Names of the stages, in order, that outputs in a run's folder come from: what the table says that each reads.
+
+    arguments: function of a stage's name that gives its settings; their defaults where it is not given.
+    """
     needed, names = set(results), []
     for stage in reversed(STAGES):
-        settings = stage.settings()
+        settings = arguments(stage.name)
         if needed.intersection(stage.written(settings)):
             needed.update(stage.read(settings))
             names.insert(0, stage.name)
@@ -28,7 +31,8 @@ def stages_for(*results):
 
 
 CAM_STAGES = stages_for("eval/cam.json")  # to the scores of Tables 2 and 3
-ALL_STAGES = stages_for("eval/cam.json", "eval/seg.json", "deeplab")  # to those of Table 1
+RESULTS = ("eval/cam.json", "eval/seg.json", "deeplab")  # of Table 1
+ALL_STAGES = stages_for(*RESULTS)
 SEGMENTATION = ("deeplab_train", "deeplab_test")  # what full supervision needs
 TEST = "test"  # VOC's list whose masks only its server has
 MAP = "ae_is_cam"  # the method's last map, whatever the network: what the tables compare
@@ -111,7 +115,7 @@ class Job:
     def _trained(self):
         """Whether the method's network is there; UserError where it is one of other settings."""
         args = self.arguments("train_aesipe")
-        path = args.run / "ckpt" / "aesipe.pt"
+        path = args.run / AESIPE
         known = checkpoint_record(path)
         if known is not None:
             refuse_other(path, known, make_record("train_aesipe", args, self._trained_inputs(args, known)))
@@ -186,7 +190,7 @@ def _make_job(tables, config, overrides, network, seed):
     stages = ALL_STAGES if any(table.segmentation for table, _ in rows) else CAM_STAGES
     job = Job(name, network, seed, config, (*overrides, *own), stages, figures)
     if "deeplab_test" in stages:
-        return job
+        return replace(job, stages=stages_for(*RESULTS, arguments=job.arguments))  # without IRN's, where refine is crf
     # The CAMs of the evaluated list are all that Tables 2 and 3 need.
     return replace(job, overrides=(*job.overrides, f"make_cam.list={job.arguments('eval_cam').list}"))
 

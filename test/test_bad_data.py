@@ -55,6 +55,25 @@ def test_data_without_masks_cannot_be_evaluated_but_is_no_error(finished, script
         assert done.status == 0 and "no masks" in done.out and not (tmp_path / "none").exists()
 
 
+def test_a_list_of_which_some_images_have_masks_is_refused_before_the_network_runs_or_shortened(
+    finished, script, tmp_path
+):
+    """Found: all of the list was segmented, and the evaluation then failed, with --skip_bad as well."""
+    root = tmp_path / "toy"
+    shutil.copytree(finished.layout.root, root)
+    first, *others = finished.layout.ids("val")
+    (root / f"SegmentationClassAug/{first}.png").unlink()
+    copy_run(finished.run / "ckpt", tmp_path / "demo/ckpt")
+    where = ("--config", finished.run / "config.yaml", "--dataset_root", root, "--run_root", tmp_path)
+    done = script("deeplab/test.py", *where, "--num_workers", 0)
+    assert done.status == 2 and f"{first}.png" in done.err and len(error_lines(done.err)) == 1
+    assert not (tmp_path / "demo/deeplab").exists()
+    done = script("deeplab/test.py", *where, "--num_workers", 0, "--skip_bad")
+    assert done.status == 0, done.err
+    assert {path.stem for path in (tmp_path / "demo/deeplab/val").glob("*.png")} == {*others}
+    assert "DeepLabV3 on val: mIoU" in done.out
+
+
 def test_a_crop_too_small_for_irns_radius_is_refused(finished, script, tmp_path):
     """At stride 4 a crop of 64 is 16 pixels wide, less than 2 * 10 - 1: there would be no pair."""
     for part in ("ir_label", "ae_is_cam"):

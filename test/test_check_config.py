@@ -74,6 +74,20 @@ def test_scores_that_nothing_keeps_are_named_with_the_setting_that_keeps_them(tm
     assert "section make_seg_labels: keep_scores: with refine crf there is no walk" in said
 
 
+def test_with_dense_crf_in_irns_place_nothing_of_irn_is_asked_for(tmp_path, main, capsys):
+    """Found: its weights and labels were demanded, though its stages do nothing then."""
+    make_toy(tmp_path / "toy", 2, 4, 2, size=64)
+    capsys.readouterr()
+    config = {"common": {"dataset_root": f"{tmp_path}/toy", "run_root": str(tmp_path)}}
+    (tmp_path / "in.yaml").write_text(yaml.safe_dump(config | {"train_irn": {"weights": f"{tmp_path}/no.pt"}}))
+    words = tmp_path / "in.yaml", tmp_path / "out.yaml"
+    (tmp_path / "aesipe/ae_is_cam").mkdir(parents=True)
+    stages = "train_irn make_seg_labels"
+    assert "ir_label" in main(*words, RUN_STAGES=stages)
+    assert "no.pt" in main(*words, RUN_STAGES=f"make_ir_labels {stages}")
+    assert main(*words, "common.refine=crf", RUN_STAGES=stages) == f"{tmp_path}/aesipe\n"
+
+
 @pytest.mark.parametrize(
     "setting, usual",
     [

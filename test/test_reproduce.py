@@ -181,6 +181,14 @@ def jobs_of(numbers, root, seeds=1):
     )[0]
 
 
+def test_with_dense_crf_in_irns_place_no_stage_of_irn_is_planned():
+    """Found: they stayed in the forecast, their time not known."""
+    overrides = ("common.refine=crf",)
+    (job, *_), _ = make_jobs([TABLES["end"]], REPOSITORY / "configs/photos_best.yaml", overrides, 1)
+    names = [stage.name for stage in STAGES if stage.name not in ("dataset", "report")]
+    assert job.stages == tuple(name for name in names if name not in ("make_ir_labels", "train_irn"))
+
+
 def test_networks_are_shared_by_rows_and_tables(tmp_path):
     jobs = jobs_of((1, 2, 3), tmp_path, seeds=2)
     assert len(jobs) == 2 * len(NETWORKS) and len({job.name for job in jobs}) == len(jobs)

@@ -89,14 +89,14 @@ def _file_values(path, section, kind):
     """{name: value} of what the config file says of a stage; null stands for the default."""
     names, config = _keys(kind), read_config(path)
     shared = {key: value for key, value in (config.get("common") or {}).items() if key in names}
-    values = {}
-    for key, value in {**shared, **(config.get(section) or {})}.items():
+    own, values = config.get(section) or {}, {}
+    for key, value in {**shared, **own}.items():
         _check_known(f"{path}: {section}.{brief(key)}", key, sorted(names))
         if value is not None:
             try:
                 values[names[key]] = read(types(kind)[names[key]], value)
             except ValueError as error:
-                raise UserError(f"{path}: {section}.{key} {error}") from error
+                raise UserError(f"{path}: {section if key in own else 'common'}.{key} {error}") from error
     return values
 
 

@@ -25,8 +25,9 @@ default. Of a flag that is on or off, `--KEY` and `--no-KEY` are the two values.
 outside its range, is refused before the first stage starts.
 
 **decides** says whether another value makes another result. A run refuses to mix results of different values of such a
-setting; the others may change at any time. Evaluations and the report are made again instead. The stage dataset and the tools
-predict, app and export keep no record, so there the column has no effect. `-` as a default means that it is not given.
+setting; the others may change at any time. Evaluations and the report are made again instead. The stage dataset and
+the tools predict, app and export keep no record, so there the column has no effect. `-` as a default means that it is
+not given.
 A setting marked `not a key` is given on the command line only, not in a config file.
 
 This page is generated: `python -m tool.configuration` prints it. Do not edit it by hand."""

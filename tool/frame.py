@@ -85,7 +85,7 @@ class StageCall:
         from tool.dist import close_dist, init_dist
 
         dist = init_dist(self.settings.device, timeout_minutes)
-        precision = agreed_precision(getattr(self.settings, "precision", "float32"), dist)
+        precision = agreed_precision(self.settings.precision, dist)
         if self.main:
             others = f", {dist.world} processes" if dist.world > 1 else ""
             print(f"{numbered(self.name)}: on {describe(dist.device)} in {precision}{others}", flush=True)
@@ -106,9 +106,9 @@ class StageCall:
             for _ in parallel_map(function, ids, self.settings.num_workers, self.name):
                 pass
 
-    def progress(self, images, count):
+    def progress(self, images):
         """The images under a progress bar, in the main process alone."""
-        return progress_bar(self.name, images, total=count, disable=not self.main)
+        return progress_bar(self.name, images, disable=not self.main)
 
     def train(self, name, record, make_task, class_names):
         """Train a checkpoint of the run unless it is there.
@@ -135,7 +135,7 @@ class StageCall:
             done = trainer.train(start)
         self.usage.finish(done, task.steps)
 
-    def evaluate(self, name, record, score, count, miou=None):
+    def evaluate(self, name, record, score, count, miou):
         """The result of an evaluation, RUN/eval/NAME.json: made now by score(), or the one that is there.
 
         count: of the images that it looks at. miou: function of the result that gives {name: mIoU} for the tracker.
@@ -146,8 +146,7 @@ class StageCall:
             result = score()
             self.run.keep_settings(self.name, self.settings)
             save_json(self.run / path, {**result, "record": record})
-            if miou is not None:
-                track_scores(self.settings, self.name, miou(result))
+            track_scores(self.settings, self.name, miou(result))
             self.usage.finish(count, count)
         return result
 

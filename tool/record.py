@@ -32,6 +32,7 @@ INPUTS = {
     "weights": "the initial weights",
     "runs": "what is in the runs",
 }
+PARTS = ("settings", "inputs", "sources")
 EARLIER = "by an earlier version, which did not record its data"
 ANEW = "choose another session_name, or give --resume never to train it anew"
 IN_CHECKPOINT = "archive/record.json"
@@ -49,8 +50,10 @@ def difference(known, record):
     A setting that one of the records lacks stands for its default.
     """
     known = with_new_names(known)
-    if not {"stage", "settings", "inputs", "sources"} <= known.keys():
+    if not {"stage", *PARTS} <= known.keys():
         return EARLIER
+    if not all(isinstance(known[part], dict) for part in PARTS):
+        return "by settings that are not known, since its record is damaged"
     if known["stage"] != record["stage"]:
         return f"by another stage ({known['stage']})"
     defaults = deciding(BY_NAME[record["stage"]].settings()) if record["stage"] in BY_NAME else {}
@@ -99,7 +102,7 @@ def refuse_other(what, known, record, remedy="delete it or choose another sessio
 
 
 def checkpoint_record(path):
-    """The record of a checkpoint, {} if an earlier version wrote it without one beside it, None if there is none.
+    """The record of a checkpoint, None if there is no checkpoint or no record.
 
     Earlier versions kept the settings in a YAML file beside it, which is then what comes back: flat, without "stage".
     """

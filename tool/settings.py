@@ -13,7 +13,7 @@ from typing import Annotated, Literal, get_args, get_type_hints
 
 from msgspec import Meta
 
-from tool.stages import SCORES
+from tool.stages import IRN, SCORES
 from tool.tracker import TRACKERS
 from tool.values import Batch, Names, Natural, Pixels, Positive, Radius, Rate, Scale, Share, Side, Text, brief, read
 
@@ -335,8 +335,8 @@ class PrepareDataset(_Data):
     )
     overlap: Literal["later", "smallest"] = setting(
         "later",
-        "coco14, folder with labels_from coco: which object a pixel gets in the mask where several overlap, the later in "
-        "the annotations or the smallest",
+        "coco14, folder with labels_from coco: which object a pixel gets in the mask where several overlap, the later "
+        "in the annotations or the smallest",
     )
     crowd: Literal["background", "ignore", "object"] = setting(
         "background", "coco14, folder with labels_from coco: what objects marked as crowds become in a mask"
@@ -447,8 +447,8 @@ class TrainIrn(_Training, _Encoder):
     lr: Rate = setting(0.1, "initial learning rate of the boundary head; the displacement head's is ten times it")
     momentum: Share = setting(
         0.0,
-        "SGD momentum, the share of the last step that is kept; 0, since IRN's published code passes its weight decay in "
-        "momentum's place by mistake and so trains with next to none",
+        "SGD momentum, the share of the last step that is kept; 0, since IRN's published code passes its weight decay "
+        "in momentum's place by mistake and so trains with next to none",
     )
     max_epochs: Count = setting(3, "epochs, passes over the list")
     list: Text = setting("train_aug", "lists/NAME.txt of the dataset", decides=False)
@@ -494,7 +494,7 @@ class MakeSegLabels(_Loading, _Data, _Precision):
     @property
     def unread(self):
         """What the stage can do without."""
-        return ("ckpt/irn.pt",) if self.refine == "crf" else ()
+        return (IRN,) if self.refine == "crf" else ()
 
     @property
     def scores(self):

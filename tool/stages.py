@@ -96,10 +96,8 @@ BY_NAME = {stage.name: stage for stage in (*STAGES, *TOOLS)}
 
 def maker(name):
     """The script, with its flags, that writes `name` into a run's folder; None where its name does not tell."""
-    if name == SCORES:
-        return "make_seg_labels.py --keep_scores"
     stage = writer(name)
-    return stage and stage.script
+    return stage and stage.script + " --keep_scores" * (name == SCORES)
 
 
 def writer(name):

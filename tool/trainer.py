@@ -57,8 +57,9 @@ class Task:
 class Trainer:
     """Trains a Task and writes its network to path.
 
-    settings: batch_size, accumulate, momentum, weight_decay, seed, precision, compile, deterministic, save_every and
-    resume of the stage. record: of `tool.record`, which must agree for continuing, as must the precision in use.
+    settings: batch_size, accumulate, momentum, weight_decay, seed, precision, compile, deterministic, save_every,
+    resume and tracker of the stage. record: of `tool.record`, which must agree for continuing, as must the precision
+    in use.
     """
 
     def __init__(self, task, settings, dist, path, record):

@@ -21,9 +21,9 @@ from viz.runs import MAP_NAMES
 class Artist:
     """Draws the columns of an image as {title: picture}, see `viz.pictures`.
 
-    layout: Layout. runs: the judged one, then its baselines. models: their AESIPE networks, None where there is none.
-    predict: function from an image uint8 [3,H,W] to labels, or None. background_weight: for the labels of the maps.
-    colours: of the classes, uint8 [256,3].
+    layout: `data.dataset.Dataset`. runs: the judged one, then its baselines. models: their AESIPE networks, None where
+    there is none. predict: function from an image uint8 [3,H,W] to labels, or None. background_weight: for the labels
+    of the maps. colours: of the classes, uint8 [256,3].
     """
 
     def __init__(self, layout, runs, models, predict, background_weight, colours=PALETTE):
@@ -113,7 +113,7 @@ class Artist:
         return f"{image_id}: {names}" if names else image_id
 
     def write_figures(self, ids, folder):
-        """Write figure1_ID.png of each image and figure3.png of all. Returns [(path, caption)]; see `check_images`."""
+        """Write figure1_ID.png of each image and figure3.png of all. Returns [(path, caption)]."""
         written = {}
         for image_id in ids:
             path = folder / f"figure1_{image_id}.png"
@@ -124,15 +124,6 @@ class Artist:
             draw_grid(rows, folder / "figure3.png", [self.caption(image_id) for image_id in ids], self.colours)
             written[folder / "figure3.png"] = f"Figure 3: {', '.join(_titles(rows))}."
         return list(written.items())
-
-
-def check_images(layout, run, ids):
-    """Raises UserError unless the run has a network, and each image is there and has labels."""
-    if ids:
-        run.folder.trained_settings("ckpt/aesipe.pt", "train_aesipe")
-    for image_id in ids:
-        layout.size(image_id)
-        layout.labels(image_id)
 
 
 def draw_grid(rows, path, captions, colours):

@@ -25,7 +25,8 @@ BACKGROUND_WEIGHT = 1.0  # the maps as they are: the weight that suits them best
 def watch_maps(layout, settings, dtype, dist):
     """The MapWatch that train_aesipe.py's settings ask for; None, and a line that says so, where there are no masks.
 
-    layout: `data.layout.Layout`. settings: val_list, val_every, val_images and long_side. dtype, dist: see MapWatch.
+    layout: `data.dataset.Dataset`. settings: val_list, val_every, val_images, long_side and skip_bad. dtype, dist: see
+    MapWatch.
     """
     if settings.val_every == 0:
         return None
@@ -67,8 +68,9 @@ def spread(items, count):
 class MapWatch:
     """mIoU of CAM, IS-CAM and AE-IS-CAM at a single scale, without CRF; `watch` of a `tool.trainer.Task`.
 
-    layout: `data.layout.Layout`. ids: images with masks and labels. long_side: larger images are shrunk to it, so that
-    none costs more than training does. dtype: of the encoder, None: float32. dist: each process takes its own images.
+    layout: `data.dataset.Dataset`. ids: images with masks and labels. long_side: larger images are shrunk to it, so
+    that none costs more than training does. dtype: of the encoder, None: float32. dist: each process takes its own
+    images.
     """
 
     def __init__(self, layout, ids, long_side, dtype, dist):

@@ -38,10 +38,7 @@ def test_two_images_a_worker_wait_for_dense_crf(tmp_path, monkeypatch, workers):
     ids = layout.ids("val")
     settings = SimpleNamespace(num_workers=workers, crf=True, precision="float32", scales=(1.0,), flip=False)
     stage = SimpleNamespace(
-        settings=settings,
-        run=tmp_path,
-        processes=lambda: contextlib.nullcontext(dist),
-        progress=lambda images, count: images,
+        settings=settings, run=tmp_path, processes=lambda: contextlib.nullcontext(dist), progress=lambda images: images
     )
     deeplab.test.segment(stage, layout, dict.fromkeys(ids, "0" * 32), ["plain", "crf"], ids)
     assert len(futures) == 9 and max(left) == 2 * max(1, workers) and left[-1] == 0

@@ -108,8 +108,10 @@ def test_wrong_labels_leave_the_archive_as_it_was(layout, tmp_path, damage, mess
 
 
 def test_requests_that_cannot_work_are_refused_before_any_work(tmp_path):
-    check_request(tmp_path / "out.tgz", ["a", "b"])
+    check_request(tmp_path / "out.tgz", ["b", "a"], ["a", "b"])
     with pytest.raises(UserError, match="is a folder"):
-        check_request(tmp_path, ["a"])
+        check_request(tmp_path, ["a"], ["a"])
     with pytest.raises(UserError, match="^b is in the list 2 times"):
-        check_request(tmp_path / "out.tgz", ["a", "b", "c", "b"])
+        check_request(tmp_path / "out.tgz", ["a", "b", "c", "b"], ["a", "b", "c"])
+    with pytest.raises(UserError, match="^c cannot be used: a submission holds every image"):
+        check_request(tmp_path / "out.tgz", ["a", "c", "b"], ["a", "b"])

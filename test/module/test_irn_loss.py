@@ -88,6 +88,17 @@ def test_saturated_boundary_gives_finite_terms_and_gradients():
     assert all(term.isfinite() for term in terms.values()) and boundary.grad.isfinite().all()
 
 
+def test_fields_in_half_precision_are_compared_in_full():
+    """Found: the places of the pixels were in the displacement's precision, in which 257 is 256."""
+    boundary, displacement, labels = example(12, 280, batch=1)
+    half = [field.bfloat16() for field in (boundary, displacement)]
+    terms = affinity_displacement_loss(*half, labels, radius=4)
+    expected = affinity_displacement_loss(*(field.double() for field in half), labels, radius=4)
+    for name, value in terms.items():
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value.double(), expected[name], rtol=1e-5, atol=1e-5)
+
+
 def test_without_pairs_the_loss_is_zero():
     boundary, displacement, labels = example(7, 9)
     fields = boundary.requires_grad_(), displacement.requires_grad_()

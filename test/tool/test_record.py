@@ -148,6 +148,13 @@ def test_a_folder_of_an_earlier_version_is_refused_as_such(tmp_path):
         Run(tmp_path.parent).claim(tmp_path.name, TRAINED)
 
 
+@pytest.mark.parametrize("part", ["settings", "inputs", "sources"])
+def test_a_folder_whose_record_lost_a_part_is_refused_as_such(tmp_path, part):
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(TRAINED | {part: None}))
+    with pytest.raises(UserError, match="was made by settings that are not known, since its record is damaged: delete"):
+        Run(tmp_path.parent).claim(tmp_path.name, TRAINED)
+
+
 def test_a_source_that_is_not_made_is_named(tmp_path):
     (tmp_path / "cam").mkdir()
     for name in ("cam", "ckpt/aesipe.pt"):
