@@ -42,7 +42,7 @@ def multi_scale_maps(model, image, labels, scales, names, dtype=None):
 @torch.inference_mode()
 def class_probabilities(model, image, dtype):
     """What AE-SIPE's classifier finds in an image, uint8 [3,H,W]: probabilities [K-1] of the mean score of the image
-    and its mirror image."""
+    and its mirror image. dtype: of the encoder under autocast, None: float32."""
     views = unit_range(image[None])
     views = torch.cat([views, views.flip(3)]).contiguous(memory_format=torch.channels_last)
     with torch.autocast(image.device.type, dtype, enabled=dtype is not None):

@@ -14,7 +14,7 @@ from tool.stages import IRN
 @torch.inference_mode()
 def mean_boundary(irn, image, dtype=None):
     """image: uint8 [3,H,W]. Returns the boundary [h,w] in [0,1] at stride 4: the sigmoid of the mean of two logits, of
-    image and mirror image, as IRN's published code has it."""
+    image and mirror image, as IRN's published code has it. dtype: of the network under autocast, None: float32."""
     image = unit_range(image[None])
     both = torch.cat([image, image.flip(3)])
     with torch.autocast(image.device.type, dtype, enabled=dtype is not None):

@@ -14,7 +14,11 @@ from tool.stages import DEEPLAB
 
 @torch.inference_mode()
 def multi_scale_probabilities(model, image, scales, flip, dtype=None):
-    """image: uint8 [3,H,W]. Returns the mean class probabilities [K,H,W] over scales and flips, float32."""
+    """image: uint8 [3,H,W]. Returns the mean class probabilities [K,H,W] over scales and flips, float32.
+
+    scales: factors on the image's size. flip: whether its mirror image is seen too. dtype: of the network under
+    autocast, None: float32.
+    """
     total = 0
     for scale in scales:
         views = unit_range(scaled(image, scale)[None])
