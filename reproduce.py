@@ -22,7 +22,7 @@ from errors import UserError, nearest
 from paper.document import PAGE, publish
 from paper.plan import make_jobs
 from paper.render import write_tables
-from paper.runs import Runs, finished, published
+from paper.runs import FIGURES, Runs, finished, published
 from paper.tables import NETWORKS, SUPERVISED, TABLES
 from tool.config import Parser, run_main
 from tool.flags import word_reader
@@ -89,6 +89,12 @@ def main():
     check_classes(args.classes, jobs[0])
     wanted = [job for job in jobs if not args.networks or job.network in args.networks]
     known = published(PAGE.with_suffix(""), f"{folder.name}_") if args.publish else Runs()
+    for job in jobs:
+        if column := known.of_other_settings(job):
+            raise UserError(
+                f"{PAGE.with_suffix('') / folder.name}_{FIGURES}: {column} of {job.name} is of other settings: give "
+                "those that it was made with, or take the file away"
+            )
     missing = [() if known.complete(job) else job.missing() for job in wanted]
     if args.dry_run:
         import torch

@@ -1,7 +1,9 @@
 """What the tables need and what of it is missing: one run per network and seed, shared between the rows."""
 
+import json
 import tempfile
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 from coco14.classes import FEW as FEW_OF_COCO
@@ -12,6 +14,7 @@ from paper.tables import NETWORKS, SUPERVISED
 from tool.config import override, parse, read_config
 from tool.json_file import load_json
 from tool.record import checkpoint_record, make_record, refuse_other, weights_input
+from tool.settings import deciding
 from tool.stages import AESIPE, BY_NAME, STAGES
 from tool.yaml_file import dump_yaml
 
@@ -133,6 +136,21 @@ class Job:
         """What the network that a column of a table is of (see `scores`) was initialised with, in a word."""
         weights = self.arguments("train_aesipe" if column in {*MAPS, "pseudo"} else "deeplab_train").weights
         return {"imagenet": "ImageNet", "none": "random"}.get(weights, Path(weights).name)
+
+    def settings(self, column):
+        """A digest, 8 hexadecimal digits, of the settings behind a column of a table (see `scores`), seed and all.
+
+        They are those of the stages up to its own, of an evaluation the list alone. Defaults are left out, so that a
+        setting which is added later changes nothing.
+        """
+        last = MADE_BY.get(column, "deeplab_test")
+        used = {"list": self.arguments(last).list}
+        for name in self.stages[: self.stages.index(last) + 1]:
+            if name not in MADE_BY.values():
+                default = deciding(BY_NAME[name].settings())
+                chosen = deciding(self.arguments(name))
+                used[name] = {key: value for key, value in chosen.items() if value != default[key]}
+        return sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:8]
 
     def scores(self, column, weight=1.0):
         """Scores (`tool.metric.scores`) of a column of a table, or None if they are not there.

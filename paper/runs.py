@@ -1,9 +1,9 @@
 """The figures of every run that is finished, which tables are made of: from the runs' folders, to CSV, and back.
 
 runs.csv has a line a figure: network, seed, column (`paper.plan.Job.scores`), weight of the background, what the
-network was initialised with, mIoU, and the IoU of every class. curves.csv has a line a step at which training was
-watched (train_aesipe.val_every): network, seed, step and the mIoU of the maps on those images. Numbers are percent;
-empty is a class that does not occur, or no map.
+network was initialised with, a digest of the settings (`paper.plan.Job.settings`), mIoU, and the IoU of every class.
+curves.csv has a line a step at which training was watched (train_aesipe.val_every): network, seed, step and the mIoU
+of the maps on those images. Numbers are percent; empty is a class that does not occur, or no map.
 """
 
 import csv
@@ -15,13 +15,14 @@ from viz.tables import comma_separated
 
 FIGURES, CURVES = "runs.csv", "curves.csv"
 DRAWN = "curves.svg"  # of CURVES
-WHICH = ("network", "seed", "column", "weight", "initialisation", "mIoU")
+WHICH = ("network", "seed", "column", "weight", "initialisation", "settings", "mIoU")
 STEP = ("network", "seed", "step")
 
 
 @dataclass(frozen=True)
 class Runs:
-    """figures: {(network, seed, column, weight): {"miou": 0..1, "iou": {class: 0..1 or None}, "initialisation": text}}.
+    """figures: {(network, seed, column, weight): {"miou": 0..1, "iou": {class: 0..1 or None}, "initialisation": text,
+    "settings": text}}.
     curves: {(network, seed, step): {map: 0..1}}."""
 
     figures: dict = field(default_factory=dict)
@@ -44,6 +45,15 @@ class Runs:
         """Whether all that the tables need of a `paper.plan.Job` is here."""
         return all((job.network, job.seed, *figure) in self.figures for figure in job.figures)
 
+    def of_other_settings(self, job):
+        """The first column of which there is a figure of this `paper.plan.Job`'s network and seed that its settings
+        would not make, or None."""
+        for column, weight in job.figures:
+            figure = self.figures.get((job.network, job.seed, column, weight))
+            if figure and figure["settings"] != job.settings(column):
+                return column
+        return None
+
     def texts(self):
         """{file name: CSV}."""
         classes = list(dict.fromkeys(name for value in self.figures.values() for name in value["iou"]))
@@ -51,6 +61,7 @@ class Runs:
             (
                 *key,
                 value["initialisation"],
+                value["settings"],
                 *(_percent(each, 4) for each in (value["miou"], *map(value["iou"].get, classes))),
             )
             for key, value in self.figures.items()
@@ -73,8 +84,12 @@ def finished(jobs, tables):
             scores = job.scores(column, weight)
             if scores:
                 iou = {name: _as_written(value) for name, value in scores["iou"].items()}
-                kept = {"miou": _as_written(scores["miou"]), "iou": iou, "initialisation": job.initialisation(column)}
-                figures[job.network, job.seed, column, weight] = kept
+                figures[job.network, job.seed, column, weight] = {
+                    "miou": _as_written(scores["miou"]),
+                    "iou": iou,
+                    "initialisation": job.initialisation(column),
+                    "settings": job.settings(column),
+                }
         log = read_log(job.arguments("train_aesipe").run / "log.jsonl")
         for each in steps_of(log, "aesipe", "val"):
             maps = {kind: _as_written(value, 1) for kind, value in each["val"].items()}
@@ -86,9 +101,9 @@ def published(folder, prefix):
     """The Runs of folder/PREFIXruns.csv and PREFIXcurves.csv; of files that are not there, none. Raises UserError for
     one that is no such file."""
     figures, curves = {}, {}
-    for (network, seed, column, weight, initialisation, miou), iou in _rows(folder / f"{prefix}{FIGURES}", WHICH):
+    for (network, seed, column, weight, *words, miou), iou in _rows(folder / f"{prefix}{FIGURES}", WHICH):
         scores = {"miou": _fraction(miou), "iou": {name: _fraction(text) for name, text in iou.items()}}
-        figures[network, int(seed), column, float(weight)] = scores | {"initialisation": initialisation}
+        figures[network, int(seed), column, float(weight)] = scores | dict(zip(("initialisation", "settings"), words))
     for (network, seed, step), maps in _rows(folder / f"{prefix}{CURVES}", STEP):
         known = {kind: _fraction(maps[title]) for kind, title in MAP_NAMES.items() if maps[title]}
         curves[network, int(seed), int(step)] = known

@@ -97,6 +97,29 @@ def test_a_run_that_is_published_is_not_run_again(made, script, tmp_path, monkey
     assert (tmp_path / "results/demo_runs.csv").read_text() == (made.folder / "runs.csv").read_text()
     again = script("reproduce.py", *made.words, "--dry_run", f"common.run_root={tmp_path / 'elsewhere'}")
     assert "# full_seed0: finished" not in again.out  # without --publish one's own runs alone count
+    for changed in ("train_aesipe.lr=0.5", "make_cam.scales=[2]"):
+        other = script("reproduce.py", *made.words, "--publish", "--dry_run", changed)
+        (line,) = error_lines(other.err)
+        assert other.status == 2 and "results/demo_runs.csv: plain of full_seed0 is of other settings" in line
+
+
+def test_the_digest_of_settings_is_of_those_that_decide_a_figure():
+    def digests(*overrides, name="full_seed0"):
+        jobs, _ = make_jobs([TABLES["end"]], REPOSITORY / "configs/photos_best.yaml", overrides, 2)
+        job = next(job for job in jobs if job.name == name)
+        return [job.settings(column) for column in ("plain", "crf", "pseudo", "seg")]
+
+    maps, crf, pseudo, segmented = usual = digests()
+    assert maps == crf and len({maps, pseudo, segmented}) == 3 and re.fullmatch("[0-9a-f]{8}", maps)
+    assert (
+        digests("common.num_workers=0", "train_aesipe.val_every=0", "eval_cam.sweep=[]", "make_cam.list=val") == usual
+    )
+    assert digests("train_aesipe.batch_size=16") == usual  # the default, written out
+    changed = digests("train_irn.lr=0.3")
+    assert changed[:2] == usual[:2] and changed[2] != pseudo and changed[3] != segmented
+    assert digests("deeplab_train.lr=0.3")[:3] == usual[:3] and digests("deeplab_train.lr=0.3")[3] != segmented
+    for other in (digests("eval_cam.list=val"), digests(name="full_seed1"), digests(name="baseline_seed0")):
+        assert other[0] != maps
 
 
 def test_ones_own_figures_go_before_published_ones(made, tmp_path, monkeypatch):
@@ -107,7 +130,7 @@ def test_ones_own_figures_go_before_published_ones(made, tmp_path, monkeypatch):
         call(monkeypatch, "reproduce.py", *made.words, "--publish")
         there = page.read_text()
         rows = [line.split(",") for line in runs.read_text().splitlines()]
-        runs.write_text("\n".join(",".join([*row[:5], "99.9", *row[6:]] if row[1] == "0" else row) for row in rows))
+        runs.write_text("\n".join(",".join([*row[:6], "99.9", *row[7:]] if row[1] == "0" else row) for row in rows))
         call(monkeypatch, "reproduce.py", *made.words, "--publish")
     assert page.read_text() == there and "99.9" not in runs.read_text()
 

@@ -11,7 +11,7 @@ from paper.tables import TABLES
 
 
 def figure(miou):
-    return {"miou": miou, "iou": {"cat": miou}, "initialisation": "ImageNet"}
+    return {"miou": miou, "iou": {"cat": miou}, "initialisation": "ImageNet", "settings": "0123abcd"}
 
 
 def runs_of(*figures):

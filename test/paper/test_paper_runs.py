@@ -14,7 +14,7 @@ CAT = {"background": 0.75, "cat": 0.5, "bus": None}
 
 
 def scores(miou):
-    return {"miou": miou, "iou": CAT, "initialisation": "ImageNet"}
+    return {"miou": miou, "iou": CAT, "initialisation": "ImageNet", "settings": "0123abcd"}
 
 
 class FakeJob:
@@ -31,6 +31,9 @@ class FakeJob:
 
     def initialisation(self, column):
         return "ImageNet"
+
+    def settings(self, column):
+        return "0123abcd"
 
     def arguments(self, stage):
         assert stage == "train_aesipe"
@@ -82,8 +85,8 @@ def test_curves_and_their_figure_are_the_same_before_and_after_the_csv(tmp_path)
 def test_what_is_written_is_read_again(runs, tmp_path):
     texts = runs.texts()
     assert texts["runs.csv"].splitlines()[:2] == [
-        "network,seed,column,weight,initialisation,mIoU,background,cat,bus",
-        "full,1,plain,1.0,ImageNet,40.0,75.0,50.0,",
+        "network,seed,column,weight,initialisation,settings,mIoU,background,cat,bus",
+        "full,1,plain,1.0,ImageNet,0123abcd,40.0,75.0,50.0,",
     ]
     assert texts["curves.csv"].splitlines()[:3] == [
         "network,seed,step,CAM,IS-CAM,AE-IS-CAM",
@@ -112,9 +115,16 @@ def test_a_job_is_complete_with_all_its_figures(runs, tmp_path):
     assert not runs.complete(FakeJob("full", 1, tmp_path))
 
 
+def test_a_figure_of_other_settings_is_found(runs, tmp_path):
+    job = FakeJob("full", 0, tmp_path)
+    assert runs.of_other_settings(job) is None and runs.of_other_settings(FakeJob("ae", 0, tmp_path)) is None
+    other = runs | Runs({("full", 0, "crf", 1.0): scores(0.5) | {"settings": "ffffffff"}})
+    assert other.of_other_settings(job) == "crf" and other.of_other_settings(FakeJob("full", 1, tmp_path)) is None
+
+
 def test_a_class_may_have_the_name_of_a_column(tmp_path):
     iou = {"background": 0.5, "seed": 0.25, "network": 0.75}
-    runs = Runs({("full", 0, "plain", 1.0): {"miou": 0.5, "iou": iou, "initialisation": "ImageNet"}})
+    runs = Runs({("full", 0, "plain", 1.0): scores(0.5) | {"iou": iou}})
     (tmp_path / "runs.csv").write_text(runs.texts()["runs.csv"])
     assert published(tmp_path, "") == runs
 
