@@ -4,6 +4,7 @@ A record is a dict of plain values that lies with the result, in a folder's sett
 evaluation's JSON:
 
     stage     its name in `tool.stages`
+    version   of AE-SIPE, for those who read it: it is not compared, and older records lack it
     settings  those that decide what it computes, `tool.settings.deciding`
     inputs    {one of INPUTS: digest of its content}
     sources   {output of another stage that it reads, such as "ae_is_cam": that output's record}
@@ -16,6 +17,7 @@ import hashlib
 import json
 import zipfile
 
+from conventions import VERSION
 from errors import UserError
 from files import check_file
 from tool.settings import deciding
@@ -41,13 +43,20 @@ OLD_NAMES = {"cam": "ae_is_cam", "classifier_cam": "cam"}  # of the folders of m
 
 def make_record(stage, settings, inputs, sources=None):
     """The record of what a stage is about to make. sources: {name: record}."""
-    return {"stage": stage, "settings": deciding(settings), "inputs": inputs, "sources": sources or {}}
+    return {
+        "stage": stage,
+        "version": VERSION,
+        "settings": deciding(settings),
+        "inputs": inputs,
+        "sources": sources or {},
+    }
 
 
 def difference(known, record):
     """How a known result's record differs from what is asked for now, to be put after "was made"; None if not at all.
 
-    A setting that one of the records lacks stands for its default.
+    A setting that one of the records lacks stands for its default. Their versions may differ: what changes results
+    changes a setting.
     """
     known = with_new_names(known)
     if not {"stage", *PARTS} <= known.keys():

@@ -7,6 +7,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from conventions import VERSION
 from files import atomic
 from viz.curves import STAGES, sweep_charts, training_charts
 from viz.failure import COLOURS, draw_change, failure_summary
@@ -29,6 +30,7 @@ def write_page(path, artist, swept, ids, changes, figures, args):
     failure = failure_summary(changes, layout.class_names)
     context = {
         "sign": SIGN,
+        "version": VERSION,
         "runs": runs,
         "args": args,
         "n_images": len(ids),

@@ -7,6 +7,7 @@ import torch
 import yaml
 from torch import nn
 
+from conventions import VERSION
 from errors import UserError
 from tool.checkpoint import load_state, save_result, save_state, tensors_digest
 from tool.json_file import save_json
@@ -43,6 +44,31 @@ def test_where_and_how_a_stage_runs_is_no_part_of_its_record():
         skip_bad=True,
     )
     assert difference(TRAINED, make_record("train_aesipe", elsewhere, DATA)) is None
+
+
+def older(record, version):
+    """A record and those that it was made from, of another version, or of one that recorded none."""
+    sources = {name: older(source, version) for name, source in record["sources"].items()}
+    rest = {key: value for key, value in record.items() if key != "version"}
+    return {**rest, **({"version": version} if version else {}), "sources": sources}
+
+
+@pytest.mark.parametrize("version", ["0.2.9", None])
+def test_the_version_is_recorded_and_is_no_difference(tmp_path, version):
+    cams = make_record("make_cam", MakeCam(), {"classes": "c1"}, {"ckpt/aesipe.pt": {**TRAINED, "result": "r1"}})
+    assert cams["version"] == cams["sources"]["ckpt/aesipe.pt"]["version"] == VERSION
+    earlier, run = older(cams, version), Run(tmp_path)
+    assert earlier != cams and difference(earlier, cams) is None and difference(cams, earlier) is None
+    keep_record(tmp_path / "cam", {**earlier, "output": "cam"})
+    before = (tmp_path / "cam/settings.yaml").read_bytes()
+    run.claim("cam", cams)
+    assert (tmp_path / "cam/settings.yaml").read_bytes() == before and is_made(tmp_path / "cam", cams)
+    save_json(tmp_path / "cam.json", {"miou": 0.5, "record": earlier})
+    assert run.evaluated("cam.json", cams)["miou"] == 0.5
+    save_result(tmp_path / "aesipe.pt", weights(), older(TRAINED, version))
+    assert run.is_trained("aesipe.pt", TRAINED, "auto")
+    as_input = weights_input(replace(TrainAesipe(), weights=str(tmp_path / "aesipe.pt")))
+    assert as_input == {"weights": tensors_digest(weights())}
 
 
 @pytest.mark.parametrize(

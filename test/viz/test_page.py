@@ -8,6 +8,7 @@ import pytest
 from pages import Parser
 from PIL import Image
 
+from conventions import VERSION
 from data.label_png import save_label_png
 from data.layout import Layout
 from module.crf import dense_crf_labels
@@ -89,6 +90,7 @@ def test_links_of_the_contents_lead_somewhere(layout, tmp_path):
 def test_an_empty_run_has_a_page(layout, tmp_path):
     (tmp_path / "run").mkdir()
     _text, page = render(layout, [tmp_path / "run"], tmp_path)
+    assert f"Written by report.py of AE-SIPE {VERSION};" in page.text
     assert "Nothing was evaluated" in page.text and "no lines of finished stages" in page.text
     titles = [attributes.get("alt", "").split(" of ")[0] for tag, attributes in page.tags if tag == "img"]
     assert set(titles) == {"image", "truth"}  # columns that the run lacks are left out
