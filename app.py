@@ -5,7 +5,7 @@ import tempfile
 import warnings
 
 from data.image import IMAGE_SUFFIXES
-from errors import UserError
+from errors import UserError, missing_package, pip_install
 from infer.run import trained_class_names
 from tool.config import parse, run_main
 
@@ -84,9 +84,10 @@ def main():
         try:
             import gradio
         except ImportError as error:
-            raise UserError(f"app.py needs Gradio, which is not there ({error}): pip install gradio") from error
+            raise missing_package("app.py", "gradio") from error
         if tuple(map(int, gradio.__version__.split(".")[:2])) < GRADIO:
-            raise UserError(f"app.py needs a newer Gradio than {gradio.__version__}: pip install --upgrade gradio")
+            upgrade = pip_install("--upgrade", "gradio")
+            raise UserError(f"app.py needs a newer Gradio than {gradio.__version__}: {upgrade}")
         serve(gradio, build(gradio, load(settings), f"AE-SIPE: {settings.run.path.name}"), settings.port)
 
 

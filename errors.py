@@ -25,8 +25,12 @@ def missing_package(what, *packages):
 
     what: asks for them. packages: as pip calls them.
     """
-    command = f"{shlex.quote(sys.executable)} -m pip install {' '.join(packages)}"
-    return UserError(f"{what} needs a package that is not installed: {command}")
+    return UserError(f"{what} needs a package that is not installed: {pip_install(*packages)}")
+
+
+def pip_install(*words):
+    """The command that installs packages for this Python: a bare `pip` may be another's."""
+    return f"{shlex.quote(sys.executable)} -m pip install {' '.join(words)}"
 
 
 def nearest(word, known):

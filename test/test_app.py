@@ -2,6 +2,7 @@
 
 import base64
 import io
+import shlex
 import sys
 from html.parser import HTMLParser
 from types import SimpleNamespace
@@ -153,7 +154,9 @@ def test_without_a_gradio_that_will_do_one_line_says_how_to_get_it(run, script, 
     monkeypatch.setitem(sys.modules, "gradio", there)
     done = script("app.py", "--run", run)
     assert done.status == 2 and len(done.err.splitlines()) == 1
-    assert done.err.endswith(": pip install --upgrade gradio\n" if there else ": pip install gradio\n")
+    pip = f"{shlex.quote(sys.executable)} -m pip install"
+    newer, missing = "a newer Gradio than 5.49.1: {} --upgrade gradio", "a package that is not installed: {} gradio"
+    assert done.err == f"error: app.py needs {(newer if there else missing).format(pip)}\n"
 
 
 def test_a_folder_that_is_no_run_is_one_line(script, tmp_path):
