@@ -52,6 +52,8 @@ def predict(settings):
             index.add(path, said, pixels, start, written)
     if index and settings.open:
         open_page(index.first)
+    elif index:
+        print(f"page: {index.first}", flush=True)
     return not problems
 
 

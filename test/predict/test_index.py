@@ -47,6 +47,7 @@ def test_a_folder_gets_a_page_whose_links_lead_to_its_outputs(call, opened, tmp_
     done = call(tmp_path / "in", flags=("--network", network))
     assert done.status == 2 and not opened
     out = tmp_path / "out"
+    assert done.out.splitlines()[-1] == f"page: {out}/index.html"
     text = (out / "index.html").read_text(encoding="utf-8")
     page = Parser(text)
     made_files = {path.relative_to(out) for path in out.rglob("*") if path.is_file()} - {Path("index.html")}
@@ -65,9 +66,10 @@ def test_a_folder_gets_a_page_whose_links_lead_to_its_outputs(call, opened, tmp_
 
 def test_single_images_get_a_page_only_where_it_is_to_be_opened(call, opened, tmp_path):
     path = save(tmp_path / "a.png", "RGB")
-    assert call(path).status == 0 and not (tmp_path / "out/index.html").exists()
+    done = call(path)
+    assert done.status == 0 and not (tmp_path / "out/index.html").exists() and "page: " not in done.out
     done = call(path, flags=("--open",))
-    assert done.status == 0 and (tmp_path / "out/index.html").exists()
+    assert done.status == 0 and (tmp_path / "out/index.html").exists() and "page: " not in done.out
     assert opened == [(tmp_path / "out/index.html").as_uri()]
     assert call(path, path, flags=("--open", "--no-open")).status == 0 and len(opened) == 1
 

@@ -46,9 +46,11 @@ def test_folders_are_searched_in_depth_and_outputs_lie_as_their_images_do(call, 
     for _ in range(2):  # the second finds the outputs of the first below its images
         done = call(images, images / "z.png", out=out)
         assert (done.status, done.err) == (0, "")
-        assert [line.split(" ")[0] for line in done.out.splitlines()] == [
+        *lines, last = done.out.splitlines()
+        assert [line.split(" ")[0] for line in lines] == [
             str(images / name) for name in ("z.png", "a/x.jpg.png", "a/z.png", "b/y.jpg", "b/y.png", "b/c/y.jpg")
         ]
+        assert last == f"page: {out}/index.html"
         assert {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} == expected
     assert f" -> {out}/b/c: y_deeplab.png y_deeplab_overlay.jpg" in done.out
 

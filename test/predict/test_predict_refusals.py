@@ -23,7 +23,7 @@ def test_bad_images_among_good_ones_are_one_line_each(call, tmp_path):
     Image.fromarray(np.zeros((4, 4), np.int32)).save(tmp_path / "in/wide.tif")
     (tmp_path / "empty").mkdir()
     done = call(tmp_path / "empty", tmp_path / "in", tmp_path / "nothing.jpg", tmp_path / "pipe.jpg", "/dev/zero")
-    assert done.status == 2 and [line.split(" ")[0] for line in done.out.splitlines()] == [str(p) for p in good]
+    assert done.status == 2 and [line.split(" ")[0] for line in done.out.splitlines()] == [*map(str, good), "page:"]
     assert len(error_lines(done.err)) == len(done.err.splitlines()) == 11
     for name in (
         "empty: holds no image",
