@@ -31,7 +31,7 @@ def score_lines(run, stages):
 
 
 def time_lines(run, stages):
-    """A line of what each stage took, in the order of the pipeline, all its calls together."""
+    """A line of what each stage took, in the order of the pipeline, summed over all times it ran."""
     took = {row["stage"]: row["seconds"] for row in usage(run.log)}
     named = [f"{stage} {duration(took[stage])}" for stage in stages if stage in took]
     together = duration(sum(took[stage] for stage in stages if stage in took))
