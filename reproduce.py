@@ -27,7 +27,7 @@ from paper.tables import NETWORKS, SUPERVISED, TABLES
 from tool.config import Parser, run_main
 from tool.flags import word_reader
 from tool.signals import run_to_its_end
-from tool.values import Names, Positive
+from tool.values import Names, Positive, describe
 
 CONFIGS = {"voc12": "configs/voc12_resnet101.yaml", "coco14": "configs/coco14_resnet101.yaml"}  # by kind of data set
 ROOT = Path(__file__).resolve().parent
@@ -35,17 +35,21 @@ ROOT = Path(__file__).resolve().parent
 
 def get_parser():
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
     tables, networks = tuple(map(str, TABLES)), (*NETWORKS, SUPERVISED)
     table, network = (word_reader(Annotated[str, Names(known)]) for known in (tables, networks))
-    add("--table", nargs="+", type=table, default=["1", "2", "3"], metavar="|".join(tables))
-    config = "config file of data, encoder and schedules; the tables set the method's switches (default: %(default)s)"
-    add("--dataset", metavar="CONFIG", help=config.replace("%(default)s", ", ".join(CONFIGS.values())))
-    add("--seeds", type=word_reader(Positive), default=1, help="runs per network, seeds 0, 1 ... (default: 1)")
-    these = f"run no others than these, of {', '.join(networks)}"
+    add = parser.add_argument_group("what is run").add_argument
+    those = "tables to make: the paper's 1 to 3; end: from the maps to DeepLabV3; coco: COCO 2014 (default: 1 2 3)"
+    add("--table", nargs="+", type=table, default=["1", "2", "3"], metavar="|".join(tables), help=those)
+    config = "config file of data, encoder and schedules; the tables set the method's switches"
+    defaults = f"default: {CONFIGS['voc12']}; with --table coco {CONFIGS['coco14']}"
+    add("--dataset", metavar="CONFIG", help=f"{config} ({defaults})")
+    number = f"runs of each network, seeds 0, 1 ... ({describe(Positive)}; default: 1)"
+    add("--seeds", type=word_reader(Positive), default=1, metavar="N", help=number)
+    these = f"run no others than these, of {', '.join(networks)} (default: all that the tables need)"
     add("--networks", nargs="+", type=network, metavar="NETWORK", help=these)
-    add("--classes", nargs="+", metavar="NAME", help="mean over these classes, not all that occur")
     add("--dry_run", action="store_true", help="list what is missing, with its time by the logs of earlier runs")
+    add = parser.add_argument_group("what is written").add_argument
+    add("--classes", nargs="+", metavar="NAME", help="mean over these classes (default: all that occur)")
     add(
         "--publish", action="store_true", help="add the figures to docs/results and docs/results.md; run what they lack"
     )

@@ -162,6 +162,23 @@ def test_a_run_of_other_settings_is_refused(made, script):
     assert done.status == 2 and len(error_lines(done.err)) == 1 and "lr: 0.01 there, 0.5 now" in done.err
 
 
+def test_help_groups_the_flags_and_says_default_and_range(script):
+    done = script("reproduce.py", "--help")
+    text = " ".join(done.out.partition("options:")[2].split())
+    _, run, written = re.split(r"what is (?:run|written): ", text)
+    assert done.status == 0
+    for flag in ("--table", "--dataset", "--seeds", "--networks", "--dry_run"):
+        assert f"{flag} " in run and f"{flag} " not in written
+    assert "--classes NAME" in written and "--publish" in written
+    for default in (
+        "(default: 1 2 3)",
+        "(a whole number from 1 to 4294967295; default: 1)",
+        "configs/coco14_resnet101",
+    ):
+        assert default in run
+    assert "(default: all that the tables need)" in run and "(default: all that occur)" in written
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
