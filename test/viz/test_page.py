@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from pages import Parser
 from PIL import Image
+from scripts import REPOSITORY
 
 from conventions import VERSION
 from data.label_png import save_label_png
@@ -85,6 +86,14 @@ def test_links_of_the_contents_lead_somewhere(layout, tmp_path):
     targets = {attributes["href"][1:] for tag, attributes in page.tags if tag == "a"}
     named = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
     assert {"sweeps", "gallery"} <= targets <= named and "scores" not in targets
+
+
+def test_each_region_that_scrolls_can_be_reached_by_the_keyboard_and_has_a_name():
+    pages = (REPOSITORY / "viz").glob("*.html")
+    regions = [tag for path in pages for tag in re.findall(r'<[^<>]*class="[^"]*\bscroll\b[^>]*>', path.read_text())]
+    assert len(regions) >= 9
+    for tag in regions:
+        assert 'tabindex="0" role="region" aria-label="' in tag, tag
 
 
 def test_an_empty_run_has_a_page(layout, tmp_path):
