@@ -96,6 +96,50 @@ def test_each_region_that_scrolls_can_be_reached_by_the_keyboard_and_has_a_name(
         assert 'tabindex="0" role="region" aria-label="' in tag, tag
 
 
+def channels(text):
+    """A colour of the style sheet, `#rrggbb` or `r g b`, as three numbers."""
+    return [int(text[i : i + 2], 16) for i in (1, 3, 5)] if text.startswith("#") else [*map(int, text.split())]
+
+
+def contrast(one, other):
+    """Of two colours, by the Web Content Accessibility Guidelines 2.1."""
+    shares = np.array([one, other]) / 255
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    dark, light = sorted(linear @ (0.2126, 0.7152, 0.0722) + 0.05)
+    return light / dark
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_has_contrast_however_much_its_cell_is_shaded(scheme):
+    style = (REPOSITORY / "viz/style.css").read_text()
+    blocks = re.findall(r":root \{(.*?)\}", style, re.S)
+    assert len(blocks) == 2
+    colours = dict(re.findall(r"--(\w+): ([^;]+);", blocks[scheme == "dark"]))
+    paper, tone, ink = (np.array(channels(colours[name])) for name in ("paper", "tone", "ink"))
+    for name in ("ink", "soft", "up", "down", "link"):
+        for ground in ("paper", "panel"):
+            assert contrast(channels(colours[name]), channels(colours[ground])) >= 4.5, (name, ground)
+    # What stands in these cells has the page's own colour: see the rules.
+    assert ".shaded small { color: inherit; }" in style and not re.search(r"differs[^{]*\{[^}]*[^-]color:", style)
+    strength = float(re.search(r"\.shaded \{ background: rgb\(var\(--tone\) / calc\((.\d+) \*", style)[1])
+    differs = float(re.search(r"tr\.differs td \{ background: rgb\(var\(--tone\) / (.\d+)\)", style)[1])
+    for alpha in (differs, *(strength * np.linspace(0, 1, 101))):
+        assert contrast(ink, (1 - alpha) * paper + alpha * tone) >= 4.5, alpha
+
+
+def test_shaded_cells_take_the_rule_of_the_style_sheet(layout, tmp_path):
+    folders = [tmp_path / "run", tmp_path / "base"]
+    for folder, matrix in zip(folders, (np.eye(4, 5, dtype=int), np.arange(20).reshape(4, 5))):
+        row = {"background_weight": 1.0, "crf": False, **scores(matrix, NAMES)}
+        save_json(folder / "eval/cam.json", {"list": "train", "maps": {"ae_is_cam": [row]}})
+    text, _ = render(layout, folders, tmp_path)
+    cells = re.findall(r"<td [^>]*--share: ([\d.]+)\"", text)
+    assert cells == re.findall(r'<td class="shaded(?: own)?" style="--share: ([\d.]+)"', text)
+    assert {float(share) for share in cells} == {0, 1} and "rgb(var(--tone) / 0" not in text
+    assert re.search(r'<td class="shaded" style="--share: 1.00">100.0<small class="up">', text)
+    assert 'class="shaded own" style="--share: 1.00">100<' in text
+
+
 def test_an_empty_run_has_a_page(layout, tmp_path):
     (tmp_path / "run").mkdir()
     _text, page = render(layout, [tmp_path / "run"], tmp_path)
