@@ -9,10 +9,21 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from viz.palette import OKABE_ITO
 from viz.runs import MAP_NAMES, is_number, steps_of
 from viz.sweep import THRESHOLDS, WEIGHTS
 
-COLOURS = ("#3b8ed0", "#e0812f", "#3ba55d", "#c9528f", "#8b6fd0", "#9c8b2d")  # seen on light and on dark
+COLOURS = tuple(OKABE_ITO[i] for i in (4, 5, 2, 6, 0, 1))  # all but yellow; first those seen best on light and on dark
+MARKERS = {  # matplotlib's name of one -> the same in the legend's 30 x 10; circles are the measured dots
+    "s": "M11 1h8v8h-8z",
+    "^": "M15 0l5 9h-10z",
+    "D": "M15 0l5 5l-5 5l-5-5z",
+    "X": "M12 0l3 3l3-3l2 2l-3 3l3 3l-2 2l-3-3l-3 3l-2-2l3-3l-3-3z",
+    "v": "M15 10l-5-9h10z",
+    "P": "M13 0h4v3h3v4h-3v3h-4v-3h-3v-4h3z",
+}
+LOOKS = tuple(zip(COLOURS, MARKERS))  # of what is drawn; the marker tells it without colour
+MARKED = 8  # times a curve shows its marker
 DASHES = ((), (4, 2), (1.5, 1.5), (5, 1.5, 1.5, 1.5))  # a run each
 INK = "#010203"  # replaced by currentColor
 STYLE = {
@@ -34,14 +45,23 @@ NOT_LOSSES = ("stage", "step", "lr", "images_per_second", "time")
 
 
 class Line(NamedTuple):
-    """One curve. dots: (x, y) of points to mark on it."""
+    """One curve. look: one of LOOKS. dots: (x, y) of points to mark on it."""
 
     name: str
     x: list
     y: list
-    colour: str
+    look: tuple
     dash: tuple
     dots: tuple = ()
+
+    @property
+    def colour(self):
+        return self.look[0]
+
+    @property
+    def sign(self):
+        """The marker as a path of the legend."""
+        return MARKERS[self.look[1]]
 
 
 class Chart(NamedTuple):
@@ -60,8 +80,10 @@ def chart(title, caption, lines, x_label, y_label, log=False):
         figure, file = Figure(figsize=(5.4, 3.0), layout="constrained"), io.StringIO()
         axis = figure.subplots()
         for line in lines:
-            marker = "o" if len(line.x) == 1 else None
-            axis.plot(line.x, line.y, color=line.colour, dashes=line.dash, marker=marker)
+            every = -(-len(line.x) // MARKED)
+            begin = LOOKS.index(line.look) * every // len(LOOKS)  # curves that lie on another show their own markers
+            marks = {"marker": line.look[1], "markevery": (begin, every)}
+            axis.plot(line.x, line.y, color=line.colour, dashes=line.dash, **marks)
             axis.plot(*np.reshape(line.dots, (-1, 2)).T, "o", color=line.colour)
         axis.set(xlabel=x_label, ylabel=y_label)
         if log and all(value > 0 for line in lines for value in line.y if np.isfinite(value)):
@@ -95,17 +117,17 @@ def training_charts(runs):
 def _lines(runs, logs):
     """A Line for each number in each run's records, over their steps; NaN for what is none: a log may be damaged."""
     every = (key for log in logs for record in log for key in record if is_number(record[key]))
-    colours = dict(zip(dict.fromkeys(key for key in every if key not in NOT_LOSSES), cycle(COLOURS)))
+    looks = dict(zip(dict.fromkeys(key for key in every if key not in NOT_LOSSES), cycle(LOOKS)))
     return [
         Line(
             _title(key, runs, number),
             [record["step"] for record in log],
             [record[key] if is_number(record.get(key)) else np.nan for record in log],
-            colour,
+            look,
             DASHES[number % len(DASHES)],
         )
         for number, log in enumerate(logs)
-        for key, colour in colours.items()
+        for key, look in looks.items()
         if any(is_number(record.get(key)) for record in log)
     ]
 
@@ -127,7 +149,7 @@ def sweep_charts(runs, swept):
     weights, thresholds = [], []
     for (number, name), result in swept.items():
         title = _title(name, runs, number)
-        look = COLOURS[list(MAP_NAMES).index(name)], DASHES[number % len(DASHES)]
+        look = LOOKS[list(MAP_NAMES).index(name)], DASHES[number % len(DASHES)]
         dots = tuple(
             (weight, 100 * scores["miou"])
             for stage, _, weight, crf, scores in runs[number].scores

@@ -1,3 +1,4 @@
+import re
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -46,3 +47,20 @@ def test_sweeps_hold_a_line_a_map_and_a_run_and_the_measured_dots():
     assert [line.name for line in weights.lines] == ["CAM, one", "CAM, two"]
     assert weights.lines[0].dots == ((0.8, 25.0),) and weights.lines[1].dots == ()
     assert weights.lines[0].dash != weights.lines[1].dash and max(thresholds.lines[0].y) == 40
+    assert weights.lines[0].look == weights.lines[1].look  # the same map: the dash tells the run
+
+
+def test_curves_are_told_apart_without_colour():
+    keys = ("loss", "cls", "gsc", "path", "affinity", "more")
+    log = [{"stage": "aesipe", "step": step, **dict.fromkeys(keys, 1.0), "lr": 1} for step in range(1, 101)]
+    chart = training_charts([make_run("one", log), make_run("two", log[:1])])[0]
+    drawn = {(line.look[1], line.dash) for line in chart.lines}
+    assert len(chart.lines) == len(drawn) == 12 and len({line.sign for line in chart.lines}) == 6
+    places = {}
+    for mark in re.findall(r"<use [^>]*fill: #[^>]*>", chart.svg):
+        colour, x = re.search(r"fill: (#\w+)", mark)[1], re.search(r' x="([\d.]+)"', mark)[1]
+        places.setdefault(colour, []).append(x)
+    assert {*places} == {line.colour for line in chart.lines}
+    first = min((x for own in places.values() for x in own), key=float)  # the one step of run two
+    every = [x for own in places.values() for x in own if x != first]
+    assert len(every) == len({*every}) > 40, "curves that lie on one another show their markers beside one another"

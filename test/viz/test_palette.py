@@ -1,22 +1,33 @@
 """Colours that colour-blind people tell apart."""
 
+import re
+
 import numpy as np
 import pytest
+from scripts import REPOSITORY
 
 from data.label_png import voc_palette
+from viz.curves import COLOURS
 from viz.palette import as_seen, palette
 
 
-def least_difference(name, count):
-    """Of two classes among the first, to the eyes that tell them apart least; in Lab, where some 2 are just seen."""
-    seen = as_seen(palette(name).colours[:count])
+def least_difference(colours):
+    """Of two colours, to the eyes that tell them apart least; in Lab, where some 2 are just seen."""
+    seen = as_seen(colours)
     differences = np.linalg.norm(seen[:, :, None] - seen[:, None], axis=3).min(axis=0)
-    return differences[~np.eye(count, dtype=bool)].min()
+    return differences[~np.eye(len(colours), dtype=bool)].min()
 
 
 @pytest.mark.parametrize("count", [6, 21, 41, 81])
 def test_the_safe_colours_of_any_two_classes_look_different_to_everyone(count):
-    assert least_difference("safe", count) > max(6, 3 * least_difference("voc", count))
+    safe, voc = (least_difference(palette(name).colours[:count]) for name in ("safe", "voc"))
+    assert safe > max(6, 3 * voc)
+
+
+def test_the_colours_of_curves_look_different_to_everyone_on_light_and_on_dark():
+    paper = re.findall(r"--paper: (#\w{6})", (REPOSITORY / "viz/style.css").read_text())
+    codes = np.array([[int(code[i : i + 2], 16) for i in (1, 3, 5)] for code in (*COLOURS, *paper)], np.uint8)
+    assert len(paper) == 2 and least_difference(codes) > 15
 
 
 def test_every_class_has_a_colour_of_its_own():
