@@ -173,10 +173,12 @@ stopped=
 trap 'pass_on INT' INT
 trap 'pass_on TERM' TERM
 
+summed=("${STAGES[@]:0:last+1}")  # what the last words are of
 began=$SECONDS
 for ((i = first; i <= last; i++)); do
     export STAGE_NUMBER="$((i + 1))/${#STAGES[@]}"
     echo "== $STAGE_NUMBER ${STAGES[i]} ($(((SECONDS - began) / 60)) min so far)"
+    start=$SECONDS
     set -m  # its own process group: Ctrl-C reaches it once, by pass_on
     run_stage "$i" &
     stage=$!
@@ -194,11 +196,12 @@ for ((i = first; i <= last; i++)); do
         echo "stage ${STAGES[i]} $what with: $(call_from "${STAGES[i]}" ${end[@]+"${end[@]}"})" >&2
         exit "$((status ? status : 130))"
     fi
+    [ "${STAGES[i]}" != dataset ] || summed[i]=dataset=$((SECONDS - start))  # a data set is no run's: no log tells it
 done
 echo "done in $((SECONDS - began)) s"
 if [ "$NODE_RANK" = 0 ]; then
     [[ $run = /* ]] || [ "$here" -ef . ] || run=$PWD/$run
-    "$PYTHON" -m viz.summary "$run" "${STAGES[@]:0:last+1}"
+    "$PYTHON" -m viz.summary "$run" "${summed[@]}"
 fi
 if ((last < ${#STAGES[@]} - 1)); then
     echo "next: $(call_from "${STAGES[last + 1]}")"

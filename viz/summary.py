@@ -3,6 +3,7 @@
     python -m viz.summary RUN [STAGE ...]
 
 The driver's last words. STAGE: those that it is of; all when none is named. Of a part of them it names no page.
+dataset=SECONDS says what the stage dataset took in this call: a data set belongs to no run, so that no log tells it.
 """
 
 import shlex
@@ -30,10 +31,13 @@ def score_lines(run, stages):
     return [ROW.format("scores in %", "list", "mIoU", "", "+ CRF", "").rstrip(), *lines] if lines else []
 
 
-def time_lines(run, stages):
-    """A line of what each stage took, in the order of the pipeline, summed over all times it ran."""
-    took = {row["stage"]: row["seconds"] for row in usage(run.log)}
-    named = [f"{stage} {duration(took[stage])}" for stage in stages if stage in took]
+def time_lines(run, stages, more):
+    """A line of what each stage took, in the order of the pipeline, summed over all times it ran.
+
+    more: {stage: seconds} of this call, of stages that the run's log does not tell.
+    """
+    took = {row["stage"]: row["seconds"] for row in usage(run.log)} | more
+    named = [f"{stage} {duration(took[stage])}{' (now)' * (stage in more)}" for stage in stages if stage in took]
     together = duration(sum(took[stage] for stage in stages if stage in took))
     return [f"time: {', '.join(named)}; together {together}"] if named else []
 
@@ -50,10 +54,12 @@ def where_lines(folder):
 
 
 def main():
-    folder, *stages = sys.argv[1:]
+    folder, *words = sys.argv[1:]
+    stages = [word.partition("=")[0] for word in words]
+    now = {stage: float(word.partition("=")[2]) for stage, word in zip(stages, words) if "=" in word}
     whole = [stage.name for stage in STAGES]
     (run,) = read_runs([folder])
-    lines = score_lines(run, stages or whole) + time_lines(run, stages or whole)
+    lines = score_lines(run, stages or whole) + time_lines(run, stages or whole, now)
     if (stages or whole)[-1] == whole[-1]:
         lines += where_lines(Path(folder))
     print("\n".join(lines), end="\n" * bool(lines))

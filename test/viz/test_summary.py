@@ -53,8 +53,16 @@ def test_scores_of_each_stage_with_their_lists_and_the_weights_that_were_given(r
 
 def test_time_of_each_stage_over_all_its_calls(run):
     (content,) = read_runs([run])
-    assert time_lines(content, WHOLE) == ["time: train_aesipe 1 min 1 s, make_cam 7.2 s; together 1 min 8 s"]
-    assert time_lines(content, ["dataset"]) == []
+    assert time_lines(content, WHOLE, {}) == ["time: train_aesipe 1 min 1 s, make_cam 7.2 s; together 1 min 8 s"]
+    assert time_lines(content, ["dataset"], {}) == []
+
+
+def test_the_time_of_the_dataset_is_that_of_this_call(run):
+    (content,) = read_runs([run])
+    assert time_lines(content, WHOLE, {"dataset": 70.0}) == [
+        "time: dataset 1 min 10 s (now), train_aesipe 1 min 1 s, make_cam 7.2 s; together 2 min 18 s"
+    ]
+    assert time_lines(content, ["dataset"], {"dataset": 0.0}) == ["time: dataset 0.0 s (now); together 0.0 s"]
 
 
 def test_where_to_look_next_holds_for_any_name_of_a_run(monkeypatch):
@@ -70,12 +78,13 @@ def test_where_to_look_next_holds_for_any_name_of_a_run(monkeypatch):
 
 def test_it_is_short_for_a_part_and_waits_for_no_heavy_import(run):
     """The driver over a finished run takes a few seconds, of which this may have no more than a start of Python."""
-    lines = [("-m", "viz.summary", run, *stages) for stages in ((), WHOLE[:4], WHOLE[:1])]
+    lines = [("-m", "viz.summary", run, *stages) for stages in ((), WHOLE[:4], ["dataset=3"])]
     done = in_turn(lines, *(name for name in HEAVY if name != "numpy"))
     assert done.returncode == 0 and done.stderr == "", done.stderr
     said = [line.partition(" ")[0] for line in done.stdout.splitlines()]
     parts = ["scores", "CAM", "AE-IS-CAM", "pseudo", "DeepLabV3", "DeepLabV3", "time:", "report:", "try"]
-    assert said == [*parts, *parts[:3], "time:"]
+    assert said == [*parts, *parts[:3], "time:", "time:"]
+    assert done.stdout.endswith("time: dataset 3.0 s (now); together 3.0 s\n")
 
 
 def test_a_broken_evaluation_is_one_line(run):
