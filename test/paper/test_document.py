@@ -14,7 +14,9 @@ from paper.runs import published
 from paper.tables import TABLES
 
 
-@pytest.mark.parametrize("page", ["results.md", "results_ablation.md", "results_deeplab.md", "results_pseudo_labels.md"])
+@pytest.mark.parametrize(
+    "page", ["results.md", "results_ablation.md", "results_deeplab.md", "results_pseudo_labels.md"]
+)
 def test_every_table_of_the_page_is_its_csv(page):
     assert PAGE.with_name(page) in pages()
     text = PAGE.with_name(page).read_text(encoding="utf-8")
