@@ -47,7 +47,7 @@ def read_dict(path):
 
 
 def test_every_block_of_the_pages_is_run_here():
-    assert [len(snippets(page)) for page in ("coming_from.md", "own_data.md")] == [3, 1]
+    assert [len(snippets(page)) for page in ("coming_from.md", "own_data.md")] == [4, 1]
 
 
 def test_maps_are_written_as_irn_reads_them(maps, folder):
@@ -71,6 +71,23 @@ def test_maps_are_written_as_mctformer_reads_them(maps, folder):
         for key, each in read_dict(folder / f"mctformer_cam/{name}.npy").items():
             full[key + 1] = each
         assert (full[keys[1:]] == cam[1:]).all() and full.any(axis=(1, 2)).nonzero()[0].tolist() == keys[1:].tolist()
+
+
+def test_maps_of_irn_and_sipe_become_label_images(maps, folder):
+    run_snippet("coming_from.md", "irn_cam")
+    (folder / "irn_cam").rename(folder / "their_cam")
+    keys, cam = maps["b"]
+    np.save(folder / "their_cam/sipe.npy", {"keys": keys, "IS_CAM": cam})
+    run_snippet("coming_from.md", "their_cam")
+    assert {path.stem for path in (folder / "labels").iterdir()} == {*maps, "sipe"}
+    for name, (keys, cam) in maps.items():
+        scores = cam[1:] / cam[1:].max(axis=(1, 2), keepdims=True)
+        expected = np.where(scores.max(axis=0) > 0.15, keys[1:][scores.argmax(axis=0)], 0)
+        clear = abs(scores - 0.15).min(axis=0) > 1e-3
+        found = np.array(Image.open(folder / f"labels/{name}.png"))
+        assert (found == expected)[clear].all() and {*np.unique(found)} <= {*keys} and 0 in found
+    keys, cam = maps["b"]
+    assert (np.array(Image.open(folder / "labels/sipe.png")) == keys[cam.argmax(axis=0)]).all()
 
 
 def test_labels_of_any_method_are_scored(folder, capsys):
