@@ -140,15 +140,16 @@ def propagate(scores, boundary, radius=5, beta=10, steps=256):
     """Random walk of class scores, held back by boundaries: a dense matrix, squared log2(steps) times.
 
     scores: [K,H,W]. boundary: [H,W] in [0,1]. Returns [K,H,W]. Raises ValueError unless steps is a power of two.
-    Materialises the transition matrix [HW,HW] in float32, two at a time.
+    Materialises the transition matrix [HW,HW], two at a time, in float32 or in the boundary's float64.
     """
     if steps < 1 or steps & (steps - 1):
         raise ValueError(f"{steps} steps: squaring needs a power of two")
-    transition = _dense_affinity(boundary.float(), radius).pow_(beta)
+    boundary = boundary.to(torch.promote_types(boundary.dtype, torch.float32))
+    transition = _dense_affinity(boundary, radius).pow_(beta)
     transition /= transition.sum(dim=0)
     for _ in range(steps.bit_length() - 1):
         transition = transition @ transition
-    start = (scores * (1 - boundary)).flatten(1).float()
+    start = (scores * (1 - boundary)).flatten(1).to(transition.dtype)
     return (start @ transition).view(scores.shape).to(scores.dtype)
 
 
@@ -159,7 +160,7 @@ def _dense_affinity(boundary, radius):
     padded = F.pad(boundary, margins)  # so that every pixel is a source
     pixel = torch.arange(height * width, device=boundary.device).view(height, width)
     pixel = F.pad(pixel, margins, value=-1).flatten()  # padded index -> index in the map, -1 outside
-    matrix = torch.eye(height * width, device=boundary.device)
+    matrix = torch.eye(height * width, dtype=boundary.dtype, device=boundary.device)
     for _, source, destination, path in pair_indices(*padded.shape, radius, boundary.device):
         affinity = 1 - padded.flatten()[path].amax(dim=1)
         inside = pixel[destination] >= 0

@@ -135,7 +135,7 @@ class StageCall:
             done = trainer.train(start)
         self.usage.finish(done, task.steps)
 
-    def evaluate(self, name, record, score, count, miou):
+    def evaluate(self, name, record, score, count, miou=None):
         """The result of an evaluation, RUN/eval/NAME.json: made now by score(), or the one that is there.
 
         count: of the images that it looks at. miou: function of the result that gives {name: mIoU} for the tracker.
@@ -146,7 +146,8 @@ class StageCall:
             result = score()
             self.run.keep_settings(self.name, self.settings)
             save_json(self.run / path, {**result, "record": record})
-            track_scores(self.settings, self.name, miou(result))
+            if miou is not None:
+                track_scores(self.settings, self.name, miou(result))
             self.usage.finish(count, count)
         return result
 
