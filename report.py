@@ -59,7 +59,7 @@ def write_report(runs, layout, ids, settings, folder):
     figures = artist.write_figures(settings.figure, folder)
     write_markdown(folder / "report.md", runs[0], settings.per_class)
     shown = spread(ids, settings.images)
-    draw_grid(map(artist.pictures, shown), folder / "panels.png", map(artist.caption, shown), colours)
+    draw_grid(map(artist.panels, shown), folder / "panels.png", map(artist.caption, shown), colours)
     changes = []
     if models[0] is not None and takes_new_seeds(models[0]):
         changes = count_failures(artist, spread(ids, settings.failure_images))

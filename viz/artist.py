@@ -17,6 +17,8 @@ from viz.network import enlarged, localize, takes_new_seeds
 from viz.pictures import PALETTE, colour_scores, greyed, overlay, thumbnail
 from viz.runs import MAP_NAMES
 
+PANELS = "image", "CAM", "IS-CAM", "AE-IS-CAM", "pseudo label", "prediction", "truth"
+
 
 class Artist:
     """Draws the columns of an image as {title: picture}, see `viz.pictures`.
@@ -99,7 +101,14 @@ class Artist:
 
     def figure3(self, image_id):
         """The comparison: image, the last map of each baseline run, the judged run's IS-CAM and AE-IS-CAM, truth."""
-        titles = "image", *(f"{run.name}: last map" for run in self.runs[1:]), "IS-CAM", "AE-IS-CAM", "truth"
+        others = (f"{run.name}: last map" for run in self.runs[1:])
+        return self._chosen(image_id, ("image", *others, "IS-CAM", "AE-IS-CAM", "truth"))
+
+    def panels(self, image_id):
+        """The method at a glance: of the image's pictures those of PANELS, few enough to be seen side by side."""
+        return self._chosen(image_id, PANELS)
+
+    def _chosen(self, image_id, titles):
         pictures = self.pictures(image_id)
         return {title: pictures[title] for title in titles if title in pictures}
 

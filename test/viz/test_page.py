@@ -173,6 +173,16 @@ def test_the_labels_after_crf_are_of_the_weight_that_is_given(layout, tmp_path):
     assert differing
 
 
+def test_the_panels_show_the_method_at_a_glance(layout, tmp_path):
+    """What the gallery shows beside it, the map after CRF and another run's, stays there."""
+    folders = [write_run(tmp_path / name, 0, maps=("cam", "is_cam", "ae_is_cam")) for name in ("run", "other")]
+    artist = Artist(layout, read_runs(folders), [None, None], None, 1.0)
+    pictures, panels = artist.pictures(IDS[0]), artist.panels(IDS[0])
+    assert list(panels) == ["image", "CAM", "IS-CAM", "AE-IS-CAM", "truth"]
+    assert {"AE-IS-CAM + CRF", "other: last map"} <= pictures.keys() - panels.keys()
+    assert all(panels[title] is pictures[title] for title in panels)
+
+
 def test_chips_maps_and_labels_take_the_palette(layout, tmp_path):
     colours, folder = palette("safe").colours, write_run(tmp_path / "run", 0)
     text, page = render(layout, [folder], tmp_path, colours)
