@@ -79,22 +79,32 @@ def ir_counts(layout, run, name, image_id):
     return counts
 
 
-def main():
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def read_arguments(description):
+    """(arguments, the run that they name, its dataset) of a command line that judges a run's maps."""
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", metavar="RUN", help="folder of a run with its maps")
     parser.add_argument("--list", default="train", help="lists/NAME.txt of the dataset (default: %(default)s)")
     parser.add_argument("--map", default="ae_is_cam", help="which of make_cam.py's exports (default: %(default)s)")
     parser.add_argument("--num_workers", type=int, default=2, help="processes (default: %(default)s)")
     args = parser.parse_args()
     run = Run(Path(args.run))
-    layout = open_dataset(run.used_settings("make_cam"))
+    return args, run, open_dataset(run.used_settings("make_cam"))
+
+
+def write_scores(out, confusions, values, class_names):
+    """Write a row a title with the mIoU of each value, in percent. confusions: {(title, value): confusion matrix}."""
+    for title in dict.fromkeys(title for title, _ in confusions):
+        found = (100 * scores(confusions[title, value], class_names)["miou"] for value in values)
+        out.writerow([title, *(f"{miou:.1f}" for miou in found)])
+
+
+def main():
+    args, run, layout = read_arguments(__doc__)
     ids = layout.ids(args.list)
     out = csv.writer(sys.stdout, lineterminator="\n")
     walked = total(partial(confusions, layout, run, args.map), ids, args.num_workers, "walks")
     out.writerow(["mIoU, %", *(f"x {weight:g}" for weight in WEIGHTS)])
-    for title in dict.fromkeys(title for title, _ in walked):
-        found = (100 * scores(walked[title, weight], layout.class_names)["miou"] for weight in WEIGHTS)
-        out.writerow([title, *(f"{miou:.1f}" for miou in found)])
+    write_scores(out, walked, WEIGHTS, layout.class_names)
     out.writerow(["IR labels, % of pixels", "confident", "foreground", "right of it", "background", "right of it"])
     for weights, counts in total(partial(ir_counts, layout, run, args.map), ids, args.num_workers, "IR labels").items():
         known, foreground, right, background, right_background = counts.tolist()
