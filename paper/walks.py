@@ -2,8 +2,8 @@
 
     python -m paper.walks RUN --list train
 
-At several weights of the background: the map as exported; its walk, as make_seg_labels does it; the walk held back by the
-boundaries of images that are enlarged; and the walk from the map after dense CRF. Then the walk as it is with a
+At several weights of the background: the map as exported; its walk, as make_seg_labels does it; the walk held back by
+the boundaries of images that are enlarged; and the walk from the map after dense CRF. Then the walk as it is with a
 threshold in place of the background's own score, as IRN has it.
 """
 
