@@ -1,0 +1,1 @@
+import packages  # noqa: F401 - before what needs them

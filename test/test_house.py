@@ -11,7 +11,7 @@ from tool.stages import SCORES, STAGES, TOOLS, markdown
 from viz.runs import MAP_NAMES
 
 PACKAGES = ("bench", "coco14", "data", "deeplab", "infer", "module", "net", "paper", "pets", "tool", "viz", "voc12")
-BOTTOM = ("conventions", "errors", "files", "progress")  # modules beside the scripts that all may import
+BOTTOM = ("conventions", "errors", "files", "packages", "progress")  # modules beside the scripts that all may import
 FILES = [*REPOSITORY.glob("*.py"), *(path for name in PACKAGES for path in (REPOSITORY / name).glob("*.py"))]
 SCRIPTS = {path.stem for path in REPOSITORY.glob("*.py")} - {*BOTTOM} | {"deeplab.train", "deeplab.test"}
 

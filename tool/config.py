@@ -11,6 +11,7 @@ import time
 from dataclasses import fields
 from itertools import pairwise
 
+import packages  # noqa: F401 - before what needs them
 from conventions import VERSION
 from errors import OtherProcessFailed, UserError, nearest
 from tool.failure import explain
