@@ -4,16 +4,10 @@ converted, your own images completed."""
 from functools import partial
 
 from data.datasets import open_dataset
-from data.usable import check_image, check_labels, check_mask_if_any, usable_ids
+from data.usable import CHECKED, usable_ids
 from errors import UserError
 from tool.config import parse, run_main
 from tool.parallel import parallel_map
-
-CHECKED = {
-    "train_aug": (check_image, check_labels),
-    "train": (check_image, check_mask_if_any),
-    "val": (check_image, check_mask_if_any),
-}
 
 
 def prepare(settings):

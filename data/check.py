@@ -3,7 +3,7 @@
     python -m data.check DATASET
 
 Images whose headers and ends are as they should be are not decoded; masks are. Ends with status 2 if training
-could not work, else with 0, even where evaluation would stop.
+could not work, which the first stage, prepare_dataset.py, says as well; else with 0, even where evaluation would stop.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from difflib import get_close_matches
 
 from conventions import VERSION
 from data.layout import Layout
-from data.usable import check_image, check_labels, check_mask_if_any, problem_of
+from data.usable import CHECKED, check_image, check_labels, check_mask_if_any, problem_of
 from errors import UserError
 from files import in_threads
 
@@ -52,7 +52,8 @@ def read_lists(layout, findings):
         try:
             ids = layout.ids(name)
         except UserError as error:
-            findings.add(TRAINING if name == "train_aug" else EVALUATION, "lists missing or wrong", error)
+            stops = name == "train_aug" or layout.has_list(name)  # prepare_dataset.py reads all that there are
+            findings.add(TRAINING if stops else EVALUATION, "lists missing or wrong", error)
             continue
         for image_id in (image_id for image_id, times in Counter(ids).items() if times > 1):
             findings.add(NOTE, "IDs more than once in a list", f"{image_id} in {name}")
@@ -73,16 +74,17 @@ def check_lists(layout, lists, ids, trained, findings):
         findings.add(NOTE, f"images in no list{lacks}", image_id)
 
 
-def check_files(layout, ids, trained, findings):
+def check_files(layout, lists, ids, trained, findings):
     """The images and masks of all lists. Returns {ID: the largest class in its mask} of masks that are right."""
     wrong = set()
     for check, kind in ((check_image, "images"), (check_mask_if_any, "masks")):
+        asked = {image_id for name, checks in CHECKED.items() if check in checks for image_id in lists.get(name, ())}
+        needed = asked | trained if check == check_image else asked
         problems = in_threads(lambda image_id, check=check: problem_of(layout, image_id, (check,)), ids)
         for image_id, problem in zip(ids, problems):
             if problem:
                 wrong.add(image_id)
-                trains = check == check_image and image_id in trained
-                findings.add(TRAINING if trains else EVALUATION, f"{kind} missing or wrong", problem)
+                findings.add(TRAINING if image_id in needed else EVALUATION, f"{kind} missing or wrong", problem)
 
     masked = [image_id for image_id in ids if image_id not in wrong and layout.has_mask(image_id)]
     return dict(zip(masked, in_threads(lambda image_id: layout.mask_facts(image_id).top, masked)))
@@ -167,7 +169,7 @@ def check(root):
     trained = {image_id for name in training for image_id in lists[name]}
     check_lists(layout, lists, ids, trained, findings)
     check_names_of_masks(layout, findings)
-    tops = check_files(layout, ids, trained, findings)
+    tops = check_files(layout, lists, ids, trained, findings)
     labels = read_labels(layout, lists, ids, trained, findings)
     check_classes_of_masks(layout, tops, labels, findings)
     return f"{summary(layout, lists, labels)}\n{findings}", findings

@@ -119,3 +119,11 @@ def check_mask_if_any(dataset, image_id):
     """As `check_mask`; an image need not have one."""
     if dataset.has_mask(image_id):
         check_mask(dataset, image_id)
+
+
+# {list: what the first stage asks of its images}: a set that fails is one that training cannot begin with.
+CHECKED = {
+    "train_aug": (check_image, check_labels),
+    "train": (check_image, check_mask_if_any),
+    "val": (check_image, check_mask_if_any),
+}

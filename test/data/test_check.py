@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from scripts import call
 
 from data import check as module
 from data.check import EVALUATION, NOTE, TRAINING, check
@@ -73,7 +74,7 @@ def _unlabelled(root):
     "damage, severity, kind, example",
     [
         (lambda root: (root / "JPEGImages/a.jpg").unlink(), TRAINING, IMAGES, "a.jpg: no such image"),
-        (lambda root: (root / "JPEGImages/d.jpg").unlink(), EVALUATION, IMAGES, "d.jpg: no such image"),
+        (lambda root: (root / "JPEGImages/d.jpg").unlink(), TRAINING, IMAGES, "d.jpg: no such image"),
         (
             rewrite("lists/train.txt", "a.jpg\n"),
             TRAINING,
@@ -92,6 +93,9 @@ def _unlabelled(root):
         (lambda root: (root / "lists/train_aug.txt").unlink(), TRAINING, "lists missing or wrong", "train_aug.txt: no"),
         (lambda root: (root / "lists/val.txt").unlink(), EVALUATION, "lists missing or wrong", "val.txt: no such"),
         (rewrite("lists/train_aug.txt", "a\n../b\n"), TRAINING, "lists missing or wrong", "line 2: '../b'"),
+        (rewrite("lists/val.txt", "d\n../b\n"), TRAINING, "lists missing or wrong", "line 2: '../b'"),
+        (lambda root: save(root / "SegmentationClass/d.png", value=3), TRAINING, MASKS, "d.png: holds the value 3"),
+        (lambda root: save(root / "SegmentationClass/c.png", value=3), EVALUATION, MASKS, "c.png: holds the value 3"),
         (rewrite("lists/train_aug.txt", "a\nb\nc\nb\n"), NOTE, "IDs more than once in a list", "b in train_aug"),
         (lambda root: save(root / "SegmentationClass/c.jpg", value=1), EVALUATION, NO_MASKS, "c.jpg"),
         (lambda root: save(root / "SegmentationClass/c_mask.png", value=1), EVALUATION, NO_MASKS, "c_mask.png"),
@@ -109,12 +113,12 @@ def _unlabelled(root):
         (rewrite("classes.txt", "background\ncat\ndog\nDOG\n"), NOTE, "classes of nearly the same name", "DOG and dog"),
         (
             lambda root: save(root / "SegmentationClass/a.png", (30, 20), 1),
-            EVALUATION,
+            TRAINING,
             MASKS,
             "a.png: is 20 x 30 pixels (width x height), its image 30 x 20",
         ),
-        (lambda root: save(root / "SegmentationClass/a.png", value=3), EVALUATION, MASKS, "a.png: holds the value 3"),
-        (lambda root: save(root / "SegmentationClass/a.png"), EVALUATION, MASKS, "must be an index PNG"),
+        (lambda root: save(root / "SegmentationClass/a.png", value=3), TRAINING, MASKS, "a.png: holds the value 3"),
+        (lambda root: save(root / "SegmentationClass/a.png"), TRAINING, MASKS, "must be an index PNG"),
         (_binary, EVALUATION, "masks without a class, as all are: 1 and up are classes, 255 is not counted", "d"),
         (
             lambda root: save(root / "SegmentationClass/a.png", value=2),
@@ -136,6 +140,28 @@ def test_everything_that_is_wrong_is_named(root, damage, severity, kind, example
     assert any(example in each for each in findings.found[severity].get(kind, ())), text
     assert kind in text and status(root, monkeypatch) == (2 if findings.found[TRAINING] else 0)
     assert findings.found[TRAINING] or severity != TRAINING
+
+
+def _bad_image(root):
+    (root / "JPEGImages/d.jpg").write_bytes(b"x")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _bad_image,
+        rewrite("lists/val.txt", "d\n../b\n"),
+        rewrite("image_labels.txt", "a cat\nc dog\n"),
+        lambda root: save(root / "SegmentationClass/d.png", value=3),
+        lambda root: save(root / "SegmentationClass/c.png", value=3),  # of train_aug alone: masks are not read there
+        lambda root: (root / "SegmentationClass/d.png").unlink(),
+    ],
+)
+def test_it_and_the_first_stage_agree(root, damage, monkeypatch):
+    """Found: a bad mask of val, with which prepare_dataset.py stops, ended here with status 0."""
+    damage(root)
+    first = call("prepare_dataset.py", "--dataset_root", root, "--num_workers", 0)
+    assert status(root, monkeypatch) == first.status, first.err
 
 
 def test_a_list_of_training_and_validation_images_is_neither(root):
