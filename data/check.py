@@ -11,6 +11,7 @@ import os
 import sys
 from collections import Counter
 from difflib import get_close_matches
+from pathlib import Path
 
 from conventions import VERSION
 from data.layout import Layout
@@ -162,6 +163,8 @@ def summary(layout, lists, labels):
 
 def check(root):
     """Returns (text, Findings) of a data set. Raises UserError if it cannot be looked at."""
+    if not os.path.exists(classes := Path(root) / "classes.txt"):
+        raise UserError(f"{classes}: is missing: is this a data set's folder, and has prepare_dataset.py been run?")
     layout, findings = Layout(root), Findings()
     lists = read_lists(layout, findings)
     ids = list(dict.fromkeys(image_id for each in lists.values() for image_id in each))

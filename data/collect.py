@@ -87,6 +87,11 @@ def collect(root, labels_from="text", overwrite=False, coco=None):
 def read_text(root):
     """({ID: classes}, {}) of image_labels.txt."""
     labels, path, folder = {}, root / "image_labels.txt", root / "JPEGImages"
+    if not os.path.exists(path):
+        raise UserError(
+            f"{path}: is missing: write it, a line an image: its ID and its classes, tabs between; or give "
+            "--labels_from folders, xml or coco"
+        )
     files = image_files(folder) if folder.is_dir() else {}
     for number, image_id, names in read_label_lines(path):
         if "," in image_id and (problem := comma_problem(image_id, files)):

@@ -198,7 +198,11 @@ def write(labels, classes=None):
         (lambda root: (save(root / "JPEGImages/a.jpg"), annotate(root, "a", "<")), "xml", "a.xml: cannot be read"),
         (lambda root: (save(root / "JPEGImages/a.jpg"), annotate(root, "a", "")), "xml", "'': an image or a class"),
         (lambda root: (save(root / "JPEGImages/a.jpg"), annotate(root, "a", "")), "xml", r"Annotations/a\.xml: '': an"),
-        (lambda root: None, "text", "image_labels.txt: cannot be read"),
+        (
+            lambda root: None,
+            "text",
+            r"image_labels\.txt: is missing: write it, .*, tabs between; or give --labels_from",
+        ),
         (write("a cat\nb background cat\n"), "text", r"labels\.txt, line 2: `background` is in every image .*: take"),
         (write("a cat\nb c\x01t\n"), "text", r"labels\.txt, line 2: 'c\\x01t': an image or a class"),
         (write("a\nb\n"), "text", "--labels_from text finds 0 classes besides the background"),
