@@ -51,6 +51,10 @@ nearest() {  # WORD NAME...: the name that was meant, if one is like it
     "${PYTHON:-python3}" -c 'import sys; from errors import nearest; print(nearest(sys.argv[1], sys.argv[2:]))' "$@"
 }
 
+as_setting() {  # FLAG: what it is here, if it is one of a stage's script and a Python has what tool.settings needs
+    "${PYTHON:-python3}" -m tool.hint "$1" 2>/dev/null || .venv/bin/python -m tool.hint "$1" 2>/dev/null || true
+}
+
 position() {  # number of a stage
     local i
     for i in "${!STAGES[@]}"; do
@@ -85,6 +89,8 @@ while [ $# -gt 0 ]; do
         --to=*) to=${1#*=} ;;
         "") fail "an argument is empty: a variable without a value?" ;;
         -*)
+            hint=$(as_setting "$1")
+            [ -z "$hint" ] || fail "$hint"
             hint=$(nearest "${1%%=*}" --from --to --help --version)
             [ -n "$hint" ] || hint=": flags belong to the stages' scripts: write a config as its path alone, and a setting \
 as section.key=value, such as common.dataset_root=VALUE"

@@ -17,6 +17,7 @@ case "$*" in
     *tool.requirements*) echo complete ;;
     *tool.stages*) exec python3 -m tool.stages ;;
     -c*nearest*) exec python3 "$@" ;;
+    *tool.hint*) exec "$REAL" "$@" ;;
     *tool.lock*) exit "${LOCKED:-0}" ;;
     check_config.py*) echo "checks $2 for $RUN_STAGES" >&2; shift 3; echo "$FOLDER" ;;
     *viz.summary*) shift 2; echo "sums up $*" ;;
@@ -35,7 +36,8 @@ def drive(tmp_path):
     def drive(*words, cwd=REPOSITORY, **variables):
         unset = {"RANK", "WORLD_SIZE", "GPUS", "NNODES", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "CDPATH"}
         environment = {key: value for key, value in os.environ.items() if key not in unset}
-        environment |= {"PYTHON": str(stub), "FOLDER": str(tmp_path / "run"), **variables}
+        environment |= {"PYTHON": str(stub), "FOLDER": str(tmp_path / "run"), "REAL": sys.executable}
+        environment |= variables
         return subprocess.run(
             ["bash", str(Path(os.path.relpath(REPOSITORY, cwd)) / "run_pipeline.sh"), *words],
             cwd=cwd,
@@ -73,9 +75,13 @@ def refused(done, message):
         (["--form", "make_cam"], "--form is unknown: did you mean --from?: see --help"),
         (["--from"], "--from needs a stage"),
         (["--gpus=2"], "--gpus=2 is unknown"),
+        (["--dataset_root", "x"], "error: --dataset_root is a setting: write common.dataset_root=VALUE"),
+        (["--skip_bad"], "error: --skip_bad is a setting: write common.skip_bad=true"),
+        (["--overwrite"], "error: --overwrite is a setting of the stage dataset: write dataset.overwrite=true"),
+        (["--lr=0.1"], "of the stages train_aesipe, train_irn, deeplab_train: write STAGE.lr=VALUE"),
         (
-            ["--dataset_root", "x"],
-            "--dataset_root is unknown: flags belong to the stages' scripts: write a config as its path alone, and a "
+            ["--image", "x"],
+            "--image is unknown: flags belong to the stages' scripts: write a config as its path alone, and a "
             "setting as section.key=value, such as common.dataset_root=VALUE: see --help",
         ),
         (["--config", "x"], "--config is unknown: flags belong to the stages' scripts: write a config as its path"),
