@@ -11,6 +11,7 @@ from data.image import image_size, read_image, scaled_size
 from data.transforms import resized
 from errors import UserError, nearest
 from infer.maps import class_probabilities, load_aesipe, multi_scale_maps
+from infer.run import require_network
 from infer.segmentation import likely_classes, load_deeplab, multi_scale_probabilities
 from module.crf import dense_crf_labels, dense_crf_probabilities
 from module.labels import weighted_argmax
@@ -22,12 +23,8 @@ MAX_SIDE = 640  # the paper's longest image in training
 
 def trained_networks(run):
     """Names of the networks that a run has, of NETWORKS. Raises UserError if there is none."""
-    names = [name for name, (path, *_) in NETWORKS.items() if (run / path).exists()]
-    if not names:
-        raise UserError(
-            f"{run}: has neither {DEEPLAB} nor {AESIPE}: is --run the folder of a run whose training is finished?"
-        )
-    return names
+    require_network(run)
+    return [name for name, (path, *_) in NETWORKS.items() if (run / path).exists()]
 
 
 def chosen_networks(run, choice):

@@ -7,15 +7,15 @@ from data.content import class_digest
 from data.layout import read_class_names
 from errors import UserError
 from tool.record import recorded_input
-from tool.stages import BY_NAME
+from tool.stages import AESIPE, BY_NAME, DEEPLAB
 
 
 def trained_class_names(run, dataset_root):
     """Names of the classes that the run's networks know, background first.
 
     From the run's classes.txt; of a run made before runs kept it, from that of dataset_root or, if that is None, of the
-    dataset in the run's config.yaml. Raises UserError if there is no such run, none of these files, or if a
-    network was trained with others.
+    dataset in the run's config.yaml. Raises UserError if there is no such run, no network in it or none of these files,
+    or if a network was trained with others.
     """
     run.require_folder()
     path = _class_names_path(run, dataset_root)
@@ -27,6 +27,14 @@ def trained_class_names(run, dataset_root):
                 "classes.txt there"
             )
     return names
+
+
+def require_network(run):
+    """Raises UserError for a run that has no network to ask."""
+    if not ((run / DEEPLAB).exists() or (run / AESIPE).exists()):
+        raise UserError(
+            f"{run}: has neither {DEEPLAB} nor {AESIPE}: is --run the folder of a run whose training is finished?"
+        )
 
 
 def with_dataset(settings, stage=None):
@@ -49,6 +57,7 @@ def with_dataset(settings, stage=None):
 def _class_names_path(run, dataset_root):
     if (run / "classes.txt").exists():
         return run / "classes.txt"
+    require_network(run)
     config = run.config()
     trained = {**config.get("deeplab_train", {}), **config.get("train_aesipe", {})}
     root = dataset_root or trained.get("dataset_root")

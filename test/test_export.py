@@ -210,6 +210,12 @@ def test_a_run_that_is_not_there_is_named(made, script, tmp_path, what):
     assert done.status == 2 and done.err == f"error: {tmp_path}/none: no such run folder\n"
 
 
+def test_a_run_without_pseudo_labels_is_named(script, tmp_path):
+    done = script("export.py", "--run", tmp_path, "--what", "masks", "--out", tmp_path / "out")
+    assert done.err == f"error: {tmp_path}: has no pseudo labels yet: run make_seg_labels.py first\n"
+    assert done.status == 2 and not os.listdir(tmp_path)
+
+
 def test_a_run_without_the_network_is_named(made, script, tmp_path):
     Run(tmp_path).keep_class_names(CLASSES)
     done = script("export.py", "--run", tmp_path, "--what", "deeplab", "--out", tmp_path / "a.pt2")

@@ -93,10 +93,15 @@ def test_folders_that_cannot_be_used_are_one_line(call, script, made, tmp_path):
     done = call(path, run=tmp_path / "none")
     assert done.status == 2 and done.err == f"error: {tmp_path}/none: no such run folder\n"
     done = call(path, run=tmp_path / "in")
-    assert done.status == 2 and len(done.err.splitlines()) == 1 and "classes.txt: is missing" in done.err
+    untrained = "in: has neither ckpt/deeplab.pt nor ckpt/aesipe.pt: is --run the folder of a run whose training is"
+    assert done.status == 2 and len(done.err.splitlines()) == 1 and untrained in done.err
     shutil.copy(made / "classes.txt", tmp_path / "in")
     done = call(path, run=tmp_path / "in")
-    assert done.status == 2 and "has neither ckpt/deeplab.pt nor ckpt/aesipe.pt" in done.err
+    assert done.status == 2 and untrained in done.err
+    (tmp_path / "in/classes.txt").unlink()
+    (tmp_path / "in/ckpt").symlink_to(made / "ckpt")
+    done = call(path, run=tmp_path / "in")
+    assert done.status == 2 and len(done.err.splitlines()) == 1 and "classes.txt: is missing" in done.err
     done = script("predict.py", "--run", made, "--image", tmp_path / "in", "--out", tmp_path / "in")
     assert done.status == 2 and "is the folder of the outputs too" in done.err
     (tmp_path / "out").write_text("a file")
