@@ -22,7 +22,7 @@ def export_masks(settings):
     from tool.parallel import parallel_map
 
     settings.run.require_folder()
-    if not (settings.run / "seg_label").is_dir():
+    if "make_seg_labels" not in settings.run.config() and not (settings.run / "seg_label").is_dir():
         raise UserError(f"{settings.run}: has no pseudo labels yet: run make_seg_labels.py first")
     dataset = open_dataset(with_dataset(settings, "make_seg_labels"))
     in_processes = partial(parallel_map, workers=settings.num_workers, title="export")

@@ -207,7 +207,11 @@ def test_a_folder_that_holds_something_stays(made, script, tmp_path):
 def test_a_run_that_is_not_there_is_named(made, script, tmp_path, what):
     out = ("--out", tmp_path / "a.pt2", "--dataset_root", made.root)
     done = script("export.py", "--run", tmp_path / "none", "--what", what, *out)
-    assert done.status == 2 and done.err == f"error: {tmp_path}/none: no such run folder\n"
+    assert (
+        done.status == 2
+        and done.err
+        == f"error: {tmp_path}/none: no such run folder: give --run RUN, to report.py RUN before the flags\n"
+    )
 
 
 def test_a_run_without_pseudo_labels_is_named(script, tmp_path):

@@ -251,7 +251,7 @@ def test_report_overwrites_nobody_elses_page(finished, script, tmp_path, name):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["{run}/none"], "none: no such run folder"),
+        (["{run}/none"], "none: no such run folder: give --run RUN, to report.py RUN before the flags"),
         (["{run}", "--figure", "nothing"], "nothing.jpg: no such image"),
         (["{run}/ckpt"], "names no dataset: give --dataset_root"),
     ],

@@ -9,7 +9,7 @@ eval/NAME.json                           scores, with their record
 import shutil
 from pathlib import Path
 
-from errors import UserError
+from errors import UserError, nearest
 from files import atomic, check_file, in_threads, read_stamp, remove_leftovers, save_lines, writing
 from tool.json_file import load_json
 from tool.parallel import is_main
@@ -17,6 +17,8 @@ from tool.record import ANEW, checkpoint_record, difference, refuse_other, with_
 from tool.settings import from_plain, plain
 from tool.stages import BY_NAME, maker
 from tool.yaml_file import dump_yaml, read_yaml
+
+SHOWN = 5  # other runs, by name
 
 
 class Run:
@@ -37,7 +39,10 @@ class Run:
     def require_folder(self):
         """Raises UserError for a run that is not there."""
         if not self.path.is_dir():
-            raise UserError(f"{self.path}: no such run folder")
+            others = sorted(path.parent.name for path in self.path.parent.glob("*/config.yaml"))
+            there = f": {self.path.parent} holds {', '.join(others[:SHOWN])}" if others else ""
+            hint = nearest(self.path.name, others) or there
+            raise UserError(f"{self.path}: no such run folder{hint}: give --run RUN, to report.py RUN before the flags")
 
     def config(self):
         """The settings as used, {section: {key: value}}; {} for a run that has none yet."""

@@ -91,7 +91,11 @@ def test_folders_that_cannot_be_used_are_one_line(call, script, made, tmp_path):
     done = script("predict.py", "--run", made)
     assert done.status == 2 and "--image names no image" in done.err
     done = call(path, run=tmp_path / "none")
-    assert done.status == 2 and done.err == f"error: {tmp_path}/none: no such run folder\n"
+    assert (
+        done.status == 2
+        and done.err
+        == f"error: {tmp_path}/none: no such run folder: give --run RUN, to report.py RUN before the flags\n"
+    )
     done = call(path, run=tmp_path / "in")
     untrained = "in: has neither ckpt/deeplab.pt nor ckpt/aesipe.pt: is --run the folder of a run whose training is"
     assert done.status == 2 and len(done.err.splitlines()) == 1 and untrained in done.err

@@ -22,6 +22,19 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.parametrize(
+    "name, hint", [("dmo", ": did you mean demo?"), ("zzz", ": {root} holds demo, own"), ("demo/x", "")]
+)
+def test_a_run_that_is_not_there_is_said_with_those_that_are(tmp_path, name, hint):
+    for other in ("demo", "own"):
+        Run(tmp_path / other).keep_settings("train_irn", TINY)
+    (tmp_path / "no_run").mkdir()
+    with pytest.raises(UserError) as error:
+        Run(tmp_path / name).require_folder()
+    said = f"no such run folder{hint.format(root=tmp_path)}: give --run RUN, to report.py RUN before the flags"
+    assert str(error.value) == f"{tmp_path / name}: {said}"
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file"):

@@ -69,7 +69,7 @@ def test_runs_of_one_name_are_told_apart(tmp_path):
 
 @pytest.mark.parametrize("text", ["a: [", "- a", "a: 1"])
 def test_broken_runs_are_refused(tmp_path, text):
-    with pytest.raises(UserError, match="no such run folder"):
+    with pytest.raises(UserError, match="no such run folder: give --run RUN, to report.py RUN before the flags"):
         read_runs([tmp_path / "none"])
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(UserError, match="config.yaml"):
