@@ -48,6 +48,16 @@ def test_in_a_config_file(tmp_path, text, message):
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize("name, meant", [("list", "train_list"), ("learning_rate", "lr"), ("epochs", "max_epochs")])
+def test_what_others_call_a_setting(tmp_path, name, meant):
+    """Found: train_aesipe.list was answered with val_list, which is what is watched, not trained on."""
+    (tmp_path / "config.yaml").write_text(f"train_aesipe: {{{name}: 1}}")
+    with pytest.raises(UserError, match=rf"train_aesipe.{name} is unknown: did you mean {meant}\?: keys are"):
+        parse("train_aesipe", argv=["--config", str(tmp_path / "config.yaml")])
+    with pytest.raises(UserError, match=rf"unrecognized arguments: --{name} 1: did you mean --{meant}\? \(see"):
+        parse("train_aesipe", argv=[f"--{name}", "1"])
+
+
 @pytest.mark.parametrize(
     "words, message",
     [

@@ -41,6 +41,8 @@ COMMON = (
     "tracker",
     "refine",
 )
+# What others call a setting, where the name that is most like it is another one or none.
+USUAL = {"list": "train_list", "learning_rate": "lr"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -60,7 +62,7 @@ class Parser(argparse.ArgumentParser):
                     raise UserError(f"{flag} {value}: takes no value: write {' or '.join(action.option_strings)}")
             flags = [flag for action in self._actions for flag in action.option_strings]
             first = unknown[0].partition("=")[0]
-            raise UserError(f"unrecognized arguments: {' '.join(unknown)}{nearest(first, flags)} (see --help)")
+            raise UserError(f"unrecognized arguments: {' '.join(unknown)}{_meant(first, flags)} (see --help)")
         return found
 
     def error(self, message):
@@ -133,9 +135,16 @@ def read_config(path):
     return config
 
 
+def _meant(name, known):
+    """As `errors.nearest`, but first what the name is usually called. known: keys, or flags with their dashes."""
+    usual = USUAL.get(str(name).lstrip("-"))
+    found = next((each for each in known if str(each).lstrip("-") == usual), None)
+    return f": did you mean {found}?" if found else nearest(name, known)
+
+
 def _check_known(what, name, known, all_of_them="keys"):
     if name not in known:
-        hint = (known is COMMON and _places(name)) or nearest(name, known) or _places(name)
+        hint = (known is COMMON and _places(name)) or _meant(name, known) or _places(name)
         raise UserError(f"{what} is unknown{hint}: {all_of_them} are {', '.join(known)}")
 
 
