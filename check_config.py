@@ -34,12 +34,15 @@ LIBRARIES = {"timm": "timm", "smp": "segmentation-models-pytorch"}  # before a c
 MORE_LISTS = {"voc12": ("test",), "coco14": ("train_all", "val_all", FEW)}
 
 
-def check_pipeline(chosen):
-    """Raises UserError for what the stages that are to run would not find. chosen: {name of a stage: its settings}."""
+def check_pipeline(chosen, settings):
+    """Raises UserError for what the stages that are to run would not find.
+
+    chosen: {name of a stage: its settings}. settings: those of the other stages too.
+    """
     made = set()
     for stage in STAGES:
         if stage.name in chosen:
-            check_reads(stage, chosen, made)
+            check_reads(stage, chosen, settings, made)
             made.update(stage.written(chosen[stage.name]))
     check_libraries(chosen)
     check_lists(chosen)
@@ -47,15 +50,24 @@ def check_pipeline(chosen):
         require_images(open_dataset(chosen["report"]), chosen["report"].figure, "report.figure")
 
 
-def check_reads(stage, chosen, made):
-    """made: what the stages before this one will have left in the run's folder."""
+def first_needed(stage, settings):
+    """The stage to begin with so that this one will find what it reads."""
+    if not _in_place(settings[stage.name]):
+        return BY_NAME["dataset"]
+    run, reads = settings[stage.name].run, stage.read(settings[stage.name])
+    makers = [writer(name) or BY_NAME["make_cam"] for name in reads if not (run / name).exists()]
+    return min((first_needed(maker, settings) for maker in makers), key=STAGES.index, default=stage)
+
+
+def check_reads(stage, chosen, every, made):
+    """every: the settings of all stages. made: what the stages before this one will have left in the run's folder."""
     settings = chosen[stage.name]
     for name in stage.read(settings):
         if name not in made and not (settings.run / name).exists():
             if name not in MAPS and writer(name) is None and writer(name.partition("/")[0]) is None:
                 refuse_unwritten(stage.name, name, settings)
             to_export = name in MAPS and "make_cam" in chosen
-            begin = (writer(name) or BY_NAME["make_cam"]).name
+            begin = first_needed(writer(name) or BY_NAME["make_cam"], every).name
             remedy = f"add {name} to make_cam.maps" if to_export else f"begin with --from {begin}"
             if name == SCORES:
                 remedy = "give make_seg_labels.keep_scores=true" + f", and {remedy}" * (begin not in chosen)
@@ -192,7 +204,7 @@ def main():
             for name in ("make_ir_labels", "train_irn"):
                 if settings[name].refine == "crf":  # the stage does nothing
                     chosen.pop(name, None)
-            check_pipeline(chosen)
+            check_pipeline(chosen, settings)
         except UserError as error:
             raise UserError(str(error).replace(str(temporary), source)) from error
         except OSError as error:  # of another file than the one that is being written

@@ -69,9 +69,31 @@ def test_scores_that_nothing_keeps_are_named_with_the_setting_that_keeps_them(tm
     assert said.endswith("makes it: give make_seg_labels.keep_scores=true\n") and "seg_score" in said
     (tmp_path / "aesipe/seg_label").mkdir(parents=True)
     said = main(*words, RUN_STAGES="eval_seg")
-    assert said.endswith("give make_seg_labels.keep_scores=true, and begin with --from make_seg_labels\n")
+    assert said.endswith("give make_seg_labels.keep_scores=true, and begin with --from dataset\n")
     said = main(*words, "make_seg_labels.keep_scores=true", "common.refine=crf")
     assert "section make_seg_labels: keep_scores: with refine crf there is no walk" in said
+
+
+def test_the_stage_to_begin_with_is_named_at_once(tmp_path, main, capsys):
+    """Found: --from deeplab_test was answered with the stage before it, that one with the stage before, six times."""
+    (tmp_path / "in.yaml").write_text(f"common: {{dataset_root: {tmp_path}/toy, run_root: {tmp_path}}}\n")
+    words, run = (tmp_path / "in.yaml", tmp_path / "out.yaml"), tmp_path / "aesipe"
+    assert main(*words, RUN_STAGES="deeplab_test").endswith("makes it: begin with --from dataset\n")
+    make_toy(tmp_path / "toy", 2, 4, 2, size=64)
+    capsys.readouterr()
+    for made, begin in (
+        ("", "train_aesipe"),
+        ("ckpt/aesipe.pt", "make_cam"),
+        ("ae_is_cam", "make_ir_labels"),
+        ("ir_label", "train_irn"),
+        ("ckpt/irn.pt", "make_seg_labels"),
+        ("seg_label", "deeplab_train"),
+    ):
+        (run / made).mkdir(parents=True)
+        said = main(*words, RUN_STAGES="deeplab_test report")
+        assert said.endswith(
+            f"ckpt/deeplab.pt, which is not there, and no stage from --from on makes it: begin with --from {begin}\n"
+        )
 
 
 def test_with_dense_crf_in_irns_place_nothing_of_irn_is_asked_for(tmp_path, main, capsys):
