@@ -34,15 +34,15 @@ def chosen_networks(run, choice):
     return list(NETWORKS) if choice == "all" else [choice]
 
 
-def chosen_classes(text, class_names):
-    """`cat,person` -> [8, 15]; None for None."""
-    if text is None:
+def chosen_classes(labels, class_names):
+    """("cat", "person") or ("cat,person",) -> [8, 15]; None for None."""
+    if labels is None:
         return None
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    names = [name.strip() for name in ",".join(labels).split(",") if name.strip()]
     unknown = next((name for name in names if name not in class_names[1:]), None)
     if unknown is not None or not names:
         raise UserError(
-            f"--labels {text}: {unknown or 'no name'!r} is no class of this run"
+            f"--labels {' '.join(labels)}: {unknown or 'no name'!r} is no class of this run"
             f"{nearest(unknown or '', class_names[1:])}: its classes are {', '.join(class_names[1:])}"
         )
     return sorted({class_names.index(name) for name in names})

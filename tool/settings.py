@@ -635,10 +635,11 @@ class Predict(_Asked, _Page):
         None,
         "deeplab: the segmentation; aesipe: CAM, IS-CAM and AE-IS-CAM; default: the first of the two that the run has",
     )
-    labels: str | None = setting(
+    labels: Annotated[tuple[Text, ...], Meta(min_length=1)] | None = setting(
         None,
-        "the classes that the images show, with commas: cat,person; default: aesipe asks its classifier, "
+        "the classes that the images show, with spaces or commas between; default: aesipe asks its classifier, "
         "deeplab takes all",
+        metavar="CLASS",
     )
     crf: bool = setting(False, "refine by dense CRF")
 

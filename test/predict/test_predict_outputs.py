@@ -123,7 +123,7 @@ def test_labels_are_refined_by_dense_crf_when_asked(made, call, tmp_path):
     said = {crf: [network.ask(image, [1, 3], crf)[2] for network in networks] for crf in (True, False)}
     assert said[True] != said[False]
     for crf, flags in ((True, ["--crf"]), (False, [])):
-        done = call(path, flags=("--network", "all", "--labels", "cat,Vögel", *flags), out=tmp_path / f"out{crf}")
+        done = call(path, flags=("--network", "all", "--labels", "cat", "Vögel", *flags), out=tmp_path / f"out{crf}")
         assert all(f"{network.name}: {words}" in done.out for network, words in zip(networks, said[crf]))
         for network in networks:
             keys, outputs, _ = network.ask(image, [1, 3], crf)

@@ -71,6 +71,7 @@ def test_scales_that_no_memory_holds_are_one_line(made, call, script, tmp_path):
     "flags, message",
     [
         (("--labels", "cat,cow"), "'cow' is no class of this run: its classes are cat, my dog, Vögel"),
+        (("--labels", "cat", "cow"), "--labels cat cow: 'cow' is no class of this run: its classes are cat, my dog"),
         (("--labels", "My Dogs"), "'My Dogs' is no class of this run: did you mean my dog?: its classes are cat"),
         (("--labels", "background"), "'background' is no class"),
         (("--labels", ","), "is no class"),
