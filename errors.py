@@ -3,6 +3,9 @@ a name."""
 
 import shlex
 import sys
+from pathlib import Path
+
+CONFIGS = Path(__file__).resolve().parent / "configs"
 
 
 class UserError(Exception):
@@ -40,3 +43,9 @@ def nearest(word, known):
     names = {str(name).casefold(): str(name) for name in known}
     found = get_close_matches(str(word).casefold(), names, 1)
     return f": did you mean {names[found[0]]}?" if found else ""
+
+
+def nearest_config(path):
+    """As `nearest`, of the project's config files."""
+    found = nearest(Path(path).stem, (each.stem for each in CONFIGS.glob("*.yaml")))
+    return found and f": did you mean configs/{found.removeprefix(': did you mean ').removesuffix('?')}.yaml?"

@@ -106,7 +106,8 @@ last=$(position "$to") || exit 2
 config=${config:-configs/voc12_resnet101.yaml}
 config_path=$(stand_or_repository "$config")
 [ -e "$config_path" ] ||
-    fail "$config: cannot be read: there is no such file in $here$([ "$here" -ef . ] || echo " or $PWD")"
+    fail "$config: cannot be read: there is no such file in $here$([ "$here" -ef . ] || echo " or $PWD")$(
+        "${PYTHON:-python3}" -c 'import sys; from errors import nearest_config as n; print(n(sys.argv[1]))' "$config")"
 
 given=()  # what the next call needs as well
 for name in GPUS NNODES NODE_RANK MASTER_ADDR MASTER_PORT; do

@@ -89,6 +89,8 @@ def refused(done, message):
         (["-"], "- is unknown"),
         (["--"], "-- is unknown"),
         (["configs/none.yaml", "--to", "dataset"], "configs/none.yaml: cannot be read"),
+        (["configs/dmo.yaml"], f" in {REPOSITORY}: did you mean configs/demo.yaml?"),
+        (["own_small.yaml"], f" in {REPOSITORY}: did you mean configs/own_small.yaml?"),
         (["none.yaml"], "none.yaml: cannot be read: there is no such file in "),
         (["none/a=b.yaml"], "none/a=b.yaml: cannot be read"),
         (["/dev/null/x"], "/dev/null/x: cannot be read"),

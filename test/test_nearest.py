@@ -77,6 +77,16 @@ def test_on_the_command_line(words, message):
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize("path", ["configs/own_smal.yaml", "own_small.yaml", "configs/own_small", "x/Own_Small.yml"])
+def test_a_config_that_is_not_there(path):
+    meant = "did you mean configs/own_small.yaml?"
+    with pytest.raises(UserError) as error:
+        parse("make_cam", argv=["--config", path])
+    assert str(error.value) == f"{path}: cannot be read: there is no such file: {meant}"
+    with pytest.raises(UserError, match="x.yaml: cannot be read: there is no such file$"):
+        parse("make_cam", argv=["--config", "x.yaml"])
+
+
 def test_in_an_override():
     with pytest.raises(UserError, match="section 'make_cams' is unknown: did you mean make_cam"):
         override({}, ["make_cams.list=val"])

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import packages  # noqa: F401 - before what needs them
 from conventions import VERSION
-from errors import OtherProcessFailed, UserError, nearest
+from errors import OtherProcessFailed, UserError, nearest, nearest_config
 from tool.failure import explain
 from tool.flags import add_flags
 from tool.settings import types
@@ -120,6 +120,8 @@ def _places(key):
 
 def read_config(path):
     """The YAML file as a dict of sections. Raises UserError if it is no such thing or has an unknown section."""
+    if not os.path.exists(path):
+        raise UserError(f"{path}: cannot be read: there is no such file{nearest_config(path)}")
     config = read_yaml(path)
     if config is None:
         return {}
