@@ -3,6 +3,7 @@
 import sys
 import time
 from contextlib import contextmanager, nullcontext
+from functools import partial
 
 from data.image import scaled_size
 from data.label_png import check_labels_fit
@@ -32,9 +33,12 @@ def usable_ids(dataset, list_name, checks, skip_bad=False, show=True):
     where = dataset.list_place(list_name)
     if not skip_bad or len(bad) == len(problems):
         others = f"; {len(bad) - 1} more of the {len(problems)} in {where} cannot be used either" * (len(bad) > 1)
-        all_said = f"{dataset.check_command} lists all; " if dataset.check_command else ""
+        first, said = next(iter(bad.items()))
+        unscaled = [check for check in checks if not isinstance(check, partial)]  # data.check knows no stage's scales
+        listed = dataset.check_command and problem_of(dataset, first, (check_image, *unscaled)) == said
+        all_said = f"{dataset.check_command} lists all; " if listed else ""
         remedy = "" if skip_bad else f" ({all_said}--skip_bad continues without)"
-        raise UserError(f"{next(iter(bad.values()))}{others}{remedy}")
+        raise UserError(f"{said}{others}{remedy}")
     if show:
         lines = [f"  {image_id}: {problem}" for image_id, problem in list(bad.items())[:SHOWN]]
         more = [f"  and {len(bad) - SHOWN} more: {dataset.check_command or ''}".rstrip(": ")] * (len(bad) > SHOWN)

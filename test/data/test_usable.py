@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from data.index import INDEX
 from data.label_png import save_label_png
 from data.layout import Layout
 from data.toy import make_toy
-from data.usable import check_image, check_labels, check_mask, check_mask_if_any, usable_ids
+from data.usable import check_image, check_labels, check_mask, check_mask_if_any, check_scaled_image, usable_ids
 from errors import UserError
 
 IMAGE, TRAINING, EVALUATION = (check_image,), (check_image, check_labels), (check_image, check_mask)
@@ -94,6 +95,16 @@ def test_a_bad_image_is_named_or_left_out(root, kind, capsys):
     assert usable_ids(Layout(root), "train", checks, skip_bad=True) == [i for i in ids if i != "train_000001"]
     said = capsys.readouterr().err
     assert f"left out 1 of the 3 images in {root / 'lists/train.txt'}:\n  train_000001: " in said and message in said
+
+
+def test_data_check_is_named_only_for_what_it_finds(root):
+    """Found: it was to list images that are too large for a stage's scales, which it does not know."""
+    checks = (partial(check_scaled_image, (0.001,)), check_labels)
+    with pytest.raises(UserError, match=r"cannot be resized by 0.001: .* used either \(--skip_bad continues without\)"):
+        usable_ids(Layout(root), "train", checks)
+    (root / "JPEGImages/train_000000.jpg").write_bytes(b"")
+    with pytest.raises(UserError, match=r"cannot be decoded .* \(python -m data.check .* lists all; --skip_bad"):
+        usable_ids(Layout(root), "train", checks)
 
 
 def test_of_many_bad_images_the_first_is_named_and_the_others_counted(root):
