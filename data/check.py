@@ -152,7 +152,7 @@ def summary(layout, lists, labels):
     width = max(map(len, rows))
     lines = [
         f"{layout.root}: {len(layout.files)} images, {layout.n_classes - 1} classes and {layout.class_names[0]}, "
-        f"{len(labels)} labelled images; masks: {masks}",
+        f"{len(labels)} labelled image{'s' * (len(labels) != 1)}; masks: {masks}",
         " ".join([" " * width, *(f"{name:>9}" for name in lists)]),
     ]
     for title, counts in rows.items():

@@ -219,10 +219,12 @@ def _say_unlisted(root, labels):
     """Print how many labelled images are in none of the lists that there are: those that were added later."""
     places = (root / "lists").glob("*.txt")
     if unlisted := sorted(labels.keys() - {image_id for place in places for image_id in read_ids(place)}):
-        print(
-            f"{root}: {len(unlisted)} labelled images, such as {unlisted[0]}, are in no list: add their IDs to one, or "
-            f"delete {root / 'lists'} to have the lists made anew"
+        many, one = (
+            f"{len(unlisted)} labelled images, such as {unlisted[0]}, are",
+            f"1 labelled image, {unlisted[0]}, is",
         )
+        what, ids = (many, "their IDs") if len(unlisted) > 1 else (one, "its ID")
+        print(f"{root}: {what} in no list: add {ids} to one, or delete {root / 'lists'} to have the lists made anew")
 
 
 def _say_unread(folders):

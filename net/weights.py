@@ -65,7 +65,10 @@ def _read_state(path):
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise UserError(f"weights {path}: not a readable PyTorch state file ({type(error).__name__})") from error
+        raise UserError(
+            f"weights {path}: not a readable PyTorch state file ({type(error).__name__}): give imagenet, none, or a "
+            "file of a state dict"
+        ) from error
     if isinstance(state, dict) and isinstance(state.get("model"), dict):
         state = state["model"]
     if not isinstance(state, dict) or not all(

@@ -4,7 +4,7 @@ import socket
 import pytest
 
 from errors import UserError
-from files import atomic, check_file, remove_leftovers
+from files import atomic, check_file, remove_leftovers, save_lines
 
 
 def names(folder):
@@ -36,6 +36,13 @@ def test_a_failure_leaves_neither_the_file_nor_a_temporary_one(tmp_path, error, 
     assert names(tmp_path) == []
     if raised is UserError:
         assert "a.txt: cannot be written: No space left on device" in str(caught.value)
+
+
+def test_a_file_in_the_place_of_a_folder_is_called_so(tmp_path):
+    (tmp_path / "a.md").write_text("mine")
+    with pytest.raises(UserError) as error:
+        save_lines(tmp_path / "a.md/b.txt", [])
+    assert str(error.value) == f"{tmp_path / 'a.md'}: is a file: name a folder"
 
 
 def test_what_is_no_file_is_refused_before_it_is_opened(tmp_path, monkeypatch):

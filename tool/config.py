@@ -16,7 +16,7 @@ from conventions import VERSION
 from errors import OtherProcessFailed, UserError, nearest, nearest_config
 from tool.failure import explain
 from tool.flags import add_flags
-from tool.settings import types
+from tool.settings import RANGE, types
 from tool.signals import handle_on_own_stack
 from tool.stages import BY_NAME
 from tool.values import brief, read
@@ -99,7 +99,10 @@ def _file_values(path, section, kind):
             try:
                 values[names[key]] = read(types(kind)[names[key]], value)
             except ValueError as error:
-                raise UserError(f"{path}: {section if key in own else 'common'}.{key} {error}") from error
+                item, said = kind.__dataclass_fields__[names[key]], str(error)
+                if item.metadata["metavar"] == RANGE and ": write [" not in said:
+                    said += f": write [{', '.join(RANGE)}], such as {list(item.default)}"
+                raise UserError(f"{path}: {section if key in own else 'common'}.{key} {said}") from error
     return values
 
 

@@ -56,6 +56,11 @@ def test_a_good_set_and_its_table(root, monkeypatch, capsys):
     assert text.endswith("Nothing is wrong.\n")
 
 
+def test_one_labelled_image_is_no_plural(root):
+    (root / "image_labels.txt").write_text("a cat\n")
+    assert "background, 1 labelled image; masks" in check(root)[0]
+
+
 def rewrite(name, text):
     return lambda root: (root / name).write_text(text)
 

@@ -86,6 +86,9 @@ def test_labelled_images_that_existing_lists_leave_out_are_counted(folders, caps
     shutil.rmtree(folders / "lists")
     collect(folders, "folders")
     assert not capsys.readouterr().out and {"x", "y"} < {*Layout(folders).ids("train_aug")}
+    save(folders / "images_by_class/cat/z.jpg", 2)
+    collect(folders, "folders", overwrite=True)
+    assert "1 labelled image, z, is in no list: add its ID to one, or delete" in capsys.readouterr().out
 
 
 def test_files_whose_suffix_is_not_read_are_counted(folders, capsys):

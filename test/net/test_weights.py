@@ -98,7 +98,7 @@ def test_file_with_code_is_refused_and_its_code_not_run(tmp_path, save):
 
 def test_file_that_is_no_state_is_refused(tmp_path):
     (tmp_path / "text.pth").write_text("not weights\n" * 3)
-    refusal("resnet18", tmp_path / "text.pth")
+    assert refusal("resnet18", tmp_path / "text.pth").endswith("give imagenet, none, or a file of a state dict")
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,14 @@ def test_values_of_another_type_are_refused(write, key, value):
         parsed(write({"report": {key: value}}))
 
 
+def test_a_range_of_one_value_is_answered_with_how_two_are_written(write):
+    for value in (320, "wide", [1, 2, 3]):
+        with pytest.raises(UserError, match=r"must be 2 values, .*: write \[LOW, HIGH\], such as \[320, 640\]$"):
+            parse("train_aesipe", argv=write({"train_aesipe": {"long_side": value}}))
+    with pytest.raises(UserError, match=r": write \[1, 2\]$"):
+        parse("train_aesipe", argv=write({"train_aesipe": {"long_side": "1 2"}}))
+
+
 def test_booleans_and_lists(write):
     path = write("report:\n  ae: false\n  scales: [2, 0.25]\n")
     args = parsed(path)
