@@ -35,6 +35,7 @@ STAGES = (
     "report",
 )
 SMALL = (
+    "common.seed=0",
     "dataset.train=16",
     "dataset.train_aug=33",
     "dataset.val=8",

@@ -20,6 +20,7 @@ from tool.stages import STAGES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SMALL = (
+    "common.seed=0",
     "dataset.train=6",
     "dataset.train_aug=13",
     "dataset.val=4",
