@@ -79,13 +79,11 @@ def writing(path):
     try:
         yield
     except OSError as error:
-        made = error.filename if isinstance(error, FileExistsError) and error.filename2 is None else None  # by mkdir
-        if made is not None and os.path.isfile(made):
-            raise UserError(f"{made}: is a file: name a folder") from error
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise UserError(
-            f"{path}: cannot be written: {error.strerror or error}" + ": make room and run this again" * full
-        ) from error
+        full, said = error.errno in (errno.ENOSPC, errno.EDQUOT), error.strerror or error
+        above = error.filename if isinstance(error, FileExistsError) and error.filename2 is None else None  # by mkdir
+        if above not in (None, str(path)):
+            said = f"{above} is a file, not a folder"
+        raise UserError(f"{path}: cannot be written: {said}" + ": make room and run this again" * full) from error
 
 
 @contextmanager

@@ -35,7 +35,6 @@ STAGES = (
     "report",
 )
 SMALL = (
-    "common.seed=0",
     "dataset.train=16",
     "dataset.train_aug=33",
     "dataset.val=8",
@@ -61,6 +60,7 @@ SMALL = (
     "deeplab_test.scales=[1.0]",
     "report.images=2",
     "report.failure_images=8",
+    "common.seed=0",
 )
 WAYS = ("kill stage", "kill driver", "kill all", "SIGTERM", "SIGINT")
 

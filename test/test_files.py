@@ -42,7 +42,9 @@ def test_a_file_in_the_place_of_a_folder_is_called_so(tmp_path):
     (tmp_path / "a.md").write_text("mine")
     with pytest.raises(UserError) as error:
         save_lines(tmp_path / "a.md/b.txt", [])
-    assert str(error.value) == f"{tmp_path / 'a.md'}: is a file: name a folder"
+    assert (
+        str(error.value) == f"{tmp_path / 'a.md/b.txt'}: cannot be written: {tmp_path / 'a.md'} is a file, not a folder"
+    )
 
 
 def test_what_is_no_file_is_refused_before_it_is_opened(tmp_path, monkeypatch):
