@@ -38,14 +38,20 @@ def pip_install(*words):
 
 def nearest(word, known):
     """`: did you mean NAME?` of the known name that is most like a word, in any case; empty if none is like it."""
-    from difflib import get_close_matches  # only where something is wrong
-
-    names = {str(name).casefold(): str(name) for name in known}
-    found = get_close_matches(str(word).casefold(), names, 1)
-    return f": did you mean {names[found[0]]}?" if found else ""
+    found = _closest(word, known)
+    return f": did you mean {found}?" if found else ""
 
 
 def nearest_config(path):
     """As `nearest`, of the project's config files."""
-    found = nearest(Path(path).stem, (each.stem for each in CONFIGS.glob("*.yaml")))
-    return found and f": did you mean configs/{found.removeprefix(': did you mean ').removesuffix('?')}.yaml?"
+    found = _closest(Path(path).stem, (each.stem for each in CONFIGS.glob("*.yaml")))
+    return f": did you mean configs/{found}.yaml?" if found else ""
+
+
+def _closest(word, known):
+    """The one of the known names that is most like the word, whatever their case; None if none is like it."""
+    from difflib import get_close_matches  # only where something is wrong
+
+    names = {str(name).casefold(): str(name) for name in known}
+    found = get_close_matches(str(word).casefold(), names, 1)
+    return names[found[0]] if found else None
