@@ -141,12 +141,12 @@ def test_background_finishes_what_was_given_and_then_raises_what_failed():
     assert done == [1]
 
 
-def last_process_ends(words):
-    """Start Python with these words, kill it when a line is there, and wait until no process holds its output."""
+def last_process_ends(words, begun=1):
+    """Start Python with these words, kill it when `begun` lines are there, and wait until no process holds its output."""
     here = Path(__file__).resolve().parents[2]
     variables = {**os.environ, "PYTHONPATH": str(here)}
     process = subprocess.Popen([sys.executable, *words], cwd=here, env=variables, text=True, stdout=subprocess.PIPE)
-    assert process.stdout.readline() == "ready\n"
+    assert [process.stdout.readline() for _ in range(begun)] == ["ready\n"] * begun
     process.kill()
     began = time.monotonic()
     process.communicate(timeout=30)
@@ -164,10 +164,11 @@ def test_the_workers_of_a_killed_process_end_too():
     )
 
 
+# torchrun's processes do not buffer: `print` would write a line in two parts, and another process could come between.
 LATE = """
 import os, time
 began_by = os.getppid()
-print("ready", flush=True)
+os.write(1, b"ready\\n")
 while os.getppid() == began_by:
     time.sleep(0.01)
 """
@@ -190,4 +191,4 @@ with tool.parallel.process_pool(1, print):
 def test_a_launched_process_that_begins_when_its_launcher_is_gone_ends_too(tmp_path):
     script = tmp_path / "late.py"
     script.write_text(LATE + "from tool.dist import init_dist\ninit_dist('cpu')\ntime.sleep(60)\n")
-    last_process_ends(["-m", "tool.launch", "--standalone", "--nproc_per_node=2", script])
+    last_process_ends(["-m", "tool.launch", "--standalone", "--nproc_per_node=2", script], begun=2)
