@@ -119,3 +119,33 @@ def prepare(script, dataset_kind):
         )
 
     return call
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium; tests that use it have `in_browser.MARKS`. Of a module, since its event loop is in others' way."""
+    from in_browser import BROWSER
+
+    playwright = pytest.importorskip("playwright.sync_api").sync_playwright().start()
+    opened = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+    yield opened
+    opened.close()
+    playwright.stop()
+
+
+@pytest.fixture
+def visit(browser):
+    """visit(url, width, scheme): a page in a window of its own, with the `requests` that it made."""
+    contexts = []
+
+    def opened(url, width=1600, scheme="light"):
+        contexts.append(browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme))
+        page = contexts[-1].new_page()
+        page.requests = []
+        page.on("request", lambda request: page.requests.append(request.url))
+        page.goto(url)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()

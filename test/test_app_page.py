@@ -1,7 +1,6 @@
 """app.py as a user has it: the real server, a real browser."""
 
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -9,32 +8,17 @@ import sys
 from http.client import HTTPConnection
 
 import pytest
+from in_browser import IS_BRIGHT, LEAST_CONTRAST, MARKS, OVERFLOW
 from scripts import REPOSITORY
 from test_own_data import save_image
 from trained_run import make_run
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
 OUTSIDE = (
     "all => all.filter(e => { const r = e.getBoundingClientRect(); return r.left < 0 || r.right > innerWidth }).length"
 )
-# The contrast of each text to the first background behind it that is not transparent, by WCAG 2.
-CONTRAST = """all => all.map(element => {
-    const parts = text => text.match(/[0-9.]+/g).map(Number)
-    const linear = v => v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4
-    const light = c => 0.2126 * linear(c[0]) + 0.7152 * linear(c[1]) + 0.0722 * linear(c[2])
-    const ground = e => parts(getComputedStyle(e).backgroundColor)
-    let behind = element
-    while (behind.parentElement && ground(behind)[3] === 0) behind = behind.parentElement
-    const pair = [parts(getComputedStyle(element).color), ground(behind)].map(light)
-    return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05)
-})"""
 TEXTS = ".pictures figcaption, [role=status] p, h1, label span, button:has-text('Show')"
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(BROWSER is None, reason="no Chromium on PATH: apt-get install chromium"),
-]
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
@@ -73,15 +57,6 @@ def url(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api").sync_playwright().start()
-    opened = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-    yield opened
-    opened.close()
-    playwright.stop()
-
-
-@pytest.fixture(scope="module")
 def image(tmp_path_factory):
     path = tmp_path_factory.mktemp("image") / ("a_name_that_is_longer_than_a_telephone_is_wide" * 2 + ".png")
     save_image(path, (70, 90), "RGB", 0)
@@ -89,40 +64,32 @@ def image(tmp_path_factory):
 
 
 @pytest.fixture
-def visit(browser, url):
-    """visit(width, scheme): the page in a window of its own."""
-    contexts = []
+def app(visit, url):
+    """app(width, scheme): the page, when it is ready."""
 
-    def opened(width=1600, scheme="light"):
-        contexts.append(browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme))
-        page = contexts[-1].new_page()
-        page.requests = []
-        page.on("request", lambda request: page.requests.append(request.url))
-        page.goto(url)
+    def opened(**window):
+        page = visit(url, **window)
         page.get_by_role("button", name="Show").wait_for()
         return page
 
-    yield opened
-    for context in contexts:
-        context.close()
+    return opened
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1600])
-def test_an_image_gives_pictures_that_can_be_read_at_any_width(visit, url, image, width, scheme):
-    page = visit(width, scheme)
+def test_an_image_gives_pictures_that_can_be_read_at_any_width(app, url, image, width, scheme):
+    page = app(width=width, scheme=scheme)
     page.set_input_files("input[type=file]", image)
     page.locator(".pictures img").first.wait_for()
     assert page.locator(".pictures img").count() >= 8 and page.locator(".pictures img:not([alt])").count() == 0
     assert page.evaluate(OVERFLOW) <= 0 and page.locator("img, button, input, p, h1").evaluate_all(OUTSIDE) == 0
-    assert min(page.locator(TEXTS).evaluate_all(CONTRAST)) >= 4.5
-    bright = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).every(c => c > 127)")
-    assert bright == (scheme == "light")
+    assert page.locator(TEXTS).evaluate_all(LEAST_CONTRAST)[0] >= 4.5
+    assert page.evaluate(IS_BRIGHT) == (scheme == "light")
     assert {each for each in page.requests if not each.startswith((url, "data:", "blob:"))} == set()
 
 
-def test_a_class_is_chosen_by_keyboard(visit, image):
-    page = visit()
+def test_a_class_is_chosen_by_keyboard(app, image):
+    page = app()
     page.set_input_files("input[type=file]", image)
     others = page.get_by_alt_text("CAM of cat", exact=True)
     others.wait_for()  # the classifier finds it
@@ -140,14 +107,14 @@ def test_a_class_is_chosen_by_keyboard(visit, image):
     assert maps == ["CAM of Vögel"]
 
 
-def test_what_is_no_image_or_too_large_is_said_on_the_page(visit, tmp_path):
+def test_what_is_no_image_or_too_large_is_said_on_the_page(app, tmp_path):
     (tmp_path / "text.png").write_text("no image")
     (tmp_path / "large.png").write_bytes(bytes(33 * 2**20))
-    page = visit(360)
+    page = app(width=360)
     page.set_input_files("input[type=file]", tmp_path / "text.png")
     page.locator("[role=alert]", has_text="text.png: cannot be decoded").wait_for()
     assert page.evaluate(OVERFLOW) <= 0 and page.locator(".pictures img").count() == 0
-    page = visit(360)
+    page = app(width=360)
     page.set_input_files("input[type=file]", tmp_path / "large.png")
     page.get_by_text("exceed the maximum allowed size of 32").wait_for()
 

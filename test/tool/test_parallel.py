@@ -142,7 +142,7 @@ def test_background_finishes_what_was_given_and_then_raises_what_failed():
 
 
 def last_process_ends(words, begun=1):
-    """Start Python with these words, kill it when `begun` lines are there, and wait until no process holds its output."""
+    """Start Python with these words, kill it when `begun` lines are there, and wait until none holds its output."""
     here = Path(__file__).resolve().parents[2]
     variables = {**os.environ, "PYTHONPATH": str(here)}
     process = subprocess.Popen([sys.executable, *words], cwd=here, env=variables, text=True, stdout=subprocess.PIPE)
