@@ -253,7 +253,7 @@ def test_a_figure_is_of_the_list_and_the_kind_that_its_column_names(tmp_path):
     rows = [{"background_weight": 0.8, "crf": crf, **value} for crf in (False, True)]
     for name, list_name, content in (
         ("cam", "train", {"maps": {"ae_is_cam": rows, "cam": rows}}),
-        ("seg", "train_aug", value),
+        ("seg", "train", value),
         ("deeplab_val", "val", {"plain": value, "crf": {**value, "miou": 0.6}}),
     ):
         (folder / f"{name}.json").write_text(json.dumps({"list": list_name, **content}))
@@ -281,7 +281,7 @@ def test_the_table_to_the_end_has_all_maps_pseudo_labels_and_full_supervision(tm
 
     rows = [{"background_weight": 1.0, "crf": crf, **scores(value)} for crf, value in ((False, 0.5), (True, 0.6))]
     maps = {"cam": rows[:1], "is_cam": rows[:1], "ae_is_cam": rows}
-    results = {"cam": {"list": "train", "maps": maps}, "seg": {"list": "train_aug", **scores(0.65)}}
+    results = {"cam": {"list": "train", "maps": maps}, "seg": {"list": "train", **scores(0.65)}}
     both = {"list": "val", "plain": scores(0.7), "crf": scores(0.75)}
     for job, files in ((ours, {**results, "deeplab_val": both}), (supervised, {"deeplab_val": both})):
         for name, content in files.items():

@@ -83,7 +83,7 @@ def test_the_log_tells_the_steps_the_mious_and_what_each_stage_took(finished):
         "make_ir_labels": (13, 13),
         "train_irn": (3, 3),
         "make_seg_labels": (13, 13),
-        "eval_seg": (13, 13),
+        "eval_seg": (6, 6),
         "deeplab_train": (2, 2),
         "deeplab_test": (4, 4),
         "report": (2, 2),
@@ -132,7 +132,7 @@ def test_scores_of_the_cams_counted_anew(finished, name):
 @pytest.mark.parametrize(
     "path, key, list_name, folder",
     [
-        ("eval/seg.json", None, "train_aug", "seg_label"),
+        ("eval/seg.json", None, "train", "seg_label"),
         ("eval/deeplab_val.json", "plain", "val", "deeplab/val"),
         ("eval/deeplab_val.json", "crf", "val", "deeplab/val_crf"),
     ],
@@ -159,7 +159,7 @@ def test_report_shows_every_stage(finished):
         "| CAM | train | x 0.8 |",
         "| IS-CAM | train | x 1 |",
         "| AE-IS-CAM | train | x 0.8 |",
-        "| pseudo label | train_aug |",
+        "| pseudo label | train |",
         "| DeepLabV3 | val |",
         "| striped |",
     ):

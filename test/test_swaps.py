@@ -168,7 +168,7 @@ def test_an_evaluation_of_other_data_is_made_again(moved, change):
 
 @pytest.mark.parametrize(
     "name, result, list_name",
-    [("eval_cam.py", "cam", "train"), ("eval_seg.py", "seg", "train_aug"), ("deeplab/test.py", "deeplab_val", "val")],
+    [("eval_cam.py", "cam", "train"), ("eval_seg.py", "seg", "train"), ("deeplab/test.py", "deeplab_val", "val")],
 )
 def test_an_evaluation_by_another_mask_is_made_again(moved, name, result, list_name):
     image_id = moved.layout.ids(list_name)[0]

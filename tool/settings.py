@@ -509,7 +509,7 @@ class MakeSegLabels(_Loading, _Data, _Precision):
 
 @dataclass(frozen=True, kw_only=True)
 class EvalSeg(_Data, _Tracked):
-    list: Text = setting("train_aug", "lists/NAME.txt of the dataset")
+    list: Text = setting("train", "lists/NAME.txt of the dataset")
     folder: Text = setting("seg_label", "folder of label images in the run's folder")
     background_weight: tuple[Rate, ...] = setting(
         (), "factors on the background's score at which kept scores (make_seg_labels.keep_scores) are evaluated too"
