@@ -149,7 +149,7 @@ def check_lists(chosen):
                     f"{lacking[0]}, are not in {maker}.list: {folder} would not hold them"
                 )
         made |= {folder: (stage.name, set(ids)) for folder in stage.written(settings)}
-        if stage.name == "train_aesipe" and settings.val_every and settings.val_list not in LISTS:
+        if getattr(settings, "val_every", 0) and settings.val_list not in LISTS:
             _ids(stage.name, settings.val_list, settings, chosen.get("dataset"))
 
 

@@ -21,7 +21,9 @@ def make_task(stage, layout, ids, dist):
     from data.loader import TrainingSet, batches
     from data.transforms import CropTransform
     from deeplab.model import build, count_pixels, step_losses
+    from tool.device import set_precision
     from tool.trainer import Task
+    from viz.watch import watch_labels
 
     settings = stage.settings
     target = partial(read_target, settings.labels, layout, stage.run)
@@ -37,6 +39,8 @@ def make_task(stage, layout, ids, dist):
         batches=batches(images, settings, settings.max_iters, dist),
         steps=settings.max_iters,
         compiled=model.compiled,
+        watch=watch_labels(layout, settings, set_precision(settings.precision, dist.device), dist),
+        watch_every=settings.val_every,
         count=count_pixels,
     )
 

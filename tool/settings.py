@@ -303,6 +303,17 @@ class _Training(_Loading, _Data, _Precision, _Tracked):
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Watched(_Training):
+    """A training that is measured on images with masks, as far as there are any."""
+
+    val_list: Text = setting("train", "list with masks on which training is watched", decides=False)
+    val_every: Natural = setting(
+        500, "steps between measurements of the mIoU, the last step included; 0: never", decides=False
+    )
+    val_images: Positive = setting(100, "images of val_list that are measured, spread over it", decides=False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PrepareDataset(_Data):
     kind: Literal["toy", "voc12", "coco14", "pets", "folder"] = setting(
         "folder",
@@ -359,7 +370,7 @@ class PrepareDataset(_Data):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainAesipe(_Training, _TrainableEncoder, _Method):
+class TrainAesipe(_Watched, _TrainableEncoder, _Method):
     """Settings of train_aesipe.py; in a record, all that builds the network: `net.aesipe.build`."""
 
     max_epochs: Count = setting(5, "epochs, passes over the list")
@@ -368,11 +379,6 @@ class TrainAesipe(_Training, _TrainableEncoder, _Method):
         (320, 640), "range of the image's longer side in training, pixels", metavar=RANGE
     )
     train_list: Text = setting("train_aug", "lists/NAME.txt of the dataset", decides=False)
-    val_list: Text = setting("train", "list with masks on which training is watched", decides=False)
-    val_every: Natural = setting(
-        500, "steps between measurements of the maps' mIoU, the last step included; 0: never", decides=False
-    )
-    val_images: Positive = setting(100, "images of val_list that are measured, spread over it", decides=False)
 
 
 def _as_trained(name):
@@ -523,11 +529,13 @@ class EvalSeg(_Data, _Tracked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeeplabTrain(_Training, _TrainableEncoder):
+class DeeplabTrain(_Watched, _TrainableEncoder):
     """Settings of deeplab/train.py; in a record, all that builds the network: `deeplab.model.build`."""
 
     frozen_stages: FrozenStages = with_default(_TrainableEncoder, "frozen_stages", 0)
     batch_norm: BatchNorm = with_default(_TrainableEncoder, "batch_norm", "train")
+    val_list: Text = with_default(_Watched, "val_list", "val")
+    val_every: Natural = with_default(_Watched, "val_every", 0)
     network: NetworkName = setting(
         "deeplabv3", "deeplabv3; torchvision:NAME, whose encoder is in its name, not --backbone; smp:NAME, as smp:Unet"
     )

@@ -106,7 +106,7 @@ def training_charts(runs):
         for title, caption, logs, y_label in (
             ("losses", "Means over the steps between two lines of the log.", steps, "loss"),
             ("learning rate", "Of the first group of parameters, the pre-trained layers.", rates, "learning rate"),
-            ("validation", "mIoU of the maps on the images that training checked, percent.", checks, "mIoU, percent"),
+            ("validation", "mIoU on the images that training checked, percent.", checks, "mIoU, percent"),
         ):
             lines = _lines(runs, logs)
             if lines:
@@ -137,7 +137,7 @@ def _percent(record):
 
 
 def _title(name, runs, number):
-    title = MAP_NAMES.get(name, name)
+    title = {**MAP_NAMES, **STAGES}.get(name, name)
     return title if len(runs) == 1 else f"{title}, {runs[number].name}"
 
 

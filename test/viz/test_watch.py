@@ -1,4 +1,4 @@
-"""Watching AE-SIPE's training, with train_aesipe.py's own main on a toy set."""
+"""Watching AE-SIPE's and DeepLabV3's training, with the stages' own main on a toy set."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ from tool.checkpoint import load_state
 from tool.dist import Dist
 from tool.record import checkpoint_record
 from tool.run import Run
-from viz.watch import MAPS, MapWatch, panel, spread, watch_maps
+from viz.watch import MAPS, MapWatch, panel, spread, watch_labels, watch_maps
 
 CPU = torch.device("cpu")
 FLAGS = (
@@ -108,8 +108,8 @@ def watched(layout):
     return train(layout.root, layout.root.parent / "watched", "--val_every", 4)
 
 
-def weights(run):
-    return load_state(run / "ckpt/aesipe.pt")["model"]
+def weights(run, name="aesipe"):
+    return load_state(run / f"ckpt/{name}.pt")["model"]
 
 
 def logged(run, key):
@@ -285,6 +285,60 @@ def test_the_best_step_is_that_of_the_last_map(layout):
     log = SimpleNamespace(validation=lambda step, scores: said.append(scores), picture=lambda *given: None)
     score = MapWatch(layout, layout.ids("train")[:1], 80, None, Dist(0, 1, CPU))(7, Apart(), log)
     assert score == said[0]["ae_is_cam"] != said[0]["cam"]
+
+
+class Labels(torch.nn.Module):
+    """As DeepLabV3, with logits by which the right half is class 1."""
+
+    def forward(self, image):
+        self.seen = image
+        logits = torch.zeros(len(image), 6, 4, 8)
+        logits[:, 0, :, :4], logits[:, 1, :, 4:] = 9, 9
+        return logits
+
+
+def test_deeplab_is_watched_by_the_miou_of_its_labels(layout):
+    said, pictures, network = [], [], Labels()
+    log = SimpleNamespace(
+        validation=lambda step, scores: said.append((step, scores)),
+        picture=lambda name, image, step: pictures.append((name, image.shape)),
+    )
+    watch = watch_labels(layout, settings_of(val_images=2), None, Dist(0, 1, CPU))
+    score = watch(7, network, log)
+    pairs = []
+    for image_id in watch.ids:
+        truth = layout.mask(image_id)
+        labels = np.zeros_like(truth)
+        labels[:, truth.shape[1] // 2 :] = 1
+        pairs.append((truth.ravel(), labels.ravel()))
+    truth, labels = (np.concatenate(part) for part in zip(*pairs))
+    ious = [((truth == k) & (labels == k)).sum() / ((truth == k) | (labels == k)).sum() for k in np.unique(truth)]
+    assert len(watch.ids) == 2 and said == [(7, {"deeplab": score})] and 0 < score == pytest.approx(np.mean(ious))
+    assert tuple(network.seen.shape[2:]) == layout.size(watch.ids[1])  # at its own size
+    height, width = layout.size(watch.ids[0])
+    assert pictures[0] == (f"panels/{watch.ids[0]}", (height + 8, 3 * (width + 4) + 4, 3))
+
+
+def test_deeplab_needs_masks_but_no_image_labels_to_be_watched(layout, tmp_path, capsys):
+    root = tmp_path / "data"
+    shutil.copytree(layout.root, root)
+    (root / "image_labels.txt").write_text("")
+    assert watch_labels(Layout(root), settings_of(), None, Dist(0, 1, CPU)).ids == layout.ids("train")
+    assert watch_maps(Layout(root), settings_of(), None, Dist(0, 1, CPU)) is None
+    shutil.rmtree(root / "SegmentationClassAug")
+    capsys.readouterr()
+    assert watch_labels(Layout(root), settings_of(), None, Dist(0, 1, CPU)) is None
+    assert capsys.readouterr().out == f"deeplab_train: {root} has no masks of train, trained without validation\n"
+
+
+def test_deeplab_is_trained_to_the_same_bits_when_it_is_watched(moved):
+    before = weights(moved.run, "deeplab")
+    (moved.run / "ckpt/deeplab.pt").unlink()
+    done = moved.stage("deeplab/train.py", "--val_every", 1)
+    assert done.status == 0, done.err
+    assert_equal(weights(moved.run, "deeplab"), before)
+    seen = [(step, {*scores}) for step, scores in logged(moved.run, "val")]
+    assert seen[-2:] == [(1, {"deeplab"}), (2, {"deeplab"})]
 
 
 def test_a_panel_shows_image_maps_and_truth():
