@@ -10,7 +10,11 @@ from tool.hint import as_setting
         ("--no-check_counts", "--no-check_counts is a setting of the stage dataset: write dataset.check_counts=false"),
         ("--skip_bad", "--skip_bad is a setting: write common.skip_bad=true"),
         ("--device", "--device is a setting: write common.device=VALUE"),
-        ("--val_every", "--val_every is a setting of the stage train_aesipe: write train_aesipe.val_every=VALUE"),
+        ("--lr_new", "--lr_new is a setting of the stage train_aesipe: write train_aesipe.lr_new=VALUE"),
+        (
+            "--val_every",
+            "--val_every is a setting of the stages train_aesipe, deeplab_train: write STAGE.val_every=VALUE",
+        ),
         ("--open", ""),  # of one call, so no key of a config
         ("--image", ""),  # of no stage
         ("-", ""),
