@@ -29,7 +29,7 @@ from tool.tracker import TRACKERS
 from tool.yaml_file import dump_yaml
 
 LISTS = ("train", "train_aug", "val")  # of every dataset that its stage makes
-SCALED = ("make_cam", "deeplab_test")  # stages that resize whole images
+SCALED = ("make_cam", "make_seg_labels", "deeplab_test")  # stages that resize whole images
 LIBRARIES = {"timm": "timm", "smp": "segmentation-models-pytorch"}  # before a colon in a name -> as pip calls them
 MORE_LISTS = {"voc12": ("test",), "coco14": ("train_all", "val_all", FEW)}
 

@@ -4,7 +4,7 @@ from functools import partial
 
 from data.content import class_input, stamps
 from data.datasets import open_dataset
-from data.usable import check_image, check_labels, usable_ids
+from data.usable import check_image, check_labels, check_scaled_image, usable_ids
 from tool.config import run_main
 from tool.frame import StageCall
 from tool.stages import IRN, SCORES
@@ -32,6 +32,7 @@ def label(stage, layout, stamps, ids):
     """Write the pseudo labels of this process's images by the random walk."""
     from data.label_png import save_label_png
     from data.loader import image_loader
+    from data.transforms import scaled
     from infer.pseudo import load_irn, mean_boundary, walked_scores
     from module.labels import weighted_argmax
     from tool.cam_file import load_cam, save_cam
@@ -48,7 +49,7 @@ def label(stage, layout, stamps, ids):
         dtype = set_precision(settings.precision, dist.device)
         images = image_loader(layout, ids, settings.num_workers, more=read_cam)
         for image_id, image, (keys, cam) in stage.progress(images):
-            boundary = mean_boundary(irn, image.to(dist.device), dtype)
+            boundary = mean_boundary(irn, scaled(image.to(dist.device), settings.boundary_scale), dtype)
             scores = walked_scores(cam.to(dist.device), boundary, settings)
             labels = keys.numpy()[weighted_argmax(scores, settings.background_weight)]
             submit(save_label_png, stage.run / "seg_label" / f"{image_id}.png", labels, stamps[image_id])
@@ -61,7 +62,8 @@ def main():
     settings = stage.settings
     layout = open_dataset(settings)
     record = stage.record(class_input(layout), *[IRN] * (settings.refine == "irn"), settings.map)
-    ids = usable_ids(layout, settings.list, (check_image, check_labels), settings.skip_bad, stage.main)
+    checks = (check_image, partial(check_scaled_image, settings.scales), check_labels)
+    ids = usable_ids(layout, settings.list, checks, settings.skip_bad, stage.main)
     wanted = stamps(layout, ids)
     work = partial(label if settings.refine == "irn" else label_by_crf, stage, layout, wanted)
     outputs = {"seg_label": ".png"} | dict.fromkeys(settings.scores, ".npz")

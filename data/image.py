@@ -34,7 +34,7 @@ def scaled_size(size, factor, what="an image"):
     if not (min(height, width) >= 0.5 and height * width <= MAX_PIXELS):  # NaN is neither
         raise UserError(
             f"{what} of {size[1]} x {size[0]} cannot be resized by {factor:g}: at least 1 pixel a side and "
-            f"at most {MAX_PIXELS} in all are taken: give other --scales, or resize the image"
+            f"at most {MAX_PIXELS} in all are taken: give other scales, or resize the image"
         )
     return max(1, round(height)), max(1, round(width))
 

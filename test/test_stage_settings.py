@@ -12,7 +12,7 @@ from scripts import read_png
 import infer.segmentation
 import viz.failure
 from data.content import stamps
-from data.transforms import resized
+from data.transforms import resized, scaled
 from infer.maps import load_aesipe, multi_scale_maps
 from infer.pseudo import load_irn, mean_boundary
 from infer.segmentation import likely_classes, load_deeplab, multi_scale_probabilities
@@ -85,7 +85,7 @@ def test_pseudo_labels_follow_every_setting_of_their_stage(moved, refine):
         keys = [0, *(1 + index for index in layout.present(image_id))]
         save_cam(moved.run / f"cam/{image_id}.npz", keys, maps.clamp(0, 1).numpy(), stamp=stamp)
     shutil.rmtree(moved.run / "seg_label")
-    walk = ("--power", 3, "--beta", 4, "--steps", 8, "--radius", 3)
+    walk = ("--power", 3, "--beta", 4, "--steps", 8, "--radius", 3, "--boundary_scale", 1.5)
     done = moved.stage("make_seg_labels.py", "--refine", refine, "--map", "cam", "--background_weight", 0.6, *walk)
     assert done.status == 0, done.err
     irn = load_irn(Run(moved.run), ALONE.device)
@@ -93,7 +93,7 @@ def test_pseudo_labels_follow_every_setting_of_their_stage(moved, refine):
         image, pixels = image_of(layout, image_id)
         keys, cam = load_cam(moved.run / f"cam/{image_id}.npz")
         if refine == "irn":
-            boundary = mean_boundary(irn, image)
+            boundary = mean_boundary(irn, scaled(image, 1.5))
             low = F.interpolate(torch.from_numpy(cam)[None], boundary.shape, mode="bilinear", align_corners=False)[0]
             walked = propagate(low**3, boundary, 3, 4, 8)
             walked = F.interpolate(walked[None], cam.shape[1:], mode="bilinear", align_corners=False)[0]
