@@ -159,20 +159,24 @@ def test_images_of_the_reports_figures_are_looked_for_before_the_first_training(
     assert second in said and "report.figure: " in said
 
 
-@pytest.mark.parametrize("section", ["make_cam", "deeplab_test"])
-def test_images_too_large_for_the_scales_are_named_before_the_first_training(tmp_path, main, capsys, section):
+@pytest.mark.parametrize(
+    "section, setting",
+    [("make_cam", "scales=[1, 8]"), ("make_seg_labels", "boundary_scale=8"), ("deeplab_test", "scales=[1, 8]")],
+)
+def test_images_too_large_for_the_scales_are_named_before_the_first_training(tmp_path, main, capsys, section, setting):
     make_toy(tmp_path / "toy", 2, 4, 2, size=64)
     capsys.readouterr()
     (tmp_path / "in.yaml").write_text(f"common: {{dataset_root: {tmp_path}/toy, run_root: {tmp_path}}}\n")
     words = tmp_path / "in.yaml", tmp_path / "out.yaml"
     assert main(*words) == f"{tmp_path}/aesipe\n"
-    name = "train" if section == "make_cam" else "val"
+    name = "val" if section == "deeplab_test" else "train"
     path = tmp_path / f"toy/JPEGImages/{(tmp_path / f'toy/lists/{name}.txt').read_text().split()[0]}.jpg"
     Image.new("RGB", (900, 900)).save(path)
-    said = main(*words, f"{section}.scales=[1, 8]")
+    said = main(*words, f"{section}.{setting}")
     assert said.startswith(f"error: {section}: {path}: an image of 900 x 900 cannot be resized by 8")
     path.write_bytes(b"")
-    assert f"{section}: {path}: " in main(*words)
+    first = "make_cam" if name == "train" else section  # that reads it
+    assert f"{first}: {path}: " in main(*words)
     assert main(*words, "common.skip_bad=true") == f"{tmp_path}/aesipe\n"
 
 
