@@ -3,8 +3,9 @@
     python -m paper.walks RUN --list train
 
 At several weights of the background: the map as exported; its walk, as make_seg_labels does it; the walk held back by
-the boundaries of images that are enlarged; and the walk from the map after dense CRF. Then the walk as it is with a
-threshold in place of the background's own score, as IRN has it.
+the boundaries of images that are enlarged; the walk from the map after dense CRF; and the walk held back by boundaries
+for which one of the encoder's maps says nothing. Then the walk as it is with a threshold in place of the background's
+own score, as IRN has it.
 """
 
 import csv
@@ -30,9 +31,22 @@ CRF_WEIGHT = 1.4  # of the background, before dense CRF
 THRESHOLDS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of the foreground's score, 1 where it is largest
 
 
+MAPS = ("stem", "stage 1", "stage 2", "stage 3", "stage 4")  # of the encoder
+
+
 @cache
 def _irn(run):
     return load_irn(run, torch.device("cpu"))
+
+
+def boundary_without(irn, image, number):
+    """As `mean_boundary`, but the boundary head sees of one of the encoder's maps its mean over the image alone."""
+
+    def level(projection, inputs, projected):
+        return projected.mean(dim=(2, 3), keepdim=True).expand_as(projected)
+
+    with irn.boundary.projections[number].register_forward_hook(level):
+        return mean_boundary(irn, image)
 
 
 def walks(layout, run, name, image_id):
@@ -51,6 +65,8 @@ def walks(layout, run, name, image_id):
         f"walk, boundary of the image x {ENLARGED:g}": walked_scores(start, enlarged, walk),
         f"walk from the map at x {CRF_WEIGHT:g} + CRF": walked_scores(certain, boundary, walk),
     }
+    for number, name in enumerate(MAPS):
+        maps[f"walk, boundary without {name}"] = walked_scores(start, boundary_without(irn, image, number), walk)
     found = {(title, weight): weighted_argmax(scores, weight) for title, scores in maps.items() for weight in WEIGHTS}
     foreground = walked / max(walked[1:].max(initial=0), 1e-5)
     for threshold in THRESHOLDS:
