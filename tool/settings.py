@@ -494,8 +494,8 @@ class MakeSegLabels(_Loading, _Data, _Precision):
     steps: Count = setting(256, "steps of the random walk")
     boundary_scale: Scale = setting(
         1.0,
-        "factor of the image's size at which IRN draws the boundary and the walk goes; 1 as published, 1.5 for images "
-        "of 300 pixels, in 2.25 times the time",
+        "factor of the image's size at which IRN draws the boundary and the walk goes; 1 as published, 1.5 for a finer "
+        "grid where images are small",
     )
     background_weight: Rate = setting(1.0, "factor on the background's score before the argmax")
     keep_scores: bool = setting(
