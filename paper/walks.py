@@ -29,8 +29,6 @@ from tool.settings import MakeSegLabels
 ENLARGED = 1.5
 CRF_WEIGHT = 1.4  # of the background, before dense CRF
 THRESHOLDS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of the foreground's score, 1 where it is largest
-
-
 MAPS = ("stem", "stage 1", "stage 2", "stage 3", "stage 4")  # of the encoder
 
 
@@ -65,8 +63,8 @@ def walks(layout, run, name, image_id):
         f"walk, boundary of the image x {ENLARGED:g}": walked_scores(start, enlarged, walk),
         f"walk from the map at x {CRF_WEIGHT:g} + CRF": walked_scores(certain, boundary, walk),
     }
-    for number, name in enumerate(MAPS):
-        maps[f"walk, boundary without {name}"] = walked_scores(start, boundary_without(irn, image, number), walk)
+    for number, part in enumerate(MAPS):
+        maps[f"walk, boundary without {part}"] = walked_scores(start, boundary_without(irn, image, number), walk)
     found = {(title, weight): weighted_argmax(scores, weight) for title, scores in maps.items() for weight in WEIGHTS}
     foreground = walked / max(walked[1:].max(initial=0), 1e-5)
     for threshold in THRESHOLDS:

@@ -1,5 +1,6 @@
 """Stages that share out their work, on several processes: gloo stands for NCCL, and two launchers for two machines."""
 
+import json
 import os
 import shutil
 import signal
@@ -8,13 +9,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from scripts import REPOSITORY, call, copy_run, error_lines
 
+from infer.segmentation import load_deeplab
 from tool.checkpoint import load_state
+from tool.dist import Dist
+from tool.run import Run
+from tool.settings import DeeplabTrain
 from tool.stages import BY_NAME
+from viz.watch import watch_labels
 
 EXPORTS = {  # stage -> the folders that it writes
     "make_cam": ("ae_is_cam", "is_cam", "cam"),
@@ -137,13 +144,22 @@ def test_a_training_is_the_same_on_any_number_of_processes(unmade, stage, proces
         torch.testing.assert_close(other[name], value, atol=1e-4, rtol=1e-3, msg=lambda text: f"{name}: {text}")
 
 
-def test_deeplab_trains_on_two_processes(unmade):
-    """Its batch norm sees each process's share alone here, so the weights are not those of one process."""
+def test_deeplab_trains_and_is_watched_on_two_processes(finished, unmade):
+    """Its batch norm sees each process's share alone here, so the weights are not those of one process. The mIoU is of
+    the images of both."""
     run, flags = unmade("deeplab_train")
     (run / "ckpt/deeplab.pt").unlink()
-    list(finish(launch("deeplab_train", flags, 2)))
+    list(finish(launch("deeplab_train", [*flags, "--val_every", 2], 2)))
     weights = load_state(run / "ckpt/deeplab.pt")["model"]
     assert all(value.isfinite().all() for value in weights.values())
+    logged = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    (watched,) = (line["val"] for line in logged if line["stage"] == "deeplab" and "val" in line)
+    alone, said = Dist(0, 1, torch.device("cpu")), []
+    log = SimpleNamespace(validation=lambda step, scores: said.append(scores), picture=lambda *given: None)
+    settings = DeeplabTrain(val_every=2)
+    model = load_deeplab(Run(run), finished.layout.n_classes, alone.device)
+    watch_labels(finished.layout, settings, None, alone)(2, model, log)
+    assert len(finished.layout.ids("val")) == 4 and watched == pytest.approx(said[0], abs=1e-3)
 
 
 @pytest.mark.parametrize("stage, labels", [("train_irn", "ir_label"), ("deeplab_train", "seg_label")])
