@@ -13,9 +13,8 @@ import sys
 from functools import cache, partial
 
 import torch
-import torchvision.transforms.v2.functional as F
 
-from data.image import scaled_size
+from data.transforms import scaled
 from infer.evaluate import total
 from infer.pseudo import load_irn, mean_boundary, walked_scores
 from module.crf import dense_crf_labels
@@ -55,7 +54,7 @@ def walks(layout, run, name, image_id):
     refined = dense_crf_labels(image.permute(1, 2, 0).numpy(), weighted_argmax(cam, CRF_WEIGHT), len(keys))
     certain = torch.nn.functional.one_hot(torch.from_numpy(refined).long(), len(keys)).permute(2, 0, 1).float()
     boundary, start = mean_boundary(irn, image), torch.from_numpy(cam)
-    enlarged = mean_boundary(irn, F.resize(image, scaled_size(mask.shape, ENLARGED), antialias=True))
+    enlarged = mean_boundary(irn, scaled(image, ENLARGED))
     walked = walked_scores(start, boundary, walk)
     maps = {
         "as exported": cam,
