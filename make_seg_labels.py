@@ -4,7 +4,7 @@ from functools import partial
 
 from data.content import class_input, stamps
 from data.datasets import open_dataset
-from data.usable import check_image, check_labels, check_scaled_image, usable_ids
+from data.usable import check_labels, check_scaled_image, usable_ids
 from tool.config import run_main
 from tool.frame import StageCall
 from tool.stages import IRN, SCORES
@@ -62,7 +62,7 @@ def main():
     settings = stage.settings
     layout = open_dataset(settings)
     record = stage.record(class_input(layout), *[IRN] * (settings.refine == "irn"), settings.map)
-    checks = (check_image, partial(check_scaled_image, settings.scales), check_labels)
+    checks = (partial(check_scaled_image, settings.scales), check_labels)
     ids = usable_ids(layout, settings.list, checks, settings.skip_bad, stage.main)
     wanted = stamps(layout, ids)
     work = partial(label if settings.refine == "irn" else label_by_crf, stage, layout, wanted)

@@ -509,8 +509,8 @@ class MakeSegLabels(_Loading, _Data, _Precision):
 
     @property
     def scales(self):
-        """Factors by which it resizes each image."""
-        return (self.boundary_scale,) if self.refine == "irn" else ()
+        """Factors by which it resizes each image: dense CRF takes it as it is."""
+        return (self.boundary_scale if self.refine == "irn" else 1.0,)
 
     @property
     def scores(self):
