@@ -3,12 +3,16 @@
     python reproduce.py --table 2 3 --dataset configs/voc12_resnet101.yaml --seeds 3 [section.key=value ...]
     python reproduce.py --table coco
     python reproduce.py --table end --dataset configs/photos_mobilenet_v2.yaml --seeds 3 common.dataset_root=DATA
+    python reproduce.py --experiments all common.dataset_root=DATA
 
 Every network and seed is one run of run_pipeline.sh, RUN_ROOT/STEM/NETWORK_seedN with STEM the name of the config;
 rows and tables that need the same network share it. Stopped, it continues where it was. The tables are written after
 every run to RUN_ROOT/STEM/tableN.md, .csv, .tex and .svg, with all that is finished by then; tableN.classes.csv has the
 IoU of each class, runs.csv each run's figures, curves.csv and .svg the maps' mIoU while they were trained. --publish
 adds them to the figures in docs/results, and does not repeat the runs that are there. GPUS=n is for the driver.
+
+An experiment is a file of configs/experiments (paper/experiments.py says what is in it); its table is written after
+every row to RUN_ROOT/experiments/NAME.csv.
 """
 
 import argparse
@@ -20,6 +24,7 @@ from typing import Annotated
 from data.datasets import open_dataset
 from errors import UserError, nearest
 from paper.document import PAGE, publish
+from paper.experiments import experiments, make_experiment
 from paper.plan import make_jobs
 from paper.render import write_tables
 from paper.runs import FIGURES, Runs, finished, published
@@ -30,6 +35,7 @@ from tool.signals import run_to_its_end
 from tool.values import Names, Positive, describe
 
 CONFIGS = {"voc12": "configs/voc12_resnet101.yaml", "coco14": "configs/coco14_resnet101.yaml"}  # by kind of data set
+ALL = "all"  # of the experiments
 ROOT = Path(__file__).resolve().parent
 
 
@@ -47,6 +53,9 @@ def get_parser():
     add("--seeds", type=word_reader(Positive), default=1, metavar="N", help=number)
     these = f"run no others than these, of {', '.join(networks)} (default: all that the tables need)"
     add("--networks", nargs="+", type=network, metavar="NETWORK", help=these)
+    named = f"make these experiments in place of tables, of {', '.join(experiments())}; or all"
+    one = word_reader(Annotated[str, Names((*experiments(), ALL))])
+    add("--experiments", nargs="+", type=one, metavar="NAME", help=named)
     add("--dry_run", action="store_true", help="list what is missing, with its time by the logs of earlier runs")
     add = parser.add_argument_group("what is written").add_argument
     add("--classes", nargs="+", metavar="NAME", help="mean over these classes (default: all that occur)")
@@ -64,12 +73,12 @@ def parse_arguments(argv):
     return argparse.Namespace(**vars(args), overrides=overrides)
 
 
-def run_job(job):
-    for command in job.commands():
-        print(f"# {job.name}\n{shlex.join(command)}", flush=True)
-        status = run_to_its_end(command, ROOT)
-        if status:
-            raise UserError(f"{job.name} failed with status {status}: see above; run this again to continue")
+def drive(name, command):
+    """Run a command of what is named. Raises UserError if it fails."""
+    print(f"# {name}\n{shlex.join(command)}", flush=True)
+    status = run_to_its_end(command, ROOT)
+    if status:
+        raise UserError(f"{name} failed with status {status}: see above; run this again to continue")
 
 
 def check_classes(names, job):
@@ -84,6 +93,10 @@ def check_classes(names, job):
 
 def main():
     args = parse_arguments(sys.argv[1:])
+    if args.experiments:
+        for name in experiments() if ALL in args.experiments else args.experiments:
+            make_experiment(name, args.overrides, drive, args.publish, args.dry_run)
+        return
     tables = {name: table for name, table in TABLES.items() if str(name) in args.table}
     kinds = {table.kind for table in tables.values()}
     if len(kinds) > 1:
@@ -114,7 +127,8 @@ def main():
 
     for job, stages in zip(wanted, missing):
         if stages:
-            run_job(job)
+            for command in job.commands():
+                drive(job.name, command)
             write()
     print(write())
     print(", ".join(str(folder / f"table{number}.md") for number in tables))

@@ -25,6 +25,7 @@ from infer.pseudo import walked_scores
 from module.crf import dense_crf_label_maps
 from module.labels import ir_labels, weighted_argmax
 from net.irn import STRIDE
+from paper.plan import MAP
 from tool.cam_file import load_cam
 from tool.config import Parser, run_main
 from tool.metric import label_confusion_matrix, scores
@@ -79,40 +80,50 @@ def ir_counts(layout, run, name, image_id):
     return counts
 
 
-def read_arguments(description):
-    """(arguments, the run that they name, its dataset) of a command line that judges a run's maps."""
-    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", metavar="RUN", help="folder of a run with its maps")
-    parser.add_argument("--list", default="train", help="lists/NAME.txt of the dataset (default: %(default)s)")
-    parser.add_argument("--map", default="ae_is_cam", help="which of make_cam.py's exports (default: %(default)s)")
-    parser.add_argument("--num_workers", type=int, default=2, help="processes (default: %(default)s)")
-    args = parser.parse_args()
-    run = Run(Path(args.run))
-    return args, run, open_dataset(run.used_settings("make_cam"))
-
-
-def write_scores(out, confusions, values, class_names):
-    """Write a row a title with the mIoU of each value, in percent. confusions: {(title, value): confusion matrix}."""
+def score_table(confusions, sign, values, class_names):
+    """A header and a row a title with the mIoU of each value, in percent. confusions: {(title, value): matrix}."""
+    yield ["mIoU, %", *(f"{sign} {value:g}" for value in values)]
     for title in dict.fromkeys(title for title, _ in confusions):
         found = (100 * scores(confusions[title, value], class_names)["miou"] for value in values)
-        out.writerow([title, *(f"{miou:.1f}" for miou in found)])
+        yield [title, *(f"{miou:.1f}" for miou in found)]
 
 
-def main():
-    args, run, layout = read_arguments(__doc__)
-    ids = layout.ids(args.list)
-    out = csv.writer(sys.stdout, lineterminator="\n")
-    walked = total(partial(confusions, layout, run, args.map), ids, args.num_workers, "walks")
-    out.writerow(["mIoU, %", *(f"x {weight:g}" for weight in WEIGHTS)])
-    write_scores(out, walked, WEIGHTS, layout.class_names)
-    out.writerow(["IR labels, % of pixels", "confident", "foreground", "right of it", "background", "right of it"])
-    for weights, counts in total(partial(ir_counts, layout, run, args.map), ids, args.num_workers, "IR labels").items():
+def tables(layout, run, ids, name, workers):
+    """Both tables of a run's maps of a name: lists of rows of text, the header first."""
+    walked = total(partial(confusions, layout, run, name), ids, workers, "walks")
+    yield list(score_table(walked, "x", WEIGHTS, layout.class_names))
+    rows = [
+        [
+            "IR labels, % of pixels",
+            "confident",
+            "foreground",
+            "right of foreground",
+            "background",
+            "right of background",
+        ]
+    ]
+    for weights, counts in total(partial(ir_counts, layout, run, name), ids, workers, "IR labels").items():
         known, foreground, right, background, right_background = counts.tolist()
         shares = (foreground + background, known), (foreground, known), (right, foreground), (background, known)
         shares = (*shares, (right_background, background))
         title = "foreground x {:g}, background x {:g}".format(*weights)
-        out.writerow([title, *(f"{100 * part / max(1, whole):.0f}" for part, whole in shares)])
+        rows.append([title, *(f"{100 * part / max(1, whole):.0f}" for part, whole in shares)])
+    yield rows
+
+
+def print_tables(description, tables):
+    """The command line of a measure: prints its tables of the run that is named, each as it is finished."""
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", metavar="RUN", help="folder of a run with its maps")
+    parser.add_argument("--list", default="train", help="lists/NAME.txt of the dataset (default: %(default)s)")
+    parser.add_argument("--map", default=MAP, help="which of make_cam.py's exports (default: %(default)s)")
+    parser.add_argument("--num_workers", type=int, default=2, help="processes (default: %(default)s)")
+    args = parser.parse_args()
+    run = Run(Path(args.run))
+    layout = open_dataset(run.used_settings("make_cam"))
+    for rows in tables(layout, run, layout.ids(args.list), args.map, args.num_workers):
+        csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(partial(print_tables, __doc__, tables))

@@ -4,7 +4,7 @@
 
 A table stands between two comments, of which the first names its CSV: `<!-- table NAME: FILE -->`, a table of
 `reproduce.py --table NAME`, `<!-- gains NAME: FILE -->`, what its rows gain by the runs in FILE, or
-`<!-- table: FILE -->`, any other, as it is; `<!-- end -->`.
+`<!-- table: FILE -->`, any other, as it is but for a last column `settings`; `<!-- end -->`.
 """
 
 import csv
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from files import atomic
 from paper.gains import gains
-from paper.runs import CURVES, DRAWN, FIGURES, published
+from paper.runs import CURVES, DRAWN, FIGURES, SETTINGS, published
 from paper.tables import TABLES
 from viz.tables import markdown
 
@@ -39,9 +39,10 @@ def filled(text, folder):
 
 
 def plain_table(text):
-    """Markdown of a CSV whose first line is the header."""
+    """Markdown of a CSV whose first line is the header, without a last column of digests."""
     header, *body = csv.reader(io.StringIO(text))
-    return markdown(header, body)
+    shown = len(header) - (header[-1] == SETTINGS)
+    return markdown(header[:shown], [cells[:shown] for cells in body])
 
 
 def paper_table(text, name):

@@ -3,6 +3,7 @@
 import json
 import tempfile
 from dataclasses import dataclass, replace
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -45,6 +46,14 @@ FEW = ("train_aesipe.max_epochs=1", "train_irn.max_epochs=1", "deeplab_train.max
 FEW_IMAGES = {"coco14": FEW_OF_COCO}  # lists to be timed on, where that of eval_cam is long
 
 
+@cache
+def _arguments(config, overrides, stage):
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        file.write(dump_yaml(override(read_config(config), overrides)))
+        file.flush()
+        return parse(stage, argv=["--config", file.name])
+
+
 @dataclass(frozen=True)
 class Job:
     """All that the tables need of one network and seed.
@@ -64,23 +73,19 @@ class Job:
 
     def arguments(self, stage):
         """The settings of a stage of this job, as its script parses them."""
-        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-            file.write(dump_yaml(override(read_config(self.config), self.overrides)))
-            file.flush()
-            return parse(stage, argv=["--config", file.name])
+        return _arguments(self.config, self.overrides, stage)
 
     def commands(self):
         """Calls of the driver as lists of arguments; stages that are finished cost seconds in them.
 
         A generator: whether there is a list `test` shows only when the first call has made the dataset.
         """
-        start = ("--from", self.stages[0]) if self.network == SUPERVISED else ()
-        yield self._call(*start, "--to", self.stages[-1])
+        yield self.call("--to", self.stages[-1])
         if self._tested_list():
             layout = open_dataset(self.arguments("deeplab_test"))
             archive = () if layout.has_mask(layout.ids(TEST)[0]) else (f"deeplab_test.submission={self.archive}",)
             more = f"deeplab_test.list={TEST}", *archive
-            yield self._call("--from", "deeplab_test", "--to", "deeplab_test", more=more)
+            yield self.call("--from", "deeplab_test", "--to", "deeplab_test", more=more)
 
     def short_run(self, stages):
         """A call of the driver, into a run of its own, whose log tells how fast these of the job's stages are."""
@@ -88,10 +93,12 @@ class Job:
         evaluated = self.arguments("eval_cam")  # its list has both labels and masks
         name = FEW_IMAGES.get(self.arguments("dataset").kind, evaluated.list)
         lists = [f"{stage}.{'train_' * (stage == 'train_aesipe')}list={name}" for stage in ALL_STAGES]
-        return self._call("--to", last, more=(f"common.session_name={evaluated.session_name}_timing", *FEW, *lists))
+        return self.call("--to", last, more=(f"common.session_name={evaluated.session_name}_timing", *FEW, *lists))
 
-    def _call(self, *flags, more=()):
-        return ["bash", "run_pipeline.sh", self.config, *flags, *self.overrides, *more]
+    def call(self, *flags, more=()):
+        """A call of the driver with flags, and with section.key=value that count more than the job's own."""
+        start = ("--from", self.stages[0]) if self.network == SUPERVISED and "--from" not in flags else ()
+        return ["bash", "run_pipeline.sh", self.config, *start, *flags, *self.overrides, *more]
 
     @property
     def archive(self):
@@ -138,12 +145,15 @@ class Job:
         return {"imagenet": "ImageNet", "none": "random"}.get(weights, Path(weights).name)
 
     def settings(self, column):
-        """A digest, 8 hexadecimal digits, of the settings behind a column of a table (see `scores`), seed and all.
+        """The digest (see there) of the settings behind a column of a table (see `scores`)."""
+        return self.digest(MADE_BY.get(column, "deeplab_test"))
 
-        They are those of the stages up to its own, of an evaluation the list alone. Defaults are left out, so that a
-        setting which is added later changes nothing.
+    def digest(self, last):
+        """A digest, 8 hexadecimal digits, of the settings of the job's stages up to a last one, seed and all.
+
+        Of an evaluation the list alone counts. Defaults are left out, so that a setting which is added later changes
+        nothing.
         """
-        last = MADE_BY.get(column, "deeplab_test")
         used = {"list": self.arguments(last).list}
         for name in self.stages[: self.stages.index(last) + 1]:
             if name not in MADE_BY.values():
@@ -185,6 +195,20 @@ def make_jobs(tables, config, overrides, seeds):
     return [_make_job(tables, config, overrides, name, seed) for seed in range(seeds) for name in networks], folder
 
 
+def make_job(network, seed, config, overrides, results):
+    """The Job of a network and seed that makes results, files or folders of its run (see `stages_for`), no table's."""
+    own = *overrides, *switches(network), f"common.seed={seed}"
+    job = Job(f"{network}_seed{seed}", network, seed, config, own, SEGMENTATION, ())
+    return job if network == SUPERVISED else replace(job, stages=stages_for(*results, arguments=job.arguments))
+
+
+def switches(network):
+    """section.key=value of a network of `paper.tables`."""
+    if network == SUPERVISED:
+        return ("deeplab_train.labels=truth",)
+    return tuple(f"train_aesipe.{key}={_yaml(value)}" for key, value in NETWORKS[network].items())
+
+
 def _make_job(tables, config, overrides, network, seed):
     rows = [(table, row) for table in tables for row in table.rows if row.network == network]
     figures = tuple(
@@ -195,11 +219,11 @@ def _make_job(tables, config, overrides, network, seed):
     own = [f"common.session_name={Path(config).stem}/{name}", f"common.seed={seed}"]
     if network == SUPERVISED:
         figures = tuple(figure for figure in figures if figure[0].startswith("seg"))
-        overrides = (*overrides, *own, "deeplab_train.labels=truth")
+        overrides = (*overrides, *own, *switches(network))
         return Job(name, network, seed, config, overrides, SEGMENTATION, figures)
     maps = [each for each in MAPS if each in {column for column, _ in figures} & {*MAPS.values()}]
     own += [
-        *(f"train_aesipe.{key}={_yaml(value)}" for key, value in NETWORKS[network].items()),
+        *switches(network),
         *((f"{stage}.maps={_yaml([*maps, MAP])}" for stage in ("make_cam", "eval_cam")) if maps else ()),
         f"eval_cam.background_weight={_yaml(weights)}",
         *(("eval_cam.crf=true",) if any(table.kind == "voc12" for table, _ in rows) else ()),

@@ -15,7 +15,8 @@ from viz.tables import comma_separated
 
 FIGURES, CURVES = "runs.csv", "curves.csv"
 DRAWN = "curves.svg"  # of CURVES
-WHICH = ("network", "seed", "column", "weight", "initialisation", "settings", "mIoU")
+SETTINGS = "settings"  # title of the column of digests
+WHICH = ("network", "seed", "column", "weight", "initialisation", SETTINGS, "mIoU")
 STEP = ("network", "seed", "step")
 
 

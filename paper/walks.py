@@ -8,8 +8,6 @@ for which one of the encoder's maps says nothing. Then the walk as it is with a 
 own score, as IRN has it.
 """
 
-import csv
-import sys
 from functools import cache, partial
 
 import torch
@@ -19,7 +17,7 @@ from infer.evaluate import total
 from infer.pseudo import load_irn, mean_boundary, walked_scores
 from module.crf import dense_crf_labels
 from module.labels import weighted_argmax
-from paper.bounds import WEIGHTS, read_arguments, write_scores
+from paper.bounds import WEIGHTS, print_tables, score_table
 from tool.cam_file import load_cam
 from tool.config import run_main
 from tool.metric import label_confusion_matrix
@@ -74,15 +72,13 @@ def walks(layout, run, name, image_id):
     }
 
 
-def main():
-    args, run, layout = read_arguments(__doc__)
-    walked = total(partial(walks, layout, run, args.map), layout.ids(args.list), args.num_workers, "walks")
-    out = csv.writer(sys.stdout, lineterminator="\n")
+def tables(layout, run, ids, name, workers):
+    """Both tables of a run's maps of a name: lists of rows of text, the header first."""
+    walked = total(partial(walks, layout, run, name), ids, workers, "walks")
     for sign, values in (("x", WEIGHTS), (">", THRESHOLDS)):
         part = {key: matrix for key, matrix in walked.items() if key[0].endswith("threshold") == (sign == ">")}
-        out.writerow(["mIoU, %", *(f"{sign} {value:g}" for value in values)])
-        write_scores(out, part, values, layout.class_names)
+        yield list(score_table(part, sign, values, layout.class_names))
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(partial(print_tables, __doc__, tables))
