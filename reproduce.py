@@ -16,6 +16,7 @@ every row to RUN_ROOT/experiments/NAME.csv.
 """
 
 import argparse
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -35,6 +36,8 @@ from tool.signals import run_to_its_end
 from tool.values import Names, Positive, describe
 
 CONFIGS = {"voc12": "configs/voc12_resnet101.yaml", "coco14": "configs/coco14_resnet101.yaml"}  # by kind of data set
+DEFAULT = ("1", "2", "3")  # tables
+OF_TABLES = ("table", "dataset", "seeds", "networks", "classes")  # flags
 ALL = "all"  # of the experiments
 ROOT = Path(__file__).resolve().parent
 
@@ -45,12 +48,12 @@ def get_parser():
     table, network = (word_reader(Annotated[str, Names(known)]) for known in (tables, networks))
     add = parser.add_argument_group("what is run").add_argument
     those = "tables to make: the paper's 1 to 3; end: from the maps to DeepLabV3; coco: COCO 2014 (default: 1 2 3)"
-    add("--table", nargs="+", type=table, default=["1", "2", "3"], metavar="|".join(tables), help=those)
+    add("--table", nargs="+", type=table, metavar="|".join(tables), help=those)
     config = "config file of data, encoder and schedules; the tables set the method's switches"
     defaults = f"default: {CONFIGS['voc12']}; with --table coco {CONFIGS['coco14']}"
     add("--dataset", metavar="CONFIG", help=f"{config} ({defaults})")
     number = f"runs of each network, seeds 0, 1 ... ({describe(Positive)}; default: 1)"
-    add("--seeds", type=word_reader(Positive), default=1, metavar="N", help=number)
+    add("--seeds", type=word_reader(Positive), metavar="N", help=number)
     these = f"run no others than these, of {', '.join(networks)} (default: all that the tables need)"
     add("--networks", nargs="+", type=network, metavar="NETWORK", help=these)
     named = f"make these experiments in place of tables, of {', '.join(experiments())}; or all"
@@ -93,16 +96,23 @@ def check_classes(names, job):
 
 def main():
     args = parse_arguments(sys.argv[1:])
+    if args.dataset and Path.cwd() != ROOT and Path(args.dataset).exists():
+        args.dataset = os.path.abspath(args.dataset)
+    os.chdir(ROOT)  # where the driver's relative paths start
     if args.experiments:
+        given = next((name for name in OF_TABLES if getattr(args, name) is not None), None)
+        if given:
+            raise UserError(f"--{given} is of tables: an experiment's file says what it runs: leave one of the two out")
         for name in experiments() if ALL in args.experiments else args.experiments:
             make_experiment(name, args.overrides, drive, args.publish, args.dry_run)
         return
-    tables = {name: table for name, table in TABLES.items() if str(name) in args.table}
+    names, seeds = args.table or DEFAULT, args.seeds or 1
+    tables = {name: table for name, table in TABLES.items() if str(name) in names}
     kinds = {table.kind for table in tables.values()}
     if len(kinds) > 1:
-        raise UserError(f"--table {' '.join(args.table)}: these are of two data sets: ask for coco by itself")
+        raise UserError(f"--table {' '.join(names)}: these are of two data sets: ask for coco by itself")
     args.dataset = args.dataset or CONFIGS[kinds.pop()]
-    jobs, folder = make_jobs(tables.values(), args.dataset, args.overrides, args.seeds)
+    jobs, folder = make_jobs(tables.values(), args.dataset, args.overrides, seeds)
     check_classes(args.classes, jobs[0])
     wanted = [job for job in jobs if not args.networks or job.network in args.networks]
     known = published(PAGE.with_suffix(""), f"{folder.name}_") if args.publish else Runs()

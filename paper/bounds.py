@@ -88,10 +88,14 @@ def score_table(confusions, sign, values, class_names):
         yield [title, *(f"{miou:.1f}" for miou in found)]
 
 
-def tables(layout, run, ids, name, workers):
-    """Both tables of a run's maps of a name: lists of rows of text, the header first."""
+def walk_tables(layout, run, ids, name, workers):
+    """What walks of a run's maps of a name could reach: a table, its rows of text, the header first."""
     walked = total(partial(confusions, layout, run, name), ids, workers, "walks")
     yield list(score_table(walked, "x", WEIGHTS, layout.class_names))
+
+
+def ir_tables(layout, run, ids, name, workers):
+    """How much of the IR labels from a run's maps of a name is confident and right, in the same form."""
     rows = [
         [
             "IR labels, % of pixels",
@@ -111,8 +115,8 @@ def tables(layout, run, ids, name, workers):
     yield rows
 
 
-def print_tables(description, tables):
-    """The command line of a measure: prints its tables of the run that is named, each as it is finished."""
+def print_tables(description, *measures):
+    """The command line of measures: prints their tables of the run that is named, each as it is finished."""
     parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", metavar="RUN", help="folder of a run with its maps")
     parser.add_argument("--list", default="train", help="lists/NAME.txt of the dataset (default: %(default)s)")
@@ -121,9 +125,10 @@ def print_tables(description, tables):
     args = parser.parse_args()
     run = Run(Path(args.run))
     layout = open_dataset(run.used_settings("make_cam"))
-    for rows in tables(layout, run, layout.ids(args.list), args.map, args.num_workers):
-        csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
+    for measure in measures:
+        for rows in measure(layout, run, layout.ids(args.list), args.map, args.num_workers):
+            csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
 
 
 if __name__ == "__main__":
-    run_main(partial(print_tables, __doc__, tables))
+    run_main(partial(print_tables, __doc__, walk_tables, ir_tables))

@@ -11,6 +11,7 @@ from coco14.classes import FEW as FEW_OF_COCO
 from data.content import inputs
 from data.datasets import open_dataset
 from data.usable import check_image, check_labels, usable_ids
+from errors import UserError
 from paper.tables import NETWORKS, SUPERVISED
 from tool.config import override, parse, read_config
 from tool.json_file import load_json
@@ -51,7 +52,10 @@ def _arguments(config, overrides, stage):
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         file.write(dump_yaml(override(read_config(config), overrides)))
         file.flush()
-        return parse(stage, argv=["--config", file.name])
+        try:
+            return parse(stage, argv=["--config", file.name])
+        except UserError as error:
+            raise UserError(str(error).replace(file.name, str(config))) from error
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,7 @@ class Job:
         return {"imagenet": "ImageNet", "none": "random"}.get(weights, Path(weights).name)
 
     def settings(self, column):
-        """The digest (see there) of the settings behind a column of a table (see `scores`)."""
+        """The `digest` of the settings behind a column of a table (see `scores`)."""
         return self.digest(MADE_BY.get(column, "deeplab_test"))
 
     def digest(self, last):
@@ -195,9 +199,12 @@ def make_jobs(tables, config, overrides, seeds):
     return [_make_job(tables, config, overrides, name, seed) for seed in range(seeds) for name in networks], folder
 
 
-def make_job(network, seed, config, overrides, results):
-    """The Job of a network and seed that makes results, files or folders of its run (see `stages_for`), no table's."""
-    own = *overrides, *switches(network), f"common.seed={seed}"
+def make_job(network, seed, config, overrides, settings, results):
+    """The Job, of no table, of a network and seed that makes results, files or folders of its run (see `stages_for`).
+
+    overrides: the user's section.key=value. settings: those that count more than the network's own switches.
+    """
+    own = *overrides, *switches(network), f"common.seed={seed}", *settings
     job = Job(f"{network}_seed{seed}", network, seed, config, own, SEGMENTATION, ())
     return job if network == SUPERVISED else replace(job, stages=stages_for(*results, arguments=job.arguments))
 

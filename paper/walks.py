@@ -73,7 +73,7 @@ def walks(layout, run, name, image_id):
 
 
 def tables(layout, run, ids, name, workers):
-    """Both tables of a run's maps of a name: lists of rows of text, the header first."""
+    """Of a run's maps of a name two tables, their rows of text, the header first."""
     walked = total(partial(walks, layout, run, name), ids, workers, "walks")
     for sign, values in (("x", WEIGHTS), (">", THRESHOLDS)):
         part = {key: matrix for key, matrix in walked.items() if key[0].endswith("threshold") == (sign == ">")}

@@ -2,7 +2,9 @@
 
 import csv
 import os
+import re
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,10 +12,12 @@ from msgspec import convert
 from scripts import SMALL, call, error_lines, run
 
 from errors import UserError
-from paper import document, experiments
+from paper import bounds, document, experiments
 from paper.document import PAGE
-from paper.experiments import Experiment, make_experiment, plan, read_experiment
+from paper.experiments import Experiment, Row, make_experiment, plan, read_experiment
+from paper.share import same_stages
 from tool.json_file import load_json
+from tool.run import Run
 from tool.stages import STAGES
 from tool.yaml_file import parse_yaml
 from viz.runs import read_log
@@ -60,7 +64,11 @@ def test_each_table_is_of_the_rows_and_settings_of_its_experiment(name):
 def made(tmp_path_factory):
     """Both experiments from a clean folder; the driver, which has its own tests, is acted in this process."""
     root = tmp_path_factory.mktemp("experiments")
-    words = [*SMALL, f"common.dataset_root={root / 'toy'}", f"common.run_root={root / 'runs'}"]
+    words = [
+        *(word for word in SMALL if "seed" not in word),
+        f"common.dataset_root={root / 'toy'}",
+        f"common.run_root={root / 'runs'}",
+    ]
     commands = []
 
     def drive(title, command):
@@ -72,7 +80,9 @@ def made(tmp_path_factory):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("RUN_STAGES", " ".join(stage.name for stage in stages))
             assignments = [word for word in command[3:] if "=" in word]
-            assert call("check_config.py", CONFIG, root / "settings.yaml", *assignments).status == 0
+            checked = call("check_config.py", CONFIG, root / "settings.yaml", *assignments)
+            assert checked.status == 0, checked.err
+        Path(checked.out.strip()).mkdir(parents=True, exist_ok=True)  # for its lock
         for stage in stages:
             done = call(stage.script, "--config", root / "settings.yaml")
             assert done.status == 0, done.err
@@ -95,7 +105,9 @@ def made(tmp_path_factory):
         make(text)
         with open(root / "runs/experiments/small.csv", newline="") as file:
             tables[text] = list(csv.reader(file))
-    return SimpleNamespace(root=root, runs=root / "runs", make=make, planned=planned, tables=tables, commands=commands)
+    return SimpleNamespace(
+        root=root, runs=root / "runs", make=make, planned=planned, tables=tables, commands=commands, words=words
+    )
 
 
 def test_a_row_has_the_figures_of_its_run(made):
@@ -145,17 +157,20 @@ def test_what_settings_have_in_common_is_made_once(made):
 def test_the_lists_of_a_fifth_are_every_five_images(made):
     ids = (made.root / "toy/lists/train.txt").read_text().split()
     assert (made.root / "toy/lists/fifth.txt").read_text().split() == [ids[0], ids[5]]
-    assert (made.root / "toy/lists/four_fifths.txt").read_text().split() == ids[1:5]
+    assert not (made.root / "toy/lists/four_fifths.txt").exists()  # no row names it
     ends = [command[command.index("--to") + 1] for command in made.commands]
     assert ends[:4] == ["dataset", "make_cam", "eval_seg", "eval_seg"] and "dataset" not in ends[1:]
 
 
-def test_again_runs_nothing(made, capsys):
-    before = len(made.commands)
-    made.make(WALKS)
-    assert capsys.readouterr().out == f"{made.runs / 'experiments/small.csv'}\n" and len(made.commands) == before
-    made.make(WALKS, dry_run=True)
-    assert capsys.readouterr().out == "# small: as it is, 1: finished\n# small: 8 steps, 2: finished\n"
+def test_again_nothing_is_made_anew(made, capsys):
+    files = {path: path.stat().st_mtime_ns for path in made.runs.rglob("*") if path.is_file() and path.suffix != ".csv"}
+    for text in (BOUNDS, WALKS):
+        made.make(text)
+        with open(made.runs / "experiments/small.csv", newline="") as file:
+            assert list(csv.reader(file)) == made.tables[text]
+    assert capsys.readouterr().out.endswith(f"\n{made.runs / 'experiments/small.csv'}\n")
+    again = {path: path.stat().st_mtime_ns for path in made.runs.rglob("*") if path.is_file() and path.suffix != ".csv"}
+    assert again == files
 
 
 def test_a_published_row_is_not_run_again_until_its_settings_change(made, tmp_path, monkeypatch, capsys):
@@ -169,13 +184,13 @@ def test_a_published_row_is_not_run_again_until_its_settings_change(made, tmp_pa
     assert (tmp_path / "results/small.csv").read_text() == written.read_text()
     there = written.read_text()
     written.unlink()
+    before = len(made.commands)
     capsys.readouterr()
     made.make(WALKS.replace("make_seg_labels.steps=8", "make_seg_labels.steps=9"), publish=True, dry_run=True)
     first, second, command = capsys.readouterr().out.splitlines()
     assert first == "# small: as it is, 1: finished" and second == "# small: 8 steps, 2"
     assert command.startswith(f"bash run_pipeline.sh {CONFIG} --to eval_seg ") and "make_seg_labels.steps=9" in command
     assert not written.exists()
-    before = len(made.commands)
     made.make(WALKS, publish=True)
     assert written.read_text() == there and len(made.commands) == before
 
@@ -200,8 +215,142 @@ def test_a_file_that_is_no_experiment_is_one_line(tmp_path, monkeypatch, text, s
 
 
 def test_a_figure_that_a_run_does_not_have_is_one_line(made):
-    with pytest.raises(UserError, match=r"has no figure 'pseudo label x 1.2': did you mean pseudo label x 1\?"):
+    before = len(made.commands)
+    with pytest.raises(
+        UserError,
+        match=r"small: as it is, 1: such a run has no figure 'pseudo label x 1.2': did you mean pseudo label x 1\?",
+    ):
         made.make(WALKS.replace("pseudo label x 1", "pseudo label x 1.2"))
+    assert len(made.commands) == before
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("pos: pos", "pos: '{x}'", "no figure '{x}'"),
+        ("pos: pos", "pos: '{} {}'", "no figure ' '"),
+        ("pos: pos", "map: AE-IS-CAM x 0.77", "no figure 'AE-IS-CAM x 0.77': did you mean AE-IS-CAM x "),
+        ("cells: [as it is, 1]", "cells: [as it is, 1], network: supervised", "no figure 'pseudo label x 1'"),
+        ("steps=8", "stepz=8", f"small: 8 steps, 2: {CONFIG}: make_seg_labels.stepz is unknown"),
+        (f"config: {CONFIG}", f"measure: walks\nconfig: {CONFIG}\nlist: train", None),
+    ],
+)
+def test_what_no_run_could_have_is_said_before_anything_runs(made, before, after, said):
+    ran = len(made.commands)
+    if said is None:  # a measure of a network without maps
+        after, before, said = after + "\nrows: [{cells: [a, 1], network: supervised}]\n", WALKS, "has no maps"
+        after = f"{after}head: [a, b]\nfigures: {{x: walk x 1}}\n"
+    with pytest.raises(UserError, match=re.escape(said)):
+        made.make(WALKS.replace(before, after))
+    assert len(made.commands) == ran
+
+
+def row_plan(*settings, overrides=(), **row):
+    """(settings of the stages, digest) of a row that ends with DeepLabV3."""
+    experiment = Experiment(config=CONFIG, head=[], figures={"val": "DeepLabV3"}, rows=[])
+    job, digest = plan(experiment, Row(cells=[], settings=list(settings), **row), overrides)
+    return job, digest
+
+
+def test_a_rows_settings_count_more_than_its_network():
+    job, _ = row_plan("train_aesipe.ae=false", "train_aesipe.normalization=none")
+    assert (job.arguments("train_aesipe").ae, job.arguments("train_aesipe").normalization) == (False, "none")
+    assert job.arguments("train_aesipe").structure_features == "hierarchical"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "train_aesipe.ae=false",
+        "train_aesipe.train_list=val",
+        "train_irn.list=val",
+        "deeplab_train.list=train",
+        "deeplab_test.list=train",
+        "deeplab_test.flip=false",
+        "common.weights=imagenet",
+        "deeplab_train.lr=0.5",
+    ],
+)
+def test_all_that_decides_a_figure_is_in_the_name_of_the_run_and_in_the_digest(setting):
+    (job, digest), (other, changed) = row_plan(), row_plan(setting)
+    assert digest != changed and job.arguments("dataset").run.path != other.arguments("dataset").run.path
+
+
+def test_where_and_how_a_row_is_run_is_not():
+    (job, digest) = row_plan()
+    where = ("common.dataset_root=/data", "common.num_workers=0", "make_cam.list=train", "train_aesipe.val_every=0")
+    other, same = row_plan(overrides=where)
+    assert same == digest and job.arguments("dataset").run.path.name == other.arguments("dataset").run.path.name
+    assert row_plan(overrides=["common.weights=/a/file.pth"])[1] == digest
+    assert row_plan(seed=1)[1] != digest != row_plan(network="baseline")[1]
+
+
+def test_a_run_is_begun_with_what_was_made_with_the_same_settings_alone(made, tmp_path):
+    first = made.planned(WALKS)[0][0]
+    job, _ = plan(convert(parse_yaml(WALKS), Experiment), Row(cells=["as it is", 1]), made.words)
+    trained = ["train_aesipe", "make_cam", "make_ir_labels", "train_irn", "make_seg_labels", "eval_seg"]
+    assert same_stages(Run(first), job) == trained
+
+    def begun(*settings):
+        other, _ = plan(convert(parse_yaml(WALKS), Experiment), Row(cells=["", 1], settings=list(settings)), made.words)
+        return same_stages(Run(first), other)
+
+    assert begun("train_irn.lr=0.3") == trained[:3] == begun("train_irn.list=val")
+    assert begun("make_cam.scales=[1.5]") == trained[:1] and begun("train_aesipe.train_list=val") == []
+    assert begun("common.weights=imagenet") == begun("common.dataset_root=/other") == begun("common.seed=1") == []
+    assert begun("eval_seg.crf=false") == trained[:5]
+    edited = Run(tmp_path)
+    edited.keep_class_names(["background", "cat"])
+    (tmp_path / "config.yaml").write_text("train_aesipe: {max_epochs: -1}\n")
+    assert same_stages(edited, job) == []
+
+
+def test_a_measure_is_taken_once_a_run(made, monkeypatch):
+    folder = made.planned(BOUNDS)[0][0]
+    taken = []
+    monkeypatch.setattr(
+        bounds,
+        "walk_tables",
+        lambda *arguments: taken.append(arguments) or [[["", "x 1"], ["as exported", "7"], ["walk, no boundary", "8"]]],
+    )
+    made.make(BOUNDS)
+    assert taken == []
+    (folder / "eval/bounds_fifth.json").unlink()
+    made.make(BOUNDS)
+    assert len(taken) == 1
+    assert (made.runs / "experiments/small.csv").read_text().splitlines()[1].startswith("exported,7,")
+    (folder / "eval/bounds_fifth.json").unlink()
+
+
+def test_a_class_that_does_not_occur_is_an_empty_cell(made):
+    run = Run(made.planned(WALKS)[0][0])
+    absent = next(name for name, value in load_json(run / "eval/seg.json")["iou"].items() if value is None)
+    made.make(WALKS.replace("pseudo label: background", f"pseudo label: {absent}"))
+    assert (made.runs / "experiments/small.csv").read_text().splitlines()[1].split(",")[4] == ""
+    with pytest.raises(
+        UserError, match="has no figure 'pseudo label: backgroumd': did you mean pseudo label: background"
+    ):
+        made.make(WALKS.replace("pseudo label: background", "pseudo label: backgroumd"))
+
+
+def test_seeds_and_names_of_the_user_are_refused(made):
+    for word in ("common.seed=9", "train_aesipe.seed=9", "common.session_name=mine"):
+        done = call("reproduce.py", "--experiments", "voc21_maps", "--dry_run", word)
+        (line,) = error_lines(done.err)
+        assert done.status == 2 and word in line
+
+
+@pytest.mark.parametrize("flags", [["--table", "2"], ["--seeds", "3"], ["--networks", "ae"], ["--dataset", CONFIG]])
+def test_flags_of_tables_are_refused(flags):
+    done = call("reproduce.py", "--experiments", "voc21_maps", "--dry_run", *flags)
+    (line,) = error_lines(done.err)
+    assert done.status == 2 and f"{flags[0]} is of tables" in line
+
+
+def test_from_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = call("reproduce.py", "--experiments", "voc21_maps", "--dry_run")
+    assert done.status == 0 and f"bash run_pipeline.sh {read_experiment('voc21_maps').config} --to " in done.out
 
 
 def test_an_experiment_that_is_not_there_is_one_line():
@@ -213,7 +362,11 @@ def test_an_experiment_that_is_not_there_is_one_line():
 def test_the_command_lists_what_all_experiments_lack():
     done = call("reproduce.py", "--experiments", "all", "--dry_run", "--publish", "common.dataset_root=DATA")
     rows = sum(len(read_experiment(name).rows) for name in experiments.experiments())
-    assert done.status == 0 and done.out.count(": finished\n") == rows == len(done.out.splitlines())
+    lacking = [line for line in done.out.splitlines() if line.startswith("# ") and not line.endswith(": finished")]
+    whole = done.out.count(": finished\n")
+    assert done.status == 0 and whole + len(lacking) == rows and whole > 90
+    # Figures that were not taken when these were run by hand: no dense CRF, or fewer weights.
+    assert {line.split(":")[0] for line in lacking} == {"# voc21_irn", "# voc21_maps"}
 
 
 def test_the_example_of_the_documentation_is_one():
