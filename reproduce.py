@@ -25,7 +25,7 @@ from typing import Annotated
 from data.datasets import open_dataset
 from errors import UserError, nearest
 from paper.document import PAGE, publish
-from paper.experiments import experiments, make_experiment
+from paper.experiments import experiments, list_experiment, make_experiment, plan_experiment, shown
 from paper.plan import make_jobs
 from paper.render import write_tables
 from paper.runs import FIGURES, Runs, finished, published
@@ -56,10 +56,16 @@ def get_parser():
     add("--seeds", type=word_reader(Positive), metavar="N", help=number)
     these = f"run no others than these, of {', '.join(networks)} (default: all that the tables need)"
     add("--networks", nargs="+", type=network, metavar="NETWORK", help=these)
-    named = f"make these experiments in place of tables, of {', '.join(experiments())}; or all"
+    named = (
+        f"make these experiments in place of tables, of {', '.join(experiments())}; or all that docs/results*.md show"
+    )
     one = word_reader(Annotated[str, Names((*experiments(), ALL))])
     add("--experiments", nargs="+", type=one, metavar="NAME", help=named)
-    add("--dry_run", action="store_true", help="list what is missing, with its time by the logs of earlier runs")
+    add(
+        "--dry_run",
+        action="store_true",
+        help="list what is missing, of tables with its time by the logs of earlier runs",
+    )
     add = parser.add_argument_group("what is written").add_argument
     add("--classes", nargs="+", metavar="NAME", help="mean over these classes (default: all that occur)")
     add(
@@ -103,8 +109,14 @@ def main():
         given = next((name for name in OF_TABLES if getattr(args, name) is not None), None)
         if given:
             raise UserError(f"--{given} is of tables: an experiment's file says what it runs: leave one of the two out")
-        for name in experiments() if ALL in args.experiments else args.experiments:
-            make_experiment(name, args.overrides, drive, args.publish, args.dry_run)
+        names = shown() if ALL in args.experiments else args.experiments
+        for name in names:  # all, before the first one runs
+            plan_experiment(name, args.overrides)
+        for name in names:
+            if args.dry_run:
+                list_experiment(name, args.overrides, args.publish)
+            else:
+                make_experiment(name, args.overrides, drive, args.publish)
         return
     names, seeds = args.table or DEFAULT, args.seeds or 1
     tables = {name: table for name, table in TABLES.items() if str(name) in names}

@@ -25,7 +25,7 @@ def estimate(jobs, missing, run_root, device):
 
     device: name of the GPU, or "cpu". Only runs on such a device count, on as many processes as GPUS asks for now.
     """
-    paths = sorted([*run_root.glob("*/log.jsonl"), *run_root.glob("*/*/log.jsonl")])
+    paths = sorted([*run_root.glob("[!.]*/log.jsonl"), *run_root.glob("*/[!.]*/log.jsonl")])
     logs = [(Run(path.parent).config(), row) for path in paths for row in usage(read_log(path))]
     total, unknown = timedelta(), {}
     for job, stages in zip(jobs, missing):

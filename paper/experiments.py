@@ -38,14 +38,14 @@ from data.datasets import open_dataset
 from errors import UserError, nearest
 from files import atomic, save_lines
 from paper.document import PAGE, fill_pages
-from paper.plan import MAP, make_job
+from paper.plan import MAP, RESULTS, make_job
 from paper.runs import SETTINGS
 from paper.share import SCORED, list_of, share
 from paper.tables import NETWORKS, SUPERVISED
 from tool.config import override, read_config
 from tool.json_file import load_json, save_json
 from tool.settings import deciding
-from tool.stages import BY_NAME, DEEPLAB, IRN
+from tool.stages import BY_NAME, DEEPLAB, IRN, STAGES
 from tool.yaml_file import read_yaml
 from viz.runs import MAP_NAMES, collect_scores, read_log
 from viz.tables import column_title, comma_separated
@@ -54,6 +54,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "configs" / "experiments"
 PSEUDO, SEGMENTED = "pseudo label", "DeepLabV3"
 MADE_IN = dict.fromkeys(MAP_NAMES.values(), "eval/cam.json") | {PSEUDO: "eval/seg.json", SEGMENTED: "deeplab"}
+SCORED_IN = dict.fromkeys(MAP_NAMES.values(), "eval_cam") | {PSEUDO: "eval_seg", SEGMENTED: "deeplab_test"}
 LOSSES = {"pos": IRN, "neg": IRN, "loss": DEEPLAB}  # and the network whose training logs each
 MEASURES = {  # the function that gives a measure's tables, and what it reads in a run
     "walks": ("paper.walks", "tables", (MAP, IRN)),
@@ -81,7 +82,7 @@ class Experiment(Struct, forbid_unknown_fields=True):
     rows: list[Row]
     settings: list[str] = []
     measure: Literal[tuple(MEASURES)] | None = None
-    measured: str = field(default="train", name="list")
+    measured: str | None = field(default=None, name="list")  # train unless given
 
     @property
     def header(self):
@@ -101,6 +102,8 @@ class Experiment(Struct, forbid_unknown_fields=True):
             return (
                 f"cells {', '.join(wrong) or '[]'}: every row needs its own, one below each of {len(self.head)} titles"
             )
+        if self.measured is not None and self.measure is None:
+            return "list is of a measure: give eval_cam.list, eval_seg.list or deeplab_test.list as settings"
         for word in (*self.settings, *(word for row in self.rows for word in row.settings)):
             if word.partition("=")[0].rpartition(".")[2] in OWN:
                 return f"{word}: give a row's seed as `seed: N`; the name of its run is made of its settings"
@@ -110,6 +113,15 @@ class Experiment(Struct, forbid_unknown_fields=True):
 def experiments():
     """The names of all, in order."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def shown():
+    """The names of those that have a table in docs/results, in order."""
+    return [name for name in experiments() if _published(name).exists()]
+
+
+def _published(name):
+    return PAGE.with_suffix("") / f"{name}.csv"
 
 
 def read_experiment(name):
@@ -135,7 +147,8 @@ def plan(experiment, row, overrides):
     results |= {LOSSES[name] for name in names if name in LOSSES}
     if experiment.measure:
         results = set(MEASURES[experiment.measure][2])
-    job = make_job(row.network, row.seed, config, overrides, settings, results)
+    job = make_job(row.network, row.seed, config, overrides, settings, results or RESULTS)
+    check_classes(names, job)
     if experiment.measure is None:
         there = producible(job)
         wrong = next((name for name in names if name.partition(": ")[0] not in there), None)
@@ -143,13 +156,24 @@ def plan(experiment, row, overrides):
             raise UserError(f"such a run has no figure {wrong!r}{nearest(wrong, there)}: it has {', '.join(there)}")
     elif row.network == SUPERVISED:
         raise UserError(f"measure {experiment.measure}: network {SUPERVISED} has no maps")
-    # Weights that the user gives are where a file is; another content the stages refuse.
+    # What the user gives of weights and data is where they are; another content the stages refuse.
     plain = make_job(row.network, row.seed, config, (), settings, results)
     told = {name: {**_told(job, name), "weights": getattr(plain.arguments(name), "weights", "")} for name in job.stages}
+    told["dataset"] = {**_told(plain, "dataset"), "root": plain.arguments("dataset").dataset_root}
     made = _digest(json.dumps(told, sort_keys=True))
     session = f"common.session_name={Path(config).stem}/{job.name}_{made}"
     job = replace(job, overrides=(*job.overrides, session))
-    return job, _digest("\n".join((made, *names, experiment.measure or "", experiment.measured)))
+    return job, _digest("\n".join((made, *names, experiment.measure or "", experiment.measured or "")))
+
+
+def check_classes(names, job):
+    """UserError for a figure of a class that the data set, if it is there already, does not have."""
+    settings = job.arguments("dataset")
+    if (Path(settings.dataset_root) / "classes.txt").exists():
+        known = open_dataset(settings).class_names
+        wrong = next((name for name in names if ": " in name and name.partition(": ")[2] not in known), None)
+        if wrong is not None:
+            raise UserError(f"{wrong!r}: no such class{nearest(wrong.partition(': ')[2], known)}: {', '.join(known)}")
 
 
 def _told(job, stage):
@@ -184,44 +208,59 @@ def producible(job):
     return names + [name for name, network in LOSSES.items() if network in written]
 
 
-def make_experiment(name, overrides, drive, publish, dry_run):
-    """Run what an experiment lacks and write RUN_ROOT/experiments/NAME.csv after each row.
+def plan_experiment(name, overrides):
+    """(the Experiment, [(row, its title, its job, its digest)]). Raises UserError for what cannot be run.
 
-    overrides: the user's section.key=value. drive: function of the row's name and a command, a list of words, that runs
-    it to its end. publish: whether to leave out the rows of docs/results that have these settings and all figures, and
-    to put the whole table there and on the pages. dry_run: print what would be run, and run and write nothing.
+    overrides: the user's section.key=value.
     """
-    experiment = read_experiment(name)
+    experiment, plans = read_experiment(name), []
     for word in overrides:
         if word.partition("=")[0].rpartition(".")[2] in OWN:
             raise UserError(f"{word}: an experiment's rows have seeds and names of their own: leave it out")
-    run_root = (override(read_config(ROOT / experiment.config), overrides).get("common") or {}).get("run_root")
-    path = Path(run_root or "runs") / "experiments" / f"{name}.csv"
-    shown = PAGE.with_suffix("") / path.name
-    known = known_rows(shown, experiment) if publish else {}
-    plans, made, found = [], [], {}
-    for row in experiment.rows:  # all, before the first one runs
+    for row in experiment.rows:
         title = f"{name}: {', '.join(map(str, row.cells))}"
         try:
             plans.append((row, title, *plan(experiment, row, overrides)))
         except UserError as error:
             raise UserError(f"{title}: {error}") from error
+    return experiment, plans
+
+
+def list_experiment(name, overrides, publish):
+    """Print what the rows of an experiment lack: the call of the driver for each run, once."""
+    experiment, plans = plan_experiment(name, overrides)
+    known, listed = known_rows(_published(name), experiment) if publish else {}, set()
     for row, title, job, digest in plans:
-        cells = *map(str, row.cells), digest
-        if dry_run:
-            print(f"# {title}: finished" if cells in known else f"# {title}\n{shlex.join(command(job))}")
-            continue
+        finished = (*map(str, row.cells), digest) in known
+        print(f"# {title}{': finished' if finished else ''}")
+        if not finished and job not in listed:
+            print(shlex.join(command(job)))
+            listed.add(job)
+
+
+def make_experiment(name, overrides, drive, publish):
+    """Run what an experiment lacks and write RUN_ROOT/experiments/NAME.csv after each row.
+
+    overrides: the user's section.key=value. drive: function of the row's name and a command, a list of words, that runs
+    it to its end. publish: whether to leave out the rows of docs/results that have these settings and all figures, and
+    to put the whole table there and on the pages.
+    """
+    experiment, plans = plan_experiment(name, overrides)
+    run_root = (override(read_config(ROOT / experiment.config), overrides).get("common") or {}).get("run_root")
+    path = Path(run_root or "runs") / "experiments" / f"{name}.csv"
+    known = known_rows(_published(name), experiment) if publish else {}
+    there, found = known_rows(path, experiment) | known, {}
+    order = [(*map(str, row.cells), digest) for row, _, _, digest in plans]
+    for (row, title, job, _), cells in zip(plans, order):
         if cells not in known:
             if job not in found:
                 found[job] = run_job(experiment, job, partial(drive, title))
-            known[cells] = row_figures(experiment.names(row), found[job], job)
-        made.append((*cells[:-1], *known[cells], digest))
+            there[cells] = row_figures(experiment.names(row), found[job], job)
+        made = [(*each[:-1], *there[each], each[-1]) for each in order if each in there]
         _write(path, experiment, made)
-    if dry_run:
-        return
     print(path)
     if publish:
-        _write(shown, experiment, made)
+        _write(_published(name), experiment, made)
         print(fill_pages())
 
 
@@ -248,14 +287,14 @@ def _write(path, experiment, rows):
 
 
 def run_job(experiment, job, drive):
-    """Make or finish a row's run. Returns all its figures (`figures`)."""
+    """Make or finish a row's run. Returns all its figures: `figures`, or those of its measure."""
     run = job.arguments(job.stages[-1]).run
+    prepare(experiment, job, drive)
     share(job, run)
-    make_lists(experiment, job, drive)
     drive(command(job))
+    config = run.config()
     for stage in job.stages:
-        used = run.used_settings(stage)
-        if deciding(used) != deciding(job.arguments(stage)):
+        if stage in config and deciding(run.used_settings(stage)) != deciding(job.arguments(stage)):
             raise UserError(f"{job.config}: its section {stage} changed while it was run: run this again")
     return measured(experiment, run) if experiment.measure else figures(run, job)
 
@@ -269,25 +308,36 @@ def row_figures(names, found, job):
     return [found[name] for name in names]
 
 
-def make_lists(experiment, job, drive):
-    """Make the lists of PARTS that a job or a measure reads and the data set lacks, which is made first if need be."""
-    read = {list_of(stage, job.arguments(stage)).get("list") for stage in job.stages} | {experiment.measured}
-    folder = Path(job.arguments("dataset").dataset_root) / "lists"
-    lacking = [name for name in PARTS if name in read and not (folder / f"{name}.txt").exists()]
-    if not lacking:
-        return
-    drive(job.call("--from", "dataset", "--to", "dataset"))
-    ids = open_dataset(job.arguments("dataset")).ids("train")
+def prepare(experiment, job, drive):
+    """Make the data set if it is not there, and those lists of PARTS that it lacks and a stage or the measure reads.
+    Raises UserError if there are no masks to score a list by."""
+    settings = [job.arguments(stage.name) for stage in STAGES[: STAGES.index(BY_NAME[job.stages[-1]]) + 1]]
+    read = {getattr(each, key, None) for each in settings for key in ("list", "train_list", "val_list")}
+    root = Path(job.arguments("dataset").dataset_root)
+    lacking = [name for name in PARTS if name in read | {experiment.measured} and not _list(root, name).exists()]
+    if lacking or not (root / "classes.txt").exists():
+        # Of a run of its own, which holds nothing: a row's run begins with links.
+        drive(job.call("--from", "dataset", "--to", "dataset", more=("common.session_name=experiments",)))
+    layout = open_dataset(job.arguments("dataset"))
     for name in lacking:
-        save_lines(folder / f"{name}.txt", [each for number, each in enumerate(ids) if number % 5 in PARTS[name]])
+        ids = [each for number, each in enumerate(layout.ids("train")) if number % 5 in PARTS[name]]
+        save_lines(_list(root, name), ids)
+    for name in {job.arguments(stage).list for stage in job.stages if stage in SCORED}:
+        if not any(map(layout.has_mask, layout.ids(name))):
+            raise UserError(f"{root}: has no masks of {name}: there are no figures without them")
+
+
+def _list(root, name):
+    return root / "lists" / f"{name}.txt"
 
 
 def figures(run, job):
-    """{name: text} of what a run's evaluations, of the job's lists, and its log say."""
-    lists, found = {job.arguments(name).list for name in job.stages if name in SCORED}, {}
+    """{name: text} of what a run's evaluations, each of its stage's list, and its log say."""
+    lists = {title: job.arguments(stage).list for title, stage in SCORED_IN.items() if stage in job.stages}
+    found = {}
     for row in (*collect_scores(run), *_swept_scores(run)):
         title, scores = column_title(row), row[4]
-        if row[1] in lists:
+        if row[1] == lists.get(row[0]):
             values = {title: scores["miou"]} | {f"{title}: {name}": value for name, value in scores["iou"].items()}
             found |= {name: "" if value is None else f"{100 * value:.1f}" for name, value in values.items()}
     for record in read_log(run / "log.jsonl"):
@@ -307,13 +357,14 @@ def _swept_scores(run):
 def measured(experiment, run):
     """{line and column: text} of an experiment's measure on its list; kept in RUN/eval/MEASURE_LIST.json."""
     module, function, reads = MEASURES[experiment.measure]
-    layout = open_dataset(run.used_settings("make_cam"))
-    ids = layout.ids(experiment.measured)
-    path = Path("eval") / f"{experiment.measure}_{experiment.measured}.json"
+    layout, name = open_dataset(run.used_settings("make_cam")), experiment.measured or "train"
+    ids = layout.ids(name)
+    path = Path("eval") / f"{experiment.measure}_{name}.json"
     record = {"stage": experiment.measure, "settings": {}, "inputs": inputs(layout, ids, "images", "masks")}
     record["sources"] = run.sources(*reads)
+    wanted = {name for row in experiment.rows for name in experiment.names(row)}
     result = run.evaluated(path, record)
-    if result is None:
+    if result is None or not wanted <= result["figures"].keys():  # of a version with fewer
         tables = getattr(import_module(module), function)(layout, run, ids, MAP, WORKERS)
         found = {
             f"{title} {column}": value

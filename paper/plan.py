@@ -132,11 +132,11 @@ class Job:
         path = args.run / AESIPE
         known = checkpoint_record(path)
         if known is not None:
-            refuse_other(path, known, make_record("train_aesipe", args, self._trained_inputs(args, known)))
+            refuse_other(path, known, make_record("train_aesipe", args, self.trained_inputs(args, known)))
         return known is not None
 
-    def _trained_inputs(self, args, known):
-        """What AE-SIPE would be trained on now; if the dataset is elsewhere at the moment, what it was trained on."""
+    def trained_inputs(self, args, known):
+        """The inputs of a record of AE-SIPE trained now; of the known one if the dataset is elsewhere at the moment."""
         if not (Path(args.dataset_root) / "classes.txt").exists():
             return known.get("inputs", {})
         layout = open_dataset(args)
@@ -149,15 +149,12 @@ class Job:
         return {"imagenet": "ImageNet", "none": "random"}.get(weights, Path(weights).name)
 
     def settings(self, column):
-        """The `digest` of the settings behind a column of a table (see `scores`)."""
-        return self.digest(MADE_BY.get(column, "deeplab_test"))
+        """A digest, 8 hexadecimal digits, of the settings behind a column of a table (see `scores`), seed and all.
 
-    def digest(self, last):
-        """A digest, 8 hexadecimal digits, of the settings of the job's stages up to a last one, seed and all.
-
-        Of an evaluation the list alone counts. Defaults are left out, so that a setting which is added later changes
-        nothing.
+        They are those of the stages up to its own, of an evaluation the list alone. Defaults are left out, so that a
+        setting which is added later changes nothing.
         """
+        last = MADE_BY.get(column, "deeplab_test")
         used = {"list": self.arguments(last).list}
         for name in self.stages[: self.stages.index(last) + 1]:
             if name not in MADE_BY.values():

@@ -6,10 +6,12 @@ import shutil
 from pathlib import Path
 
 from errors import UserError
-from files import atomic, save_lines
+from files import atomic, remove_leftovers, save_lines
+from paper.tables import SUPERVISED
+from tool.record import checkpoint_record, difference, make_record
 from tool.run import Run
 from tool.settings import deciding
-from tool.stages import BY_NAME
+from tool.stages import AESIPE, BY_NAME
 from viz.runs import read_log
 
 SCORED = ("eval_cam", "eval_seg", "deeplab_test")  # stages that score a list
@@ -20,10 +22,11 @@ def share(job, run):
     all runs the one that has most of it."""
     if run.path.exists():
         return
-    others = [path.parent for path in sorted(run.path.parent.glob("*/config.yaml")) if path.parent.name[0] != "."]
+    remove_leftovers(run.path.parent)
+    others = [path.parent for path in sorted(run.path.parent.glob("[!.]*/config.yaml"))]
     found = [(same_stages(Run(other), job), Run(other)) for other in others]
     stages, source = max(found, key=lambda pair: len(pair[0]), default=((), None))
-    if not stages:
+    if not stages or not _of_same_data(source, job):
         return
     print(f"{run}: begins with {', '.join(stages)} of {source}")
     written = [name for stage in stages for name in BY_NAME[stage].written(job.arguments(stage))]
@@ -37,10 +40,20 @@ def share(job, run):
                 _link(source / name, part / name)
         begun = Run(part)
         for stage in stages:
-            begun.keep_settings(stage, source.used_settings(stage))
+            begun.keep_settings(stage, job.arguments(stage))
         logged = {*stages, *(Path(name).stem for name in written)}
         lines = [json.dumps(each) for each in read_log(source / "log.jsonl") if each["stage"] in logged]
         save_lines(part / "log.jsonl", lines)
+
+
+def _of_same_data(run, job):
+    """Whether a run's AE-SIPE was trained on what the data set holds now, from the same weights."""
+    known = checkpoint_record(run / AESIPE) if (run / AESIPE).exists() else None
+    if known is None or job.network == SUPERVISED:
+        return True
+    settings = job.arguments("train_aesipe")
+    record = make_record("train_aesipe", settings, job.trained_inputs(settings, known))
+    return difference(known, record) is None
 
 
 def _link(source, target):

@@ -39,7 +39,7 @@ class Run:
     def require_folder(self):
         """Raises UserError for a run that is not there."""
         if not self.path.is_dir():
-            others = sorted(path.parent.name for path in self.path.parent.glob("*/config.yaml"))
+            others = sorted(path.parent.name for path in self.path.parent.glob("[!.]*/config.yaml"))
             there = f": {self.path.parent} holds {', '.join(others[:SHOWN])}" if others else ""
             hint = nearest(self.path.name, others) or there
             raise UserError(f"{self.path}: no such run folder{hint}: give --run RUN, to report.py RUN before the flags")

@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,19 +15,31 @@ from scripts import SMALL, call, error_lines, run
 from errors import UserError
 from paper import bounds, document, experiments
 from paper.document import PAGE
-from paper.experiments import Experiment, Row, make_experiment, plan, read_experiment
-from paper.share import same_stages
-from tool.json_file import load_json
+from paper.experiments import (
+    Experiment,
+    Row,
+    figures,
+    list_experiment,
+    make_experiment,
+    plan,
+    read_experiment,
+    run_job,
+    shown,
+)
+from paper.plan import make_job
+from paper.share import same_stages, share
+from tool.json_file import load_json, save_json
 from tool.run import Run
 from tool.stages import STAGES
 from tool.yaml_file import parse_yaml
 from viz.runs import read_log
 
 CONFIG = "configs/demo.yaml"
+FIGURES = '{x 1: "pseudo label x 1", all: pseudo label, ground: "pseudo label: background", pos: pos}'
 WALKS = f"""
 config: {CONFIG}
 head: [the walk, "mIoU, %"]
-figures: {{x 1: "pseudo label x 1", all: pseudo label, ground: "pseudo label: background", pos: pos}}
+figures: {FIGURES}
 settings:
 - make_seg_labels.list=fifth
 - make_seg_labels.keep_scores=true
@@ -48,7 +61,7 @@ rows:
 """
 
 
-@pytest.mark.parametrize("name", experiments.experiments())
+@pytest.mark.parametrize("name", shown())
 def test_each_table_is_of_the_rows_and_settings_of_its_experiment(name):
     """So a config that changes, and with it what a row would be today, is seen."""
     experiment = read_experiment(name)
@@ -91,8 +104,10 @@ def made(tmp_path_factory):
         (root / "small.yaml").write_text(text)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(experiments, "FOLDER", root)
-            make_experiment("small", words, drive, publish, dry_run)
-            return read_experiment("small")
+            if dry_run:
+                list_experiment("small", words, publish)
+            else:
+                make_experiment("small", words, drive, publish)
 
     def planned(text):
         """(the run, the digest) of each row."""
@@ -204,6 +219,11 @@ def test_a_published_row_is_not_run_again_until_its_settings_change(made, tmp_pa
             WALKS.replace("{cells: [as it is, 1]}", "{cells: [as it is, 1], network: fulll}"),
             "Invalid enum value 'fulll'",
         ),
+        (WALKS.replace("[as it is, 1]", "[as it is]"), "cells as it is: every row needs its own, one below each of 2"),
+        (WALKS.replace("[as it is, 1]", "[8 steps, 2]"), "cells 8 steps, 2: every row needs its own"),
+        (WALKS.partition("rows:")[0] + "rows: []\n", "needs rows and figures"),
+        (WALKS.replace("steps=8]", "steps=8, common.seed=3]"), "common.seed=3: give a row's seed as `seed: N`"),
+        (WALKS + "list: val\n", "list is of a measure"),
     ],
 )
 def test_a_file_that_is_no_experiment_is_one_line(tmp_path, monkeypatch, text, said):
@@ -231,6 +251,8 @@ def test_a_figure_that_a_run_does_not_have_is_one_line(made):
         ("pos: pos", "pos: '{} {}'", "no figure ' '"),
         ("pos: pos", "map: AE-IS-CAM x 0.77", "no figure 'AE-IS-CAM x 0.77': did you mean AE-IS-CAM x "),
         ("cells: [as it is, 1]", "cells: [as it is, 1], network: supervised", "no figure 'pseudo label x 1'"),
+        ("pseudo label: background", "pseudo label: backgroumd", "no such class: did you mean background?"),
+        (FIGURES, "{all: pseudo lable}", "no figure 'pseudo lable': did you mean pseudo label?"),
         ("steps=8", "stepz=8", f"small: 8 steps, 2: {CONFIG}: make_seg_labels.stepz is unknown"),
         (f"config: {CONFIG}", f"measure: walks\nconfig: {CONFIG}\nlist: train", None),
     ],
@@ -327,10 +349,45 @@ def test_a_class_that_does_not_occur_is_an_empty_cell(made):
     absent = next(name for name, value in load_json(run / "eval/seg.json")["iou"].items() if value is None)
     made.make(WALKS.replace("pseudo label: background", f"pseudo label: {absent}"))
     assert (made.runs / "experiments/small.csv").read_text().splitlines()[1].split(",")[4] == ""
-    with pytest.raises(
-        UserError, match="has no figure 'pseudo label: backgroumd': did you mean pseudo label: background"
-    ):
-        made.make(WALKS.replace("pseudo label: background", "pseudo label: backgroumd"))
+
+
+def test_a_figure_is_of_its_own_stages_list(tmp_path):
+    scores = {"miou": 0.5, "iou": {"background": 0.5}}
+    for name, miou in (("train", 0.9), ("fifth", 0.1)):
+        save_json(tmp_path / f"demo/run/eval/deeplab_{name}.json", {"list": name, "plain": scores | {"miou": miou}})
+    where = f"common.run_root={tmp_path}", "common.session_name=demo/run", "deeplab_test.list=fifth"
+    job = make_job("full", 0, CONFIG, (), where, ("eval/cam.json", "deeplab"))
+    assert figures(Run(tmp_path / "demo/run"), job)["DeepLabV3"] == "10.0"
+
+
+def test_data_without_masks_are_refused_before_anything_is_trained(made, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(made.root / "toy", root)
+    for path in (root / "SegmentationClassAug").iterdir():
+        path.unlink()
+    experiment = convert(parse_yaml(WALKS), Experiment)
+    job, _ = plan(experiment, experiment.rows[0], [*made.words, f"common.dataset_root={root}"])
+    with pytest.raises(UserError, match="has no masks of fifth: there are no figures without them"):
+        run_job(experiment, job, lambda command: pytest.fail("something was run"))
+
+
+def test_a_run_of_data_that_have_changed_is_not_shared(made, tmp_path):
+    """The record in the checkpoint tells: the path of the data and all settings are the same."""
+    words = [word for word in made.words if not word.startswith(("common.dataset_root", "common.run_root"))]
+    shutil.copytree(made.root / "toy", tmp_path / "toy")
+    shutil.copytree(made.runs / "demo", tmp_path / "runs/demo")
+    words += [f"common.dataset_root={tmp_path / 'toy'}", f"common.run_root={tmp_path / 'runs'}"]
+    for path in (tmp_path / "runs").rglob("config.yaml"):
+        path.write_text(path.read_text().replace(str(made.root), str(tmp_path)))
+    experiment = convert(parse_yaml(WALKS), Experiment)
+    changed = [Row(cells=["", 1], settings=[f"make_seg_labels.steps={steps}"]) for steps in (5, 6)]
+    first, second = (plan(experiment, row, words)[0] for row in changed)
+    share(first, first.arguments("eval_seg").run)
+    assert (first.arguments("eval_seg").run / "ckpt/irn.pt").exists()
+    lines = (tmp_path / "toy/lists/train_aug.txt").read_text().splitlines()
+    (tmp_path / "toy/lists/train_aug.txt").write_text("\n".join(lines[:-1]) + "\n")
+    share(second, second.arguments("eval_seg").run)
+    assert not second.arguments("eval_seg").run.path.exists()
 
 
 def test_seeds_and_names_of_the_user_are_refused(made):
@@ -353,6 +410,15 @@ def test_from_another_folder(tmp_path, monkeypatch):
     assert done.status == 0 and f"bash run_pipeline.sh {read_experiment('voc21_maps').config} --to " in done.out
 
 
+def test_all_files_are_read_before_the_first_one_runs(tmp_path, monkeypatch):
+    (tmp_path / "first.yaml").write_text(WALKS)
+    (tmp_path / "second.yaml").write_text(WALKS.replace("pos: pos", "pos: poss"))
+    monkeypatch.setattr(experiments, "FOLDER", tmp_path)
+    done = call("reproduce.py", "--experiments", "first", "second", "--dry_run")
+    (line,) = error_lines(done.err)
+    assert (done.status, done.out) == (2, "") and "second: as it is, 1: such a run has no figure 'poss'" in line
+
+
 def test_an_experiment_that_is_not_there_is_one_line():
     done = call("reproduce.py", "--experiments", "voc21_deeplabb")
     (line,) = error_lines(done.err)
@@ -361,7 +427,7 @@ def test_an_experiment_that_is_not_there_is_one_line():
 
 def test_the_command_lists_what_all_experiments_lack():
     done = call("reproduce.py", "--experiments", "all", "--dry_run", "--publish", "common.dataset_root=DATA")
-    rows = sum(len(read_experiment(name).rows) for name in experiments.experiments())
+    rows = sum(len(read_experiment(name).rows) for name in shown())
     lacking = [line for line in done.out.splitlines() if line.startswith("# ") and not line.endswith(": finished")]
     whole = done.out.count(": finished\n")
     assert done.status == 0 and whole + len(lacking) == rows and whole > 90
