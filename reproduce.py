@@ -110,13 +110,12 @@ def main():
         if given:
             raise UserError(f"--{given} is of tables: an experiment's file says what it runs: leave one of the two out")
         names = shown() if ALL in args.experiments else args.experiments
-        for name in names:  # all, before the first one runs
-            plan_experiment(name, args.overrides)
-        for name in names:
+        planned = {name: plan_experiment(name, args.overrides) for name in names}  # before the first one runs
+        for name, plans in planned.items():
             if args.dry_run:
-                list_experiment(name, args.overrides, args.publish)
+                list_experiment(name, plans, args.publish)
             else:
-                make_experiment(name, args.overrides, drive, args.publish)
+                make_experiment(name, plans, drive, args.publish)
         return
     names, seeds = args.table or DEFAULT, args.seeds or 1
     tables = {name: table for name, table in TABLES.items() if str(name) in names}

@@ -42,7 +42,6 @@ from paper.plan import MAP, RESULTS, make_job
 from paper.runs import SETTINGS
 from paper.share import SCORED, list_of, share
 from paper.tables import NETWORKS, SUPERVISED
-from tool.config import override, read_config
 from tool.json_file import load_json, save_json
 from tool.settings import deciding
 from tool.stages import BY_NAME, DEEPLAB, IRN, STAGES
@@ -226,9 +225,12 @@ def plan_experiment(name, overrides):
     return experiment, plans
 
 
-def list_experiment(name, overrides, publish):
-    """Print what the rows of an experiment lack: the call of the driver for each run, once."""
-    experiment, plans = plan_experiment(name, overrides)
+def list_experiment(name, planned, publish):
+    """Print what the rows of an experiment lack: the call of the driver for each run, once.
+
+    planned: of `plan_experiment`.
+    """
+    experiment, plans = planned
     known, listed = known_rows(_published(name), experiment) if publish else {}, set()
     for row, title, job, digest in plans:
         finished = (*map(str, row.cells), digest) in known
@@ -238,16 +240,15 @@ def list_experiment(name, overrides, publish):
             listed.add(job)
 
 
-def make_experiment(name, overrides, drive, publish):
+def make_experiment(name, planned, drive, publish):
     """Run what an experiment lacks and write RUN_ROOT/experiments/NAME.csv after each row.
 
-    overrides: the user's section.key=value. drive: function of the row's name and a command, a list of words, that runs
-    it to its end. publish: whether to leave out the rows of docs/results that have these settings and all figures, and
-    to put the whole table there and on the pages.
+    planned: of `plan_experiment`. drive: function of the row's name and a command, a list of words, that runs it to its
+    end. publish: whether to leave out the rows of docs/results that have these settings and all figures, and to put the
+    whole table there and on the pages.
     """
-    experiment, plans = plan_experiment(name, overrides)
-    run_root = (override(read_config(ROOT / experiment.config), overrides).get("common") or {}).get("run_root")
-    path = Path(run_root or "runs") / "experiments" / f"{name}.csv"
+    experiment, plans = planned
+    path = Path(plans[0][2].arguments("dataset").run_root) / "experiments" / f"{name}.csv"
     known = known_rows(_published(name), experiment) if publish else {}
     there, found = known_rows(path, experiment) | known, {}
     order = [(*map(str, row.cells), digest) for row, _, _, digest in plans]

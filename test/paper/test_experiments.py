@@ -22,6 +22,7 @@ from paper.experiments import (
     list_experiment,
     make_experiment,
     plan,
+    plan_experiment,
     read_experiment,
     run_job,
     shown,
@@ -104,10 +105,11 @@ def made(tmp_path_factory):
         (root / "small.yaml").write_text(text)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(experiments, "FOLDER", root)
+            planned = plan_experiment("small", words)
             if dry_run:
-                list_experiment("small", words, publish)
+                list_experiment("small", planned, publish)
             else:
-                make_experiment("small", words, drive, publish)
+                make_experiment("small", planned, drive, publish)
 
     def planned(text):
         """(the run, the digest) of each row."""
