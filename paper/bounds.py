@@ -82,30 +82,23 @@ def ir_counts(layout, run, name, image_id):
 
 def score_table(confusions, sign, values, class_names):
     """A header and a row a title with the mIoU of each value, in percent. confusions: {(title, value): matrix}."""
-    yield ["mIoU, %", *(f"{sign} {value:g}" for value in values)]
+    rows = [["mIoU, %", *(f"{sign} {value:g}" for value in values)]]
     for title in dict.fromkeys(title for title, _ in confusions):
         found = (100 * scores(confusions[title, value], class_names)["miou"] for value in values)
-        yield [title, *(f"{miou:.1f}" for miou in found)]
+        rows.append([title, *(f"{miou:.1f}" for miou in found)])
+    return rows
 
 
 def walk_tables(layout, run, ids, name, workers):
     """What walks of a run's maps of a name could reach: a table, its rows of text, the header first."""
     walked = total(partial(confusions, layout, run, name), ids, workers, "walks")
-    yield list(score_table(walked, "x", WEIGHTS, layout.class_names))
+    yield score_table(walked, "x", WEIGHTS, layout.class_names)
 
 
 def ir_tables(layout, run, ids, name, workers):
     """How much of the IR labels from a run's maps of a name is confident and right, in the same form."""
-    rows = [
-        [
-            "IR labels, % of pixels",
-            "confident",
-            "foreground",
-            "right of foreground",
-            "background",
-            "right of background",
-        ]
-    ]
+    titles = "confident", "foreground", "right of foreground", "background", "right of background"
+    rows = [["IR labels, % of pixels", *titles]]
     for weights, counts in total(partial(ir_counts, layout, run, name), ids, workers, "IR labels").items():
         known, foreground, right, background, right_background = counts.tolist()
         shares = (foreground + background, known), (foreground, known), (right, foreground), (background, known)

@@ -52,7 +52,6 @@ from viz.tables import column_title, comma_separated
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "configs" / "experiments"
 PSEUDO, SEGMENTED = "pseudo label", "DeepLabV3"
-MADE_IN = dict.fromkeys(MAP_NAMES.values(), "eval/cam.json") | {PSEUDO: "eval/seg.json", SEGMENTED: "deeplab"}
 SCORED_IN = dict.fromkeys(MAP_NAMES.values(), "eval_cam") | {PSEUDO: "eval_seg", SEGMENTED: "deeplab_test"}
 LOSSES = {"pos": IRN, "neg": IRN, "loss": DEEPLAB}  # and the network whose training logs each
 MEASURES = {  # the function that gives a measure's tables, and what it reads in a run
@@ -142,7 +141,9 @@ def plan(experiment, row, overrides):
     """
     config, names = row.config or experiment.config, experiment.names(row)
     settings = (*experiment.settings, *row.settings)
-    results = {result for name in names for title, result in MADE_IN.items() if name.startswith(title)}
+    results = {
+        BY_NAME[stage].writes[0] for title, stage in SCORED_IN.items() for name in names if name.startswith(title)
+    }
     results |= {LOSSES[name] for name in names if name in LOSSES}
     if experiment.measure:
         results = set(MEASURES[experiment.measure][2])
@@ -358,9 +359,9 @@ def _swept_scores(run):
 def measured(experiment, run):
     """{line and column: text} of an experiment's measure on its list; kept in RUN/eval/MEASURE_LIST.json."""
     module, function, reads = MEASURES[experiment.measure]
-    layout, name = open_dataset(run.used_settings("make_cam")), experiment.measured or "train"
-    ids = layout.ids(name)
-    path = Path("eval") / f"{experiment.measure}_{name}.json"
+    layout, scored = open_dataset(run.used_settings("make_cam")), experiment.measured or "train"
+    ids = layout.ids(scored)
+    path = Path("eval") / f"{experiment.measure}_{scored}.json"
     record = {"stage": experiment.measure, "settings": {}, "inputs": inputs(layout, ids, "images", "masks")}
     record["sources"] = run.sources(*reads)
     wanted = {name for row in experiment.rows for name in experiment.names(row)}

@@ -77,7 +77,7 @@ def tables(layout, run, ids, name, workers):
     walked = total(partial(walks, layout, run, name), ids, workers, "walks")
     for sign, values in (("x", WEIGHTS), (">", THRESHOLDS)):
         part = {key: matrix for key, matrix in walked.items() if key[0].endswith("threshold") == (sign == ">")}
-        yield list(score_table(part, sign, values, layout.class_names))
+        yield score_table(part, sign, values, layout.class_names)
 
 
 if __name__ == "__main__":
